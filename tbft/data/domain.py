@@ -1,0 +1,245 @@
+"""The data of a run: one domain, split, drifted, and served in batches."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from tbft.data import augment
+from tbft.data.batches import Batch, Examples
+from tbft.data.drift import Drift
+from tbft.data.label_maps import label_map
+from tbft.data.splits import Indices, Split, device_split, paper_split
+from tbft.errors import BadInput
+
+log = logging.getLogger(__name__)
+AUGMENT = {"none": None, "crop": augment.crop, "crop_and_flip": augment.crop_and_flip}
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """All labelled pictures of a domain, before any corruption or label map.
+
+    Attributes:
+        labels: class of each picture ``(N,)``.
+        read: positions to uint8 pictures ``(n, 3, H, W)``, resized.
+        test: positions of an official test part, if there is one: tests come from it, training from the rest.
+        skipped: broken pictures that were left out on request.
+    """
+
+    labels: Indices
+    read: Callable[[Sequence[int]], Tensor]
+    test: Indices | None = None
+    skipped: int = 0
+
+
+class DomainData(LightningDataModule, ABC):
+    """A source or target domain as train, validation and test batches.
+
+    A data set is a subclass that opens its pictures and names its classes; splits, drifts, batching and
+    normalisation are the same for all.
+
+    Args:
+        domain: ``target`` to personalize, ``source`` to train a base model (no corruption, no label map).
+        train_size: labelled images; in the device's split that is all a device has, validation included.
+            ``None``: 80 % of the images (all of them where there is an official test part).
+        split: ``device`` (validation carved out of ``train_size``) or ``paper`` (15 % of all images validate,
+            15 % test).
+        validation: share of the labelled images that validates, in the device's split.
+        test_size: images to test on; ``None`` is all that are left.
+        corruption: corrupts every picture, e.g. ``gaussian_noise`` (see ``tbft.data.corruptions``).
+        severity: of the corruption, 1 to 5.
+        label_map: changes the labels, e.g. ``flip`` (see ``tbft.data.label_maps``).
+        batch_size: images in a training batch.
+        augment: ``none``, ``crop`` or ``crop_and_flip``, in training only.
+        mean: normalisation of the pictures on the scale 0 to 1, one value or one a channel.
+        std: likewise.
+        memory_limit: pictures are kept in memory up to so many MiB, else read when they are needed.
+        workers: processes that read pictures which do not lie in memory.
+        image_size: side of the pictures, in pixels; the CLI takes it from the base model.
+        seed: draws the split, the order of batches and the corruption; the CLI takes ``--seed_everything``.
+    """
+
+    name = "domain"
+    classes: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        domain: Literal["source", "target"] = "target",
+        train_size: int | None = None,
+        split: Literal["device", "paper"] = "device",
+        validation: float = 0.1,
+        test_size: int | None = None,
+        corruption: str | None = None,
+        severity: int = 5,
+        label_map: str | list[int] | None = None,
+        batch_size: int = 64,
+        augment: Literal["none", "crop", "crop_and_flip"] = "none",
+        mean: tuple[float, ...] = (0.5,),
+        std: tuple[float, ...] = (0.5,),
+        memory_limit: float = 2048,
+        workers: int = 0,
+        image_size: int = 32,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for what, number in (("train_size", train_size), ("batch_size", batch_size)):
+            if number is not None and number < 1:
+                raise BadInput(f"data.{what} is {number}: it must be at least 1")
+        if not 0 < validation < 1:
+            raise BadInput(f"data.validation is {validation}: it is a share between 0 and 1")
+        self.domain, self.train_size, self.split, self.validation = domain, train_size, split, validation
+        self.test_size, self.corruption, self.severity = test_size, corruption, severity
+        self.label_map = label_map
+        self.batch_size, self.augment, self.mean, self.std = batch_size, augment, mean, std
+        self.memory_limit, self.workers, self.image_size, self.seed = memory_limit, workers, image_size, seed
+        self.skipped = 0
+        self.train: Examples | None = None
+        self.val: Examples | None = None
+        self.test: Examples | None = None
+
+    @abstractmethod
+    def open(self) -> Pictures:
+        """The pictures of the chosen domain.
+
+        Raises:
+            BadInput: if they are missing or cannot be read.
+        """
+
+    @property
+    def subpopulation(self) -> str | None:
+        """Name of the feature-level drift that the data set itself brings in its target domain, if any."""
+        return None
+
+    @property
+    def drift(self) -> Drift:
+        """What changed against the source domain, as far as the configuration tells."""
+        if self.domain == "source":
+            return Drift(None, "none")
+        found: list[tuple[str, str]] = []
+        if self.corruption:
+            found.append(("input", self.corruption))
+        if self.subpopulation:
+            found.append(("feature", self.subpopulation))
+        if self.label_map is not None:
+            name = self.label_map if isinstance(self.label_map, str) else "label_map"
+            found.append(("output", name))
+        if not found:
+            return Drift(None, "unknown")
+        level = found[0][0] if len(found) == 1 else None
+        return Drift(level, "+".join(name for _, name in found), self.severity if self.corruption else None)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open, split and drift the pictures, once, whatever the stage.
+
+        Raises:
+            BadInput: if a class has no image, or there are fewer images than asked for.
+        """
+        if self.test is not None:
+            return
+        pictures = self.open()
+        self.skipped = pictures.skipped
+        missing = [c for i, c in enumerate(self.classes) if not (pictures.labels == i).any()]
+        if missing:
+            raise BadInput(f"no {self.domain} image of class {', '.join(missing)}: add some, or leave the class out")
+        split = self._split(pictures)
+        labels = torch.from_numpy(np.asarray(pictures.labels, dtype=np.int64))
+        if self.label_map is not None and self.domain == "target":
+            labels = label_map(self.label_map, len(self.classes))[labels]
+        total = len(split.train) + len(split.validation) + len(split.test)
+        mib = total * 3 * self.image_size**2 / 2**20
+        in_memory = mib <= self.memory_limit
+        where = "in memory" if in_memory else f"read when needed by {self.workers} workers"
+        log.info("%d pictures (%.0f MiB, limit %.0f MiB): %s", total, mib, self.memory_limit, where)
+        reader = self._reader(pictures)
+        parts = {}
+        for part, positions in (("train", split.train), ("val", split.validation), ("test", split.test)):
+            x = reader(positions) if in_memory else _Lazy(reader, positions)
+            change = AUGMENT[self.augment] if part == "train" else None
+            parts[part] = Examples(x, labels[positions], mean=self.mean, std=self.std, augment=change)
+        self.train, self.val, self.test = parts["train"], parts["val"], parts["test"]
+
+    def enter_at(self, start: str, train: Tensor, val: Tensor) -> None:
+        """From now on serve these features, which enter the chain at ``start``, instead of the pictures.
+
+        Args:
+            start: link of the chain that takes the features.
+            train: features of the training images, in their order ``(N, ...)``.
+            val: features of the validation images.
+        """
+        assert self.train is not None and self.val is not None
+        self.train = Examples(train, self.train.y, start=start)
+        self.val = Examples(val, self.val.y, start=start)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Training batches, in a new order each epoch."""
+        assert self.train is not None
+        return self.train.loader(self.batch_size, shuffle=True, seed=self.seed, workers=self._workers(self.train))
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Validation batches."""
+        assert self.val is not None
+        return self.val.loader(max(self.batch_size, 128), workers=self._workers(self.val))
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Test batches."""
+        assert self.test is not None
+        return self.test.loader(max(self.batch_size, 128), workers=self._workers(self.test))
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """The test images."""
+        return self.test_dataloader()
+
+    def _workers(self, examples: Examples) -> int:
+        return 0 if isinstance(examples.x, Tensor) else self.workers
+
+    def _split(self, pictures: Pictures) -> Split:
+        labels = pictures.labels
+        if pictures.test is None or self.split == "paper":
+            if self.split == "paper":
+                pool = np.arange(len(labels))
+                if pictures.test is not None:
+                    pool = np.setdiff1d(pool, pictures.test)
+                split = paper_split(labels[pool], self.train_size or round(0.1 * len(pool)), self.seed)
+                return Split(pool[split.train], pool[split.validation], pool[split.test])
+            return device_split(labels, self.train_size, self.validation, self.seed, self.test_size)
+        pool = np.setdiff1d(np.arange(len(labels)), pictures.test)
+        split = device_split(labels[pool], self.train_size or len(pool), self.validation, self.seed, 0)
+        test = pictures.test
+        if self.test_size is not None:
+            drawn = device_split(labels[test], max(len(test) - self.test_size, 2), 0.5, self.seed, None)
+            test = test[drawn.test] if self.test_size < len(test) else test
+        return Split(pool[split.train], pool[split.validation], test)
+
+    def _reader(self, pictures: Pictures) -> Callable[[Indices], Tensor]:
+        if self.corruption is None or self.domain == "source":
+            return pictures.read  # type: ignore[return-value]
+        from tbft.data.corruptions import corrupt
+
+        name, severity, seed = self.corruption, self.severity, self.seed
+
+        def corrupted(positions: Indices) -> Tensor:
+            return corrupt(
+                pictures.read(positions), name, severity, seed=seed, indices=[int(i) for i in positions], progress=True
+            )
+
+        return corrupted
+
+
+class _Lazy:
+    """Pictures of one part of a split, read when a batch asks for them."""
+
+    def __init__(self, read: Callable[[Indices], Tensor], positions: Indices) -> None:
+        self.read, self.positions = read, positions
+
+    def __call__(self, indices: Sequence[int]) -> Tensor:
+        return self.read(self.positions[np.asarray(indices)])

@@ -1,0 +1,20 @@
+"""What changed between the source and the target domain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A drift by name.
+
+    Attributes:
+        level: ``input``, ``feature`` or ``output``; ``None`` where nobody said (one's own pictures).
+        name: e.g. ``gaussian_noise``, ``subpopulation``, ``flip``; several at once are joined with ``+``.
+        severity: 1 to 5 for corruptions, else ``None``.
+    """
+
+    level: str | None
+    name: str
+    severity: int | None = None

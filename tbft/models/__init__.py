@@ -1,0 +1,21 @@
+"""Networks as chains of blocks, and the weights of base models."""
+
+from tbft.models.base_weights import BaseWeights, find_weights, load_weights, read_weights, save_weights
+from tbft.models.chain import LEVELS, BlockChain
+from tbft.models.preact_resnet import PreActResNet
+from tbft.models.torchvision_resnet import TorchvisionResNet
+from tbft.models.zoo import build, describe
+
+__all__ = [
+    "LEVELS",
+    "BaseWeights",
+    "BlockChain",
+    "PreActResNet",
+    "TorchvisionResNet",
+    "build",
+    "describe",
+    "find_weights",
+    "load_weights",
+    "read_weights",
+    "save_weights",
+]

@@ -1,0 +1,138 @@
+"""A network seen as an ordered chain of named blocks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+
+from torch import Tensor, nn
+
+from tbft.errors import BadInput
+
+LEVELS = ("input", "feature", "output")
+"""Drift levels, from the way the world is sensed to what the labels mean."""
+
+
+class BlockChain(nn.Module, ABC):
+    """A classifier that runs as a chain of links and can be entered at any of them.
+
+    The links, in order, are the whole network. Those that the paper tunes are its *blocks*:
+    ``block1`` (stem and first stage), ``block2``, ..., ``fc`` (the linear layer). Between the last stage
+    and ``fc`` lies the link ``pool`` (last norm if there is one, global pooling): it is in none of the
+    paper's blocks and trains only when all of the network does.
+
+    Attributes:
+        num_classes: how many classes the head tells apart.
+        image_size: side of the images that the network was built for, in pixels.
+    """
+
+    num_classes: int
+    image_size: int
+
+    @abstractmethod
+    def chain(self) -> dict[str, tuple[nn.Module, ...]]:
+        """The links in the order in which they run: name to the modules that it runs one after the other."""
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """Names of all links, in order: ``("block1", "block2", "block3", "pool", "fc")`` for three stages."""
+        return tuple(self.chain())
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """Names of the blocks that can be tuned on their own, in order."""
+        return tuple(name for name in self.links if name != "pool")
+
+    @property
+    def head(self) -> nn.Linear:
+        """The last layer: features ``(N, F)`` to logits ``(N, num_classes)``."""
+        (head,) = self.chain()["fc"]
+        assert isinstance(head, nn.Linear)
+        return head
+
+    def forward(self, x: Tensor, start: str | None = None, stop: str | None = None) -> Tensor:
+        """Run the chain from link ``start`` up to, not including, link ``stop``.
+
+        Args:
+            x: what ``start`` takes: images ``(N, C, H, W)`` for the first link, the previous link's output
+                for any other.
+            start: first link to run; ``None`` is the first of the chain.
+            stop: link before which to end; ``None`` runs to the end.
+
+        Returns:
+            The output of the last link that ran: logits ``(N, num_classes)`` at the end of the chain,
+            features ``(N, C', H', W')`` after a stage, ``(N, F)`` after ``pool``.
+
+        Raises:
+            KeyError: if there is no such link.
+        """
+        for modules in self.span(start, stop):
+            for module in modules:
+                x = module(x)
+        return x
+
+    def span(self, start: str | None = None, stop: str | None = None) -> list[tuple[nn.Module, ...]]:
+        """The modules of each link from ``start`` up to, not including, ``stop`` (see ``forward``)."""
+        chain = self.chain()
+        names = list(chain)
+        for name in (start, stop):
+            if name is not None and name not in chain:
+                raise KeyError(f"no link {name!r} in this chain; there are {', '.join(names)}")
+        first = names.index(start) if start else 0
+        last = names.index(stop) if stop else len(names)
+        return [chain[name] for name in names[first:last]]
+
+    def modules_of(self, names: Sequence[str]) -> Iterator[nn.Module]:
+        """Every module inside the named links, containers included."""
+        chain = self.chain()
+        for name in names:
+            for module in chain[name]:
+                yield from module.modules()
+
+    def block_of(self, level: str) -> str:
+        """The block that the method tunes for a drift level (paper, section 3).
+
+        Raises:
+            BadInput: if the level is not one of ``LEVELS``.
+        """
+        stages = [name for name in self.blocks if name != "fc"]
+        of = dict(zip(LEVELS, (stages[0], stages[-1], "fc"), strict=True))
+        if level not in of:
+            raise BadInput(f"unknown drift level {level!r}: choose one of {', '.join(LEVELS)}")
+        return of[level]
+
+    def resolve(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Links to tune, in chain order, for block names as a user gives them.
+
+        ``all``, or every block by name, is the whole network, ``pool`` included; an empty list is no block.
+
+        Raises:
+            BadInput: if a name is not a block of this chain.
+        """
+        unknown = [name for name in names if name != "all" and name not in self.blocks]
+        if unknown:
+            raise BadInput(
+                f"unknown block {', '.join(map(repr, unknown))}: this model has {', '.join(self.blocks)}, "
+                "or 'all' for the whole network"
+            )
+        if "all" in names or set(names) == set(self.blocks):
+            return self.links
+        return tuple(name for name in self.blocks if name in names)
+
+    def split(self, tuned: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+        """Cut the chain around the tuned links.
+
+        Args:
+            tuned: links that train, in any order.
+
+        Returns:
+            ``(prefix, target, suffix)``: the links before the first tuned one, the tuned ones, and every
+            other link after the first tuned one (the gradient passes through these). Without a tuned
+            link all of the chain is prefix.
+        """
+        names = self.links
+        if not tuned:
+            return names, (), ()
+        first = min(names.index(name) for name in tuned)
+        target = tuple(name for name in names if name in tuned)
+        return names[:first], target, tuple(name for name in names[first:] if name not in tuned)

@@ -1,0 +1,53 @@
+"""BatchNorm statistics: re-estimated on target images, and held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from tbft.models.chain import BlockChain
+
+
+@torch.no_grad()
+def refresh_statistics(chain: BlockChain, batches: Iterable[Tensor]) -> None:
+    """Re-estimate every running mean and variance by one forward pass, without labels or gradients.
+
+    Each layer normalises with the statistics of the batch at hand, and its running statistics become the
+    mean of the batches' (momentum ``None`` in ``torch.nn.BatchNorm2d``): what Schneider et al. 2020
+    (arXiv:2006.16971) call full adaptation, N = 0. Modes and momenta are as before when it returns.
+
+    Args:
+        chain: the network.
+        batches: normalised images ``(N, C, H, W)``; a few large batches estimate best.
+    """
+    norms = [module for module in chain.modules() if isinstance(module, _BatchNorm)]
+    modes, momenta = [norm.training for norm in norms], [norm.momentum for norm in norms]
+    others = chain.training
+    chain.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    try:
+        for x in batches:
+            chain(x, stop="fc")
+    finally:
+        chain.train(others)
+        for norm, mode, momentum in zip(norms, modes, momenta, strict=True):
+            norm.momentum = momentum
+            norm.train(mode)
+
+
+def set_modes(chain: BlockChain, training: Iterable[str]) -> None:
+    """Put the modules of these links into training mode and all others into inference mode."""
+    chain.eval()
+    for module in chain.modules_of(tuple(training)):
+        module.training = True
+
+
+def has_statistics(modules: Iterable[nn.Module]) -> bool:
+    """Whether any of the modules keeps batch statistics."""
+    return any(isinstance(module, _BatchNorm) for module in modules)

@@ -1,0 +1,77 @@
+"""Networks by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from tbft.errors import BadInput
+from tbft.models.chain import BlockChain
+from tbft.models.preact_resnet import PreActResNet
+from tbft.models.torchvision_resnet import NAMES as TORCHVISION
+from tbft.models.torchvision_resnet import TorchvisionResNet
+
+
+def build(architecture: str, *, num_classes: int, image_size: int, width: int = 16) -> BlockChain:
+    """A network with fresh weights.
+
+    Args:
+        architecture: ``resnet18``, ``resnet34``, ``resnet50``, ... are torchvision's; ``resnet8``,
+            ``resnet14``, ``resnet20``, ``resnet26``, ... (6n + 2) the paper's pre-activation ones.
+        num_classes: outputs of the head.
+        image_size: side of the images, in pixels.
+        width: channels of the first stage of a pre-activation network.
+
+    Raises:
+        BadInput: if the name or the image size does not fit any network.
+    """
+    if architecture in TORCHVISION:
+        return TorchvisionResNet(architecture, num_classes, image_size)
+    match = re.fullmatch(r"resnet(\d+)", architecture)
+    try:
+        if match:
+            return PreActResNet(int(match[1]), width, num_classes, image_size)
+    except ValueError as error:
+        raise BadInput(f"cannot build {architecture}: {error}") from None
+    raise BadInput(
+        f"unknown architecture {architecture!r}: choose resnet8, resnet14, resnet20, resnet26 (6n + 2, "
+        f"pre-activation) or torchvision's {', '.join(TORCHVISION)}"
+    )
+
+
+def describe(weights: Mapping[str, Tensor]) -> dict[str, int | str] | None:
+    """Arguments for ``build`` that fit a state dict, told from its keys and shapes.
+
+    Returns:
+        ``{"architecture", "num_classes", "width"}``, and for pre-activation networks the smallest
+        ``image_size``; ``None`` if no known network has these keys.
+    """
+    shapes = {key: tuple(value.shape) for key, value in weights.items()}
+    if "fc.weight" not in shapes or "conv1.weight" not in shapes:
+        return None
+    num_classes, features = shapes["fc.weight"]
+    stages = [len({k.split(".")[1] for k in shapes if k.startswith(f"layer{i}.")}) for i in (1, 2, 3, 4)]
+    width = shapes["conv1.weight"][0]
+    if stages[3]:
+        kinds = {
+            (2, 2, 2, 2): "resnet18",
+            (3, 4, 6, 3): "resnet50" if "layer1.0.conv3.weight" in shapes else "resnet34",
+            (3, 4, 23, 3): "resnet101",
+            (3, 8, 36, 3): "resnet152",
+        }
+        name = kinds.get((stages[0], stages[1], stages[2], stages[3]))
+        return {"architecture": name, "num_classes": num_classes, "width": 16} if name else None
+    if not stages[0] or stages[0] != stages[1] or stages[1] != stages[2]:
+        return None
+    cells = features / (4 * width)
+    side = round(cells**0.5)
+    if side < 1 or side * side != cells:
+        return None
+    return {
+        "architecture": f"resnet{6 * stages[0] + 2}",
+        "num_classes": num_classes,
+        "width": width,
+        "image_size": 32 * side,
+    }

@@ -1,0 +1,172 @@
+"""The LightningModule around a chain of blocks: loss, metrics, optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim import Optimizer
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
+
+from tbft.data.batches import Batch
+from tbft.errors import BadInput
+from tbft.models import BaseWeights, build, load_weights, read_weights
+
+OptimizerCallable = Callable[[Iterable], Optimizer]
+
+
+class ImageClassifier(LightningModule):
+    """A classifier to be trained on source data, or personalized from a base model.
+
+    Args:
+        base: base model: a checkpoint file, or a shipped one by name (``digits``, ``digits_superclasses``).
+            ``None`` trains from fresh weights.
+        architecture: ``resnet26``, ``resnet18``, ... ``None`` is the base model's own.
+        num_classes: outputs of the head. ``None`` is the base model's own.
+        image_size: side of the images, in pixels. ``None`` is the base model's own.
+        width: channels of the first stage of a pre-activation network. ``None`` is the base model's own, or 16.
+        optimizer: optimiser of the trained parameters.
+        schedule: learning rate over the run: ``constant``, ``cosine`` (down to 0) or ``one_cycle`` (up over
+            the first 30 % of the steps, then down; the optimiser's learning rate is the peak).
+        channels_last: memory format of the network and its batches; cheaper on most processors.
+        noise_block: block whose weights get Gaussian noise before the run (the paper's motivation experiment).
+        noise_scale: standard deviation of that noise, in standard deviations of each weight tensor.
+
+    Raises:
+        BadInput: if the base model is missing or does not fit.
+    """
+
+    def __init__(
+        self,
+        base: str | None = None,
+        architecture: str | None = None,
+        num_classes: int | None = None,
+        image_size: int | None = None,
+        width: int | None = None,
+        optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=5e-3),
+        schedule: Literal["constant", "cosine", "one_cycle"] = "one_cycle",
+        channels_last: bool = True,
+        noise_block: str | None = None,
+        noise_scale: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.base: BaseWeights | None = read_weights(base) if base else None
+        known = {**self.base.network, "image_size": self.base.image_size or None} if self.base else {}
+        if self.base and not known["image_size"]:
+            known["image_size"] = self.base.network.get("image_size", 224)
+        given = {"architecture": architecture, "num_classes": num_classes, "image_size": image_size, "width": width}
+        chosen: dict[str, Any] = {**known, **{key: value for key, value in given.items() if value is not None}}
+        if not self.base and (architecture is None or num_classes is None):
+            raise BadInput("there is no network: give model.base, or model.architecture and model.num_classes")
+        self.architecture = str(chosen["architecture"])
+        self.model = build(
+            self.architecture,
+            num_classes=int(chosen["num_classes"]),
+            image_size=int(chosen.get("image_size") or 32),
+            width=int(chosen.get("width") or 16),
+        )
+        if self.base:
+            load_weights(self.model, self.base)
+        if noise_block is not None:
+            _add_noise(self.model.modules_of(self.model.resolve([noise_block])), noise_scale)
+        self.make_optimizer, self.schedule, self.channels_last = optimizer, schedule, channels_last
+        if channels_last:
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        metrics = MetricCollection(
+            {
+                "accuracy": MulticlassAccuracy(self.num_classes, average="micro"),
+                "class_accuracy": MulticlassAccuracy(self.num_classes, average=None),
+            },
+            compute_groups=[["accuracy"], ["class_accuracy"]],
+        )
+        self.val_metrics, self.test_metrics = metrics.clone(prefix="val/"), metrics.clone(prefix="test/")
+
+    @property
+    def num_classes(self) -> int:
+        """Outputs of the head."""
+        return self.model.num_classes
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images, in pixels."""
+        return self.model.image_size
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits ``(N, num_classes)`` of a batch, which enters the chain where it says."""
+        x = batch.x
+        if self.channels_last and x.dim() == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        return self.model(x, start=batch.start)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Cross-entropy of one batch, a scalar."""
+        loss = F.cross_entropy(self(batch), batch.y)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.y))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Loss and accuracy of one validation batch."""
+        self._evaluate(batch, "val", self.val_metrics)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Loss and accuracy of one test batch."""
+        self._evaluate(batch, "test", self.test_metrics)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Class probabilities ``(N, num_classes)`` of one batch."""
+        return self(batch).softmax(1)
+
+    def on_validation_epoch_end(self) -> None:
+        """Book accuracy over all validation images."""
+        self._summarize("val", self.val_metrics)
+
+    def on_test_epoch_end(self) -> None:
+        """Book accuracy over all test images."""
+        self._summarize("test", self.test_metrics)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimiser over what trains, and its schedule over the whole run.
+
+        Raises:
+            BadInput: if nothing trains.
+        """
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        if not trained:
+            raise BadInput("no parameter would train: name at least one block in freeze.blocks, or give freeze.level")
+        optimizer = self.make_optimizer(trained)
+        if self.schedule == "constant":
+            return optimizer
+        steps = max(int(self.trainer.estimated_stepping_batches), 1)
+        if self.schedule == "cosine":
+            schedule: Any = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        else:
+            rates = [group["lr"] for group in optimizer.param_groups]
+            # Two steps are the fewest that a cycle can have.
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=max(steps, 2))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _evaluate(self, batch: Batch, part: str, metrics: MetricCollection) -> None:
+        logits = self(batch)
+        metrics.update(logits, batch.y)
+        self.log(f"{part}/loss", F.cross_entropy(logits, batch.y), batch_size=len(batch.y))
+
+    def _summarize(self, part: str, metrics: MetricCollection) -> None:
+        values = metrics.compute()
+        names = self.trainer.datamodule.classes  # type: ignore[attr-defined]
+        self.log(f"{part}/accuracy", values[f"{part}/accuracy"], prog_bar=True)
+        of_class = dict(zip(names, values[f"{part}/class_accuracy"], strict=True))
+        self.log_dict({f"{part}/accuracy_of/{name}": value for name, value in of_class.items()})
+        metrics.reset()
+
+
+@torch.no_grad()
+def _add_noise(modules: Iterable[torch.nn.Module], scale: float) -> None:
+    for module in modules:
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            module.weight += torch.randn_like(module.weight) * module.weight.std() * scale

@@ -1,0 +1,33 @@
+"""Configurations that ship with tbft, found by bare name."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from tbft.errors import BadInput
+
+
+def folder() -> Path:
+    """The folder of the shipped configurations, installed or in a clone."""
+    installed = Path(str(resources.files("tbft"))) / "configs"
+    return installed if installed.is_dir() else Path(__file__).parent.parent / "configs"
+
+
+def names() -> list[str]:
+    """Every shipped configuration by the name that finds it, e.g. ``feature.yaml``, ``base/digits.yaml``."""
+    return sorted(str(path.relative_to(folder())) for path in folder().rglob("*.yaml"))
+
+
+def find(name: str) -> Path:
+    """A configuration file by path, or a shipped one by name (with or without ``.yaml``).
+
+    A file of that name in the working folder wins over a shipped one.
+
+    Raises:
+        BadInput: if there is neither.
+    """
+    for candidate in (Path(name).expanduser(), folder() / name, folder() / f"{name}.yaml"):
+        if candidate.is_file():
+            return candidate.resolve()
+    raise BadInput(f"no configuration {name!r}: give a YAML file, or one that ships with tbft ({', '.join(names())})")

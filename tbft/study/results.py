@@ -1,0 +1,170 @@
+"""Records brought into the shape of the paper's tables: settings as rows, strategies as columns, paired by drift and seed."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from tbft.study.record import LEVEL_BLOCK, Record
+
+SINGLE_BLOCKS = ("block1", "block2", "block3", "block4", "fc")
+FULL = ("tuned-full", "paper-full", "full")
+ORDER = ("none", "bn", "block", *SINGLE_BLOCKS, "block2+block3", "head", "auto-rgn", *FULL)
+LEVELS = ("input", "feature", "output", "")
+AVERAGED_AXES = frozenset({"drift", "seed", "repeat", "strategy", "data.train_size"})
+
+Metric = Callable[[Record], float | None]
+"""Takes one figure from a record; None where the record does not have it."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A row of the tables: what is compared like with like.
+
+    Attributes:
+        level: Drift level.
+        dataset: Name of the data set.
+        train_size: Labelled target images.
+        variant: The cell's place on any axis that is not averaged over, such as `freeze.statistics=refresh`.
+    """
+
+    level: str
+    dataset: str
+    train_size: int
+    variant: str = ""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What two strategies must share to be compared: the drift and the seed."""
+
+    drift: str
+    seed: int
+
+
+def test_accuracy(record: Record) -> float | None:
+    """Test accuracy, a fraction of 1."""
+    return record.accuracy["test"]
+
+
+def base_accuracy(record: Record) -> float | None:
+    """Test accuracy of the base model before any adaptation, a fraction of 1."""
+    return record.accuracy.get("base")
+
+
+def adaptation_joules(record: Record) -> float | None:
+    """Joules of the whole adaptation; None for a void run."""
+    return None if record.void else record.joules.get("adaptation")
+
+
+def adaptation_cpu_seconds(record: Record) -> float | None:
+    """CPU-seconds of the whole adaptation; None for a void run."""
+    return None if record.void else record.cpu_seconds.get("adaptation")
+
+
+def peak_memory(record: Record) -> float | None:
+    """Peak resident memory in MiB."""
+    return record.peak_rss_mib
+
+
+def setting_of(record: Record) -> Setting:
+    """Tell which row a record belongs to."""
+    variant = [f"{axis}={value}" for axis, value in record.labels.items() if axis not in AVERAGED_AXES]
+    return Setting(record.level, record.dataset, record.train_size, ", ".join(variant))
+
+
+class Results:
+    """The completed records of one or more studies.
+
+    Args:
+        records: Completed records.
+    """
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.records = tuple(records)
+
+    @cached_property
+    def _runs(self) -> dict[tuple[Setting, str], list[Record]]:
+        runs = defaultdict(list)
+        for record in self.records:
+            runs[setting_of(record), record.series].append(record)
+        return dict(runs)
+
+    def settings(self) -> list[Setting]:
+        """Rows, in the order of the paper's tables: level, data set, size."""
+        return sorted(
+            {setting for setting, _ in self._runs},
+            key=lambda s: (_rank(s.level, LEVELS), s.dataset, s.train_size, s.variant),
+        )
+
+    def series(self, *settings: Setting) -> list[str]:
+        """Strategies present in any of the settings, the cheap ones first, full fine-tuning last."""
+        found = {series for setting, series in self._runs if setting in settings}
+        return sorted(found, key=lambda name: (_rank(name, ORDER), name))
+
+    def runs(self, setting: Setting, series: str) -> list[Record]:
+        """Records of one cell of the table."""
+        return self._runs.get((setting, series), [])
+
+    def by_pair(self, setting: Setting, series: str, metric: Metric) -> dict[Pair, float]:
+        """One figure for each drift and seed: the median over repeats."""
+        values = defaultdict(list)
+        for record in self.runs(setting, series):
+            value = metric(record)
+            if value is not None:
+                values[Pair(record.drift, record.seed)].append(value)
+        return {pair: statistics.median(repeats) for pair, repeats in values.items()}
+
+    def target(self, setting: Setting) -> str | None:
+        """Name the series that is TBFT: the level's own recipe, or else the level's block; None if neither ran."""
+        own = LEVEL_BLOCK.get(setting.level, "")
+        return next((name for name in ("block", own) if self.runs(setting, name)), None)
+
+    def single_blocks(self, setting: Setting) -> dict[str, str]:
+        """Single blocks that were tuned, each with the series that did it; the level's own recipe stands in for its block."""
+        own = LEVEL_BLOCK.get(setting.level, "")
+        blocks = {block: block for block in SINGLE_BLOCKS if self.runs(setting, block)}
+        if own not in blocks and self.runs(setting, "block"):
+            blocks[own] = "block"
+        return {block: blocks[block] for block in SINGLE_BLOCKS if block in blocks}
+
+    def block_average(self, setting: Setting, metric: Metric) -> dict[Pair, float]:
+        """The paper's Block Avg: the mean over the single blocks, for each drift and seed at which all of them ran."""
+        each = [self.by_pair(setting, series, metric) for series in self.single_blocks(setting).values()]
+        if len(each) < 2:
+            return {}
+        shared = set.intersection(*(set(values) for values in each))
+        return {pair: statistics.fmean(values[pair] for values in each) for pair in shared}
+
+    def opponents(self, setting: Setting) -> list[str]:
+        """Full fine-tunings present in the setting, the strongest first."""
+        return [name for name in FULL if self.runs(setting, name)]
+
+
+def per_seed(values: dict[Pair, float]) -> list[float]:
+    """Average over the drifts of each seed, as the paper does; one figure a seed, in the order of the seeds."""
+    seeds = defaultdict(list)
+    for pair, value in values.items():
+        seeds[pair.seed].append(value)
+    return [statistics.fmean(seeds[seed]) for seed in sorted(seeds)]
+
+
+def differences(ours: dict[Pair, float], theirs: dict[Pair, float]) -> dict[Pair, float]:
+    """`ours - theirs` wherever both ran."""
+    return {pair: ours[pair] - theirs[pair] for pair in ours if pair in theirs}
+
+
+def savings(ours: dict[Pair, float], theirs: dict[Pair, float]) -> list[float]:
+    """Fractions of their cost that were saved, wherever both ran and theirs is above zero."""
+    return [1 - ours[pair] / theirs[pair] for pair in ours if theirs.get(pair, 0) > 0]
+
+
+def joules_to_accuracy(record: Record, accuracy: float) -> float | None:
+    """Joules until validation first reaches an accuracy (a fraction of 1); None if it never does, or for a void run."""
+    reached = (point.joules for point in record.curve if point.accuracy >= accuracy)
+    return None if record.void else next(reached, None)
+
+
+def _rank(name: str, order: Sequence[str]) -> int:
+    return order.index(name) if name in order else len(order)

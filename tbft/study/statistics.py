@@ -1,0 +1,65 @@
+"""Spread and paired differences over a few seeds."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its uncertainty.
+
+    Attributes:
+        value: The mean, the median, or the mean difference.
+        sd: Sample standard deviation (n - 1); None for one value or a median.
+        low: Lower end of the 95 % confidence interval, or None.
+        high: Upper end, or None.
+        n: How many values it rests on.
+    """
+
+    value: float
+    sd: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int = 1
+
+
+def mean_sd(values: Sequence[float]) -> Estimate | None:
+    """Mean and sample standard deviation; None of nothing."""
+    import statistics
+
+    if not values:
+        return None
+    sd = statistics.stdev(values) if len(values) > 1 else None
+    return Estimate(statistics.fmean(values), sd=sd, n=len(values))
+
+
+def median(values: Sequence[float]) -> Estimate | None:
+    """Median, which one disturbed repeat of a cost does not move; None of nothing."""
+    import statistics
+
+    return Estimate(statistics.median(values), n=len(values)) if values else None
+
+
+def paired_interval(differences: Sequence[float], confidence: float = 0.95) -> Estimate | None:
+    """Mean of paired differences with Student's t interval.
+
+    Args:
+        differences: One for each pair, such as each seed.
+        confidence: Coverage of the interval.
+
+    Returns:
+        The estimate, without an interval for fewer than two pairs; None of no pair.
+    """
+    import statistics
+
+    if not differences:
+        return None
+    mean, n = statistics.fmean(differences), len(differences)
+    if n < 2:
+        return Estimate(mean, n=n)
+    from scipy.stats import t
+
+    sd = statistics.stdev(differences)
+    half = float(t.ppf((1 + confidence) / 2, n - 1)) * sd / math.sqrt(n)
+    return Estimate(mean, low=mean - half, high=mean + half, n=n)
