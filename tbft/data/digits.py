@@ -39,6 +39,7 @@ class Digits(DomainData):
     def __init__(self, task: Literal["digits", "superclasses"] = "digits", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.task = task
+        self.name = "digits" if task == "digits" else "digits-superclasses"
         self.classes = tuple(SUPERCLASSES) if task == "superclasses" else tuple("0123456789")
 
     @property

@@ -1,0 +1,19 @@
+"""What happens around training, one idea a file."""
+
+from tbft.callbacks.block_freeze import BlockFreezeCallback
+from tbft.callbacks.checkpoint import AtomicCheckpointIO, EpochCheckpoint
+from tbft.callbacks.energy import EnergyCallback, phase
+from tbft.callbacks.feature_cache import FeatureCacheCallback
+from tbft.callbacks.keep_best import KeepBestCallback
+from tbft.callbacks.run_record import RunRecordCallback
+
+__all__ = [
+    "AtomicCheckpointIO",
+    "BlockFreezeCallback",
+    "EnergyCallback",
+    "EpochCheckpoint",
+    "FeatureCacheCallback",
+    "KeepBestCallback",
+    "RunRecordCallback",
+    "phase",
+]

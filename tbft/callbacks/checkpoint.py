@@ -1,0 +1,49 @@
+"""What a run can resume from: one file, written at the end of each epoch, old or new but never half."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from tbft.atomic import write_bytes
+from tbft.callbacks.energy import phase
+
+
+class EpochCheckpoint(ModelCheckpoint):
+    """Writes ``last.ckpt`` into the run's folder at the end of each training epoch, booked as ``save``.
+
+    At the end of an epoch a resume repeats no sample; the best weights travel in the same file
+    (``KeepBestCallback``).
+
+    Args:
+        folder: the run's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(dirpath=folder, save_last=True, save_top_k=0, save_on_train_epoch_end=True)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the checkpoint."""
+        with phase(trainer, "save"):
+            super().on_train_epoch_end(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Nothing: the epoch has not ended yet."""
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Checkpoints that a crash or a power cut leaves whole (Lightning's own stage in another folder, unsynced)."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write beside the target, sync, then replace it."""
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, buffer.getvalue())

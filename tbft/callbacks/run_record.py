@@ -1,0 +1,181 @@
+"""What a run did and found, on disk: ``result.json``."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from tbft.atomic import write_text
+from tbft.callbacks.block_freeze import BlockFreezeCallback
+from tbft.callbacks.energy import ADAPTATION, EnergyCallback
+from tbft.callbacks.keep_best import KeepBestCallback
+from tbft.data import DomainData
+from tbft.module import ImageClassifier
+
+SCHEMA = 1
+
+
+class RunRecordCallback(Callback):
+    """Collects a run's figures and writes them, atomically, as ``result.json``.
+
+    Args:
+        folder: the run's folder.
+        config_hash: of the resolved configuration.
+        freeze: which blocks train.
+        energy: energy and time by phase.
+        keep: what was kept.
+        seed: of the run.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config_hash: str,
+        freeze: BlockFreezeCallback,
+        energy: EnergyCallback,
+        keep: KeepBestCallback,
+        seed: int,
+    ) -> None:
+        self.folder, self.config_hash, self.seed = folder, config_hash, seed
+        self.freeze, self.energy, self.keep = freeze, energy, keep
+        self.curve: list[dict[str, float]] = []
+        self.steps, self.epochs = 0, 0
+        self.accuracy: dict[str, float | None] = {"base": None, "test": None}
+        self.mark = _reset_peak_memory()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The learning curve so far."""
+        return {"curve": self.curve}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the curve of the interrupted run."""
+        self.curve = state_dict["curve"]
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """One more point of the learning curve, over energy and time."""
+        if trainer.state.fn != "fit":
+            return
+        joules, seconds = self.energy.spent()
+        metrics = trainer.callback_metrics
+        self.curve.append(
+            {
+                "epoch": trainer.current_epoch,
+                "step": trainer.global_step,
+                "validation_loss": float(metrics["val/loss"]),
+                "validation_accuracy": float(metrics["val/accuracy"]),
+                "joules": joules,
+                "wall_seconds": seconds,
+            }
+        )
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count."""
+        self.epochs, self.steps = trainer.current_epoch + 1, trainer.global_step
+
+    def write(self, status: str, module: ImageClassifier, data: DomainData) -> dict[str, Any]:
+        """Write the record of a run that was completed, interrupted or failed, and return it.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        record = self.record(status, module, data)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_text(self.folder / "result.json", json.dumps(record, indent=1) + "\n")
+        return record
+
+    def record(self, status: str, module: ImageClassifier, data: DomainData) -> dict[str, Any]:
+        """The record, as in the file."""
+        metered = self.energy.finish()
+        keep, drift = self.keep, data.drift
+        level = drift.level or self.freeze.level
+        phases = {name: 0.0 for name in (*ADAPTATION, "test", "adaptation")}
+        energy_source = metered.get("energy_source", {"measured": False})
+        return {
+            "schema": SCHEMA,
+            "status": status,
+            "name": self.folder.name,
+            "config_hash": self.config_hash,
+            "seed": self.seed,
+            "dataset": data.name,
+            "drift": {"level": level, "name": drift.name, "severity": drift.severity},
+            "strategy": self.freeze.strategy_of(module.model, data),
+            "blocks": [name for name in self.freeze.target if name != "pool"],
+            "statistics": self.freeze.statistics,
+            "train_size": data.train_size or sum(len(x) for x in (data.train, data.val) if x is not None),
+            "accuracy": {
+                "base": self.accuracy["base"],
+                "validation": keep.best.accuracy if keep.best else None,
+                "test": self.accuracy["test"],
+                "base_validation": keep.base.accuracy if keep.base else None,
+            },
+            "kept": keep.kept,
+            **{name: {**phases, **metered.get(name, {})} for name in ("joules", "cpu_seconds", "wall_seconds")},
+            "joules_net": metered.get("joules_net"),
+            "energy_source": energy_source,
+            "co2e_grams": metered.get("co2e_grams", 0.0),
+            "idle": metered.get("idle"),
+            "conditions": metered.get("conditions"),
+            "void": metered.get("void"),
+            "stopped_by": metered.get("stopped_by"),
+            "peak_rss_mib": _peak_memory(self.mark),
+            "parameters": {
+                "trained": sum(p.numel() for p in module.model.parameters() if p.requires_grad),
+                "total": sum(p.numel() for p in module.model.parameters()),
+            },
+            "epochs": self.epochs,
+            "steps": self.steps,
+            "curve": self.curve,
+            "skipped_pictures": data.skipped,
+            "environment": {
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+                "device": _device_name(module),
+                "threads": torch.get_num_threads(),
+                "machine": f"{platform.machine()} {_processor()}".strip(),
+            },
+        }
+
+
+def _device_name(module: ImageClassifier) -> str:
+    device = module.device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _processor() -> str:
+    """The processor's name, or a board's model where there is one (Raspberry Pi)."""
+    model = Path("/proc/device-tree/model")
+    if model.is_file():
+        return model.read_text().strip("\0\n ")
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _reset_peak_memory() -> bool:
+    """Let the kernel count this process's peak memory from now on; whether it does (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _peak_memory(since_reset: bool) -> float:
+    """Peak resident memory in MiB, of this run if the kernel could be asked, else of the whole process."""
+    if since_reset:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) / 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 1024)

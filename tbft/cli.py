@@ -1,0 +1,163 @@
+"""The command line: what is wrong is said in one line, and how a command ended in its exit code."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Any
+
+from tbft.errors import BadInput
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+
+HELP = """\
+usage: python -m tbft COMMAND [--config PRESET_OR_FILE ...] [--SECTION.OPTION VALUE ...]
+
+Low-energy personalization of image classifiers by Target Block Fine-Tuning.
+
+  fit       personalize a base model (or train one: --config base/digits.yaml)
+  validate  accuracy on the validation images    (--config RUN_FOLDER/config.yaml)
+  test      accuracy on the test images          (likewise)
+  predict   classes of the test images, as CSV   (likewise)
+  study     a grid of runs                       (--config study/quick.yaml)
+  report    tables, figures and a page again     (RUNS_FOLDER)
+  meter     power sources of this machine, and what they read
+
+python -m tbft COMMAND --help lists the options of a command. Presets:
+"""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: the run ends as after Ctrl-C, with an exit code of its own."""
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        args: the command line without the program's name; ``None`` is the process's own.
+
+    Returns:
+        0 done, 1 the run failed, 2 bad usage or bad input, 130 interrupted, 143 terminated.
+    """
+    given = sys.argv[1:] if args is None else args
+    old = _on_sigterm(_terminate)
+    ended: list[int] = []
+    try:
+        return _run(given)
+    except BadInput as error:
+        return _complain(str(error))
+    except Terminated:
+        return TERMINATED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except SystemExit as error:
+        # Lightning turns an interrupt into SystemExit(1); the interrupt is still its context.
+        ended.append(error.code if isinstance(error.code, int) else FAILED)
+        if isinstance(error.__context__, KeyboardInterrupt):
+            return TERMINATED if isinstance(error.__context__, Terminated) else INTERRUPTED
+        return ended[0]
+    except Exception as error:
+        return _failed(error)
+    finally:
+        _on_sigterm(old)
+
+
+def check(args: list[str]) -> None:
+    """Parse the arguments of ``fit`` without running anything.
+
+    Raises:
+        BadInput: if ``fit`` does not know them.
+    """
+    from jsonargparse import ArgumentError
+
+    from tbft.lightning_cli import ArgumentsOnly
+
+    try:
+        ArgumentsOnly(["fit", *args])
+    except ArgumentError as error:
+        raise BadInput(_one_line(error)) from None
+
+
+def _run(args: list[str]) -> int:
+    command = args[0] if args else "--help"
+    if command in ("-h", "--help"):
+        from tbft.presets import names
+
+        print(HELP + "".join(f"  {name}\n" for name in names()))
+        return DONE
+    if command == "--version":
+        from tbft import __version__
+
+        print(__version__)
+        return DONE
+    if command == "meter":
+        return _meter(args[1:])
+    if command == "study":
+        from tbft.study import main_study
+
+        return main_study(args[1:])
+    if command == "report":
+        from tbft.study import main_report
+
+        return main_report(args[1:])
+    if command not in ("fit", "validate", "test", "predict"):
+        raise BadInput(
+            f"unknown command {command!r}: choose fit, validate, test, predict, study, report or meter "
+            "(python -m tbft --help)"
+        )
+    from jsonargparse import ArgumentError
+
+    from tbft.lightning_cli import PersonalizationCLI
+
+    try:
+        PersonalizationCLI(args)
+    except ArgumentError as error:
+        raise BadInput(_one_line(error)) from None
+    return DONE
+
+
+def _meter(args: list[str]) -> int:
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(prog="python -m tbft meter", description="Power sources of this machine.")
+    parser.add_argument("--seconds", type=float, default=2.0, help="how long to read each source")
+    seconds = parser.parse_args(args).seconds
+    from tbft.energy.survey import main_meter
+
+    main_meter(seconds)
+    return DONE
+
+
+def _one_line(error: Exception) -> str:
+    """What a parser complains about, without its indentation."""
+    return " ".join(str(error).split())
+
+
+def _complain(message: str) -> int:
+    print(f"tbft: {message}", file=sys.stderr)
+    return BAD_INPUT
+
+
+def _failed(error: Exception) -> int:
+    """Say why a run failed; the traceback only if asked for, with ``TBFT_TRACEBACK=1``."""
+    import os
+    import traceback
+
+    if os.environ.get("TBFT_TRACEBACK"):
+        traceback.print_exception(error)
+    print(f"tbft: the run failed: {type(error).__name__}: {_one_line(error)}", file=sys.stderr)
+    print("tbft: TBFT_TRACEBACK=1 shows where", file=sys.stderr)
+    return FAILED
+
+
+def _terminate(number: int, frame: Any) -> None:
+    raise Terminated
+
+
+def _on_sigterm(handler: Any) -> Any:
+    """Install a handler, if this is the main thread, and return the one before."""
+    try:
+        return signal.signal(signal.SIGTERM, handler)
+    except ValueError:
+        return handler

@@ -1,0 +1,287 @@
+"""``fit``, ``validate``, ``test`` and ``predict``: one LightningCLI for every device."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from jsonargparse import ActionConfigFile
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, Logger
+
+import tbft.data as data_sets  # noqa: F401 - so that data sets are found by bare name
+from tbft.atomic import write_text
+from tbft.callbacks import (
+    AtomicCheckpointIO,
+    BlockFreezeCallback,
+    EnergyCallback,
+    EpochCheckpoint,
+    FeatureCacheCallback,
+    KeepBestCallback,
+    RunRecordCallback,
+    phase,
+)
+from tbft.data import DomainData
+from tbft.errors import BadInput
+from tbft.evaluation import evaluate
+from tbft.models import load_weights, read_weights, save_weights
+from tbft.module import ImageClassifier
+from tbft.presets import find
+from tbft.run import RunSettings
+from tbft.summary import print_summary
+
+_NOT_HASHED = ("run", "energy", "config", "ckpt_path", "weights_only")
+
+
+class PresetConfig(ActionConfigFile):
+    """``--config``: a file, or a configuration that ships with tbft by bare name."""
+
+    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
+        """Find the file, then read it as LightningCLI does."""
+        super().__call__(parser, cfg, str(find(values)), option_string)
+
+
+class PersonalizationCLI(LightningCLI):
+    """Sections ``model``, ``data``, ``freeze``, ``cache``, ``energy``, ``run`` and ``trainer``."""
+
+    model: ImageClassifier
+    datamodule: DomainData
+
+    def __init__(self, args: list[str] | None, run: bool = True) -> None:
+        quiet_lightning()
+        super().__init__(
+            ImageClassifier,
+            DomainData,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            trainer_defaults={"num_sanity_val_steps": 0, "enable_model_summary": False, "log_every_n_steps": 10},
+            parser_kwargs={"exit_on_error": False, "allow_abbrev": False},
+            args=args,
+            run=run,
+        )
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """A parser that finds presets, takes no abbreviations and raises instead of exiting."""
+        kwargs.update(exit_on_error=False, allow_abbrev=False)
+        parser = LightningArgumentParser(**kwargs)
+        parser.add_argument(
+            "-c", "--config", action=PresetConfig, help="A YAML file, or a preset by name; later ones win."
+        )
+        return parser
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The sections beside model, data and trainer; the order is that in which the callbacks run."""
+        parser.add_class_arguments(RunSettings, "run")
+        parser.add_lightning_class_args(EnergyCallback, "energy")
+        parser.add_lightning_class_args(BlockFreezeCallback, "freeze")
+        parser.add_lightning_class_args(FeatureCacheCallback, "cache")
+        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
+        parser.link_arguments("model.image_size", "data.init_args.image_size", apply_on="instantiate")
+
+    def _parse_ckpt_path(self) -> None:
+        """A checkpoint's hyper-parameters never override what the user wrote."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The trainer, with the run's folder, loggers, checkpoint and record wired to one another."""
+        settings: RunSettings = self._get(self.config_init, "run")
+        config = {**self._get(self.config_init, "trainer")}
+        energy, freeze, cache = (self._get(self.config_init, key) for key in ("energy", "freeze", "cache"))
+        fitting = self.subcommand == "fit"
+        if fitting:
+            self._check(freeze)
+        resume = fitting and self.config_init[self.subcommand].get("ckpt_path") is not None
+        self.settings, self.folder = settings, settings.folder(self.default_name(freeze), resume=resume)
+        keep = KeepBestCallback()
+        self.run_record = RunRecordCallback(
+            self.folder, self.config_hash(), freeze, energy, keep, int(self._get(self.config, "seed_everything"))
+        )
+        own: list[Any] = [energy, keep, freeze, cache]
+        if fitting:
+            own += [self.run_record, EpochCheckpoint(self.folder)]
+        config["callbacks"] = [*own, *(config.get("callbacks") or [])]
+        config["enable_checkpointing"] = fitting
+        config["default_root_dir"] = config.get("default_root_dir") or str(self.folder)
+        if config.get("logger") in (None, True):
+            config["logger"] = self._loggers() if fitting else False
+        config["plugins"] = [AtomicCheckpointIO(), *(config.get("plugins") or [])]
+        return self.trainer_class(**{**config, **kwargs})
+
+    def default_name(self, freeze: BlockFreezeCallback) -> str:
+        """``digits-gaussian_noise5-block-n200-s0``: data, drift, strategy, training size, seed."""
+        data, drift = self.datamodule, self.datamodule.drift
+        parts = [data.name, *([f"{drift.name}{drift.severity or ''}"] if data.domain == "target" else ["source"])]
+        parts += [freeze.strategy_of(self.model.model, data)]
+        parts += [f"n{data.train_size}"] if data.train_size else []
+        return "-".join([*parts, f"s{data.seed}"]).replace(":", "")
+
+    def config_hash(self) -> str:
+        """Of everything that the outcome depends on; not of where it is recorded or how it is metered."""
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        config = config.get(self.subcommand, config)
+        text = json.dumps({k: v for k, v in config.items() if k not in _NOT_HASHED}, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def fit(self, **kwargs: Any) -> None:
+        """Personalize: fit, keep the better model, test it, and record the run whatever happens."""
+        status, record = "failed", {}
+        trainer, module, data = self.trainer, self.model, self.datamodule
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._save_config()
+            trainer.fit(**kwargs)
+            with phase(trainer, "save"):
+                if trainer.is_global_zero:
+                    save_weights(module.model, self.folder / "model.safetensors", data.classes)
+            if self.settings.test:
+                self._test()
+            status = "completed"
+        except (KeyboardInterrupt, SystemExit):
+            status = "interrupted"
+            raise
+        finally:
+            if trainer.is_global_zero:
+                record = self.run_record.write(status, module, data)
+                for logger in trainer.loggers:
+                    if hasattr(logger, "finish"):
+                        logger.finish(record)
+        if trainer.is_global_zero:
+            print_summary(record, self.folder)
+
+    def _test(self) -> None:
+        trainer, module, data = self.trainer, self.model, self.datamodule
+        assert data.test is not None
+        keep, accuracy = self.run_record.keep, self.run_record.accuracy
+        (metrics,) = trainer.test(module, datamodule=data, verbose=False)
+        accuracy["test"] = metrics["test/accuracy"]
+        if module.base is None:
+            return
+        if keep.kept == "base":
+            accuracy["base"] = accuracy["test"]
+            return
+        adapted = {key: value.clone() for key, value in module.model.state_dict().items()}
+        with phase(trainer, "test"):
+            module.model.load_state_dict(keep.base_weights)
+            accuracy["base"] = evaluate(module, data.test).accuracy
+            module.model.load_state_dict(adapted)
+
+    def before_validate(self) -> None:
+        """Use what ``fit`` left, unless a checkpoint is named."""
+        self._load_personalized()
+
+    before_test = before_predict = before_validate
+
+    def _load_personalized(self) -> None:
+        """``--ckpt_path``: a Lightning checkpoint, or weights; by default the weights beside the config."""
+        config = self.config_init[self.subcommand]
+        given = config.get("ckpt_path")
+        files = [Path(str(path)) for path in config.get("config") or []]
+        beside = [file.parent / "model.safetensors" for file in files]
+        weights = next((path for path in beside if path.is_file()), None) if given is None else Path(given)
+        if weights is not None and weights.suffix == ".safetensors":
+            load_weights(self.model.model, read_weights(str(weights)))
+            config["ckpt_path"] = None
+
+    def predict(self, **kwargs: Any) -> None:
+        """Predict the test images' classes, and write them as ``predictions.csv`` into the run's folder."""
+        batches = self.trainer.predict(**kwargs, return_predictions=True)
+        probabilities = torch.cat(batches)  # type: ignore[arg-type]
+        classes, data = self.datamodule.classes, self.datamodule
+        assert data.test is not None
+        best, winner = probabilities.max(1)
+        lines = ["image,label,predicted,probability"]
+        rows = zip(data.test.y.tolist(), winner.tolist(), best.tolist(), strict=True)
+        lines += [f"{i},{classes[y]},{classes[c]},{p:.4f}" for i, (y, c, p) in enumerate(rows)]
+        config = [Path(str(path)).parent for path in self.config_init[self.subcommand].get("config") or []]
+        folder = next((path for path in config if (path / "result.json").is_file()), self.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "predictions.csv", "\n".join(lines) + "\n")
+        print(f"{len(winner)} predictions: {folder / 'predictions.csv'}")
+
+    def _check(self, freeze: BlockFreezeCallback) -> None:
+        """Everything that can be wrong with the input, found before anything is written.
+
+        Raises:
+            BadInput: naming what is wrong.
+        """
+        module, data = self.model, self.datamodule
+        target = freeze.target_of(module.model, data)
+        trainer = self._get(self.config_init, "trainer")
+        if not target and trainer.get("max_epochs") != 0:
+            raise BadInput(
+                "no parameter would train: name at least one block in freeze.blocks, or give --trainer.max_epochs 0 "
+                "to adapt the statistics alone"
+            )
+        data.setup("fit")
+        if len(data.classes) != module.num_classes:
+            where = module.base.path if module.base else "the network"
+            raise BadInput(
+                f"{where} tells {module.num_classes} classes apart and the data has {len(data.classes)}: "
+                "choose the base model that belongs to this data"
+            )
+
+    def _loggers(self) -> list[Logger]:
+        metrics = self.folder / "metrics.csv"
+        if metrics.is_file():  # of the interrupted part of this run, which the logger would delete
+            metrics.replace(self.folder / f"metrics.until-{time.strftime('%Y%m%d-%H%M%S')}.csv")
+        loggers: list[Logger] = [CSVLogger(self.folder, name="", version="")]
+        if self.settings.wandb != "off":
+            from tbft.wandb_logger import RunLogger
+
+            level = self.datamodule.drift.level or self._get(self.config_init, "freeze").level
+            tags = [level, self.datamodule.name, self.run_record.freeze.strategy_of(self.model.model, self.datamodule)]
+            logger = RunLogger(
+                self.folder,
+                self.folder.name,
+                self.settings.project,
+                self.settings.wandb_offline,
+                self.settings.group,
+                [*(tag for tag in tags if tag), *self.settings.tags],
+            )
+            loggers.append(logger)
+        return loggers
+
+    def _save_config(self) -> None:
+        if self.trainer.is_global_zero:
+            config = self.config[self.subcommand].clone()
+            text = self._parser(self.subcommand).dump(config, skip_none=False)
+            write_text(self.folder / "config.yaml", text)
+            for logger in self.trainer.loggers:
+                logger.log_hyperparams(yaml.safe_load(text))
+
+
+class ArgumentsOnly(PersonalizationCLI):
+    """Parses a command line and stops there: nothing is made, nothing runs."""
+
+    def instantiate_classes(self) -> None:
+        """Make nothing."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run nothing."""
+
+
+def quiet_lightning() -> None:
+    """Leave out what Lightning tells everybody and what does not hold here (data lies in memory)."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for text in (
+        "does not have many workers",
+        "smaller than the logging interval",
+        "LightningCLI's args",
+        "in eval mode at the start of training",
+        "exists and is not empty",
+        "configure_optimizers. returned .None",
+        "srun. command",
+        "LeafSpec",
+    ):
+        warnings.filterwarnings("ignore", message=f".*{text}")

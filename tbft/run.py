@@ -1,0 +1,103 @@
+"""Where a run is kept, and what it is called."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from tbft.errors import BadInput
+
+
+@dataclass
+class RunSettings:
+    """Where and under which name a run is recorded.
+
+    Attributes:
+        root: folder of all runs; each run has a folder of its own in it.
+        name: of this run; ``None`` makes one from data, drift, strategy, training size and seed, and never
+            writes over an older run.
+        overwrite: a run of this name that was completed may be replaced.
+        group: groups runs in Weights & Biases, such as the cells of a study.
+        tags: labels in Weights & Biases, beside level, strategy and data set.
+        wandb: ``offline`` writes Weights & Biases files to the run's folder, ``online`` sends them, ``auto`` is
+            online if the user is logged in, ``off`` writes none.
+        project: in Weights & Biases.
+        test: measure accuracy on the test images, before and after (booked apart from the adaptation).
+    """
+
+    root: str = "runs"
+    name: str | None = None
+    overwrite: bool = False
+    group: str | None = None
+    tags: list[str] = field(default_factory=list)
+    wandb: Literal["auto", "offline", "online", "off"] = "auto"
+    project: str = "tbft"
+    test: bool = True
+
+    def folder(self, default_name: str, *, resume: bool = False) -> Path:
+        """The folder of this run, which need not exist yet.
+
+        Args:
+            default_name: name to use when none is given.
+            resume: take up the newest run of that name instead of starting a new one.
+
+        Raises:
+            BadInput: if it cannot be written, or a completed run of the given name is there already.
+        """
+        root = Path(self.root).expanduser()
+        folder = root / (self.name or default_name)
+        if self.name is None:
+            older = [folder, *sorted(root.glob(f"{default_name}.*"), key=lambda path: int(path.suffix[1:] or 0))]
+            older = [path for path in older if path.is_dir()]
+            if resume and older:
+                folder = older[-1]
+            elif older:
+                folder = root / f"{default_name}.{len(older) + 1}"
+        elif not resume and not self.overwrite and status_of(folder) == "completed":
+            raise BadInput(f"{folder} holds a completed run: choose another run.name, or give --run.overwrite true")
+        _check_writable(folder)
+        return folder
+
+    @property
+    def wandb_offline(self) -> bool:
+        """Whether Weights & Biases must not open a connection."""
+        if self.wandb == "auto":
+            return not _logged_in()
+        return self.wandb != "online"
+
+
+def status_of(folder: Path) -> str | None:
+    """Status in a run's record, or ``None`` if there is no whole record."""
+    try:
+        return str(json.loads((folder / "result.json").read_text())["status"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _check_writable(folder: Path) -> None:
+    """Find out without leaving anything behind."""
+    import os
+
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise BadInput(f"{folder} cannot be written ({existing} does not allow it): choose another run.root")
+
+
+def _logged_in() -> bool:
+    """Whether an API key of Weights & Biases lies on this machine; nothing is asked over the network."""
+    import netrc
+    import os
+
+    if os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled"):
+        return False
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].strip("/")
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False

@@ -1,0 +1,57 @@
+"""The closing table of a run in the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def print_summary(record: dict[str, Any], folder: Path) -> None:
+    """Print what a run did: accuracy before and after, what trained, what it cost, where it is recorded."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=record["name"], show_header=False, title_justify="left", min_width=60)
+    table.add_column(style="bold")
+    table.add_column()
+    drift = record["drift"]
+    severity = f", severity {drift['severity']}" if drift["severity"] else ""
+    if record["strategy"] != "base":
+        table.add_row("drift", f"{drift['level'] or 'unknown'} level ({drift['name']}{severity})")
+    table.add_row("test accuracy", _accuracy(record))
+    if record["kept"] == "base":
+        table.add_row("kept", "[yellow]the base model: validation found the adapted weights worse[/]")
+    parameters = record["parameters"]
+    share = 100 * parameters["trained"] / parameters["total"]
+    trained = f"{parameters['trained']:,} of {parameters['total']:,} parameters ({share:.1f} %)"
+    table.add_row("trained", f"{', '.join(record['blocks']) or 'nothing'}: {trained}")
+    table.add_row("adaptation", _cost(record))
+    if record["stopped_by"]:
+        table.add_row("stopped by", record["stopped_by"])
+    if record["void"]:
+        table.add_row("void", f"[yellow]{record['void']}[/]")
+    console = Console()
+    console.print(table)
+    console.print(f"record  {folder / 'result.json'}", soft_wrap=True, highlight=False)
+    run = next(iter(sorted((folder / "wandb").glob("*run-*"), reverse=True)), None)
+    if run is not None:
+        console.print(f"browse  wandb leet {run}", soft_wrap=True, highlight=False)
+        if run.name.startswith("offline"):
+            console.print(f"upload  wandb sync {run}", soft_wrap=True, highlight=False)
+
+
+def _accuracy(record: dict[str, Any]) -> str:
+    before, after = record["accuracy"]["base"], record["accuracy"]["test"]
+    if after is None:
+        return "not tested"
+    if before is None:
+        return f"[bold green]{100 * after:.1f} %[/]"
+    return f"{100 * before:.1f} % -> [bold green]{100 * after:.1f} %[/]"
+
+
+def _cost(record: dict[str, Any]) -> str:
+    measured = "measured" if record["energy_source"].get("measured") else "modelled, not measured"
+    return (
+        f"{record['joules']['adaptation']:.1f} J ({measured}), "
+        f"{record['cpu_seconds']['adaptation']:.1f} CPU-s, {record['wall_seconds']['adaptation']:.1f} s"
+    )
