@@ -23,10 +23,10 @@ def defocus_blur(images: Bytes, lens: tuple[float, float], streams: Streams) -> 
 def glass_blur(images: Bytes, glass: tuple[float, int, int], streams: Streams) -> Bytes:
     """Blur, scatter pixels locally, blur again.
 
-    Going from the lower right to the upper left, each pixel takes the value of a neighbour drawn from those at most
-    ``reach`` away, and less than ``reach`` to the right and below. The authors' code means to swap the two, but both
-    sides of its exchange are views of one array, so that the neighbour keeps its value: the published files were made
-    that way, and so are these.
+    Going from the lower right to the upper left, each pixel takes the value of a neighbour drawn from those
+    at most ``reach`` away, and less than ``reach`` to the right and below. The authors' code means to swap
+    the two, but both sides of its exchange are views of one array, so that the neighbour keeps its value: the
+    published files were made that way, and so are these.
 
     Args:
         images: (N, C, H, W).
@@ -51,7 +51,7 @@ def glass_blur(images: Bytes, glass: tuple[float, int, int], streams: Streams) -
 
 
 def motion_blur(images: Bytes, path: tuple[int, float], streams: Streams) -> Bytes:
-    """Blur along a line at a random angle of at most 45 degrees; ``path`` is ImageMagick's radius and sigma."""
+    """Blur along a line within 45 degrees of the horizontal; ``path`` is ImageMagick's radius and sigma."""
     return motion(images, *path, angles=streams.uniform(-45, 45))
 
 

@@ -23,9 +23,9 @@ def brightness(images: Bytes, shift: float, streams: Streams) -> Bytes:
 def saturate(images: Bytes, line: tuple[float, float], streams: Streams) -> Bytes:
     """Multiply the saturation of HSV and shift it, hue and value kept; nothing is random.
 
-    A channel is V (1 - S d), its depth d running from 0 in the largest channel to 1 in the smallest, and depending on
-    the hue alone. Grey has the hue of red, by convention, and turns reddish where the saturation is shifted; grey images
-    get the luma of that.
+    A channel is V (1 - S d), its depth d running from 0 in the largest channel to 1 in the smallest, and
+    depending on the hue alone. Grey has the hue of red, by convention, and turns reddish where the saturation
+    is shifted; grey images get the luma of that.
 
     Args:
         images: (N, C, H, W).

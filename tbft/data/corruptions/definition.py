@@ -21,8 +21,8 @@ class Corruption(NamedTuple):
     """One corruption of the benchmark.
 
     Attributes:
-        apply: Takes images of bytes, the constants of one severity, and one random stream an image; returns new
-            images of bytes of the same shape. Must treat every image as if it were alone.
+        apply: Takes images of bytes, the constants of one severity, and one random stream an image; returns
+            new images of bytes of the same shape. Must treat every image as if it were alone.
         cifar: The constants of severities 1 to 5 for images of about 32 pixels (``make_cifar_c.py``).
         imagenet: The same for images of about 224 pixels (``make_imagenet_c.py``).
     """
@@ -38,7 +38,7 @@ def to_unit(images: Bytes, dtype: type[np.floating[Any]] = np.float64) -> Unit:
 
 
 def to_bytes(x: Unit) -> Bytes:
-    """Numbers as images of bytes: clipped to 0..1 and cut off, not rounded, as the benchmark's authors did."""
+    """Numbers as images of bytes: clipped to 0..1, then cut off, not rounded, as the authors did."""
     return (np.clip(x, 0, 1) * 255).astype(np.uint8)
 
 
@@ -54,7 +54,7 @@ def to_grey(x: Unit) -> Unit:
     return red * x[:, 0:1] + green * x[:, 1:2] + blue * x[:, 2:3]
 
 
-def tint(rgb: tuple[int, int, int], channels: int) -> NDArray[np.float64]:
+def tint(rgb: tuple[int, int, int], channels: int) -> Unit:
     """A colour given in bytes, (1, C, 1, 1) from 0 to 1; its luma where the images are grey."""
-    color = np.array(rgb)[None, :, None, None] / 255
+    color: Unit = np.array(rgb)[None, :, None, None] / 255
     return color if channels == 3 else to_grey(color)

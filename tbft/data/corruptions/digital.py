@@ -15,7 +15,9 @@ from tbft.data.corruptions.streams import Streams
 
 def to_picture(image: Bytes) -> Image.Image:
     """One image of bytes, (C, H, W), as a Pillow image."""
-    return Image.fromarray(image[0] if image.shape[0] == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
+    return Image.fromarray(
+        image[0] if image.shape[0] == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
+    )
 
 
 def from_picture(picture: Image.Image) -> Bytes:
@@ -35,7 +37,7 @@ def jpeg_compression(images: Bytes, quality: int, streams: Streams) -> Bytes:
 
 
 def pixelate(images: Bytes, share: float, streams: Streams) -> Bytes:
-    """Shrink both sides to ``share`` and enlarge them again, both by Pillow's box filter; nothing is random."""
+    """Shrink both sides to ``share`` and enlarge them again by Pillow's box filter; nothing is random."""
     height, width = images.shape[-2:]
     small = (max(1, int(width * share)), max(1, int(height * share)))
     out = np.empty_like(images)
@@ -48,13 +50,13 @@ def pixelate(images: Bytes, share: float, streams: Streams) -> Bytes:
 def elastic_transform(images: Bytes, stretch: tuple[float, float, float], streams: Streams) -> Bytes:
     """Move three points of the image at random, the rest along with them, then ripple it smoothly.
 
-    The affine map sends three corners of a centred square to places up to ``jolt`` away along either axis. The ripple is
-    uniform noise of -1..1, blurred by ``smoothness``, times ``height``. All three are shares of the shorter side, which
-    at 32 pixels gives the authors' numbers.
+    The affine map sends three corners of a centred square to places up to ``jolt`` away along either axis.
+    The ripple is uniform noise of -1..1, blurred by ``smoothness``, times ``amplitude``. All three are shares
+    of the shorter side, which at 32 pixels gives the authors' numbers.
 
     Args:
         images: (N, C, H, W).
-        stretch: Height and smoothness of the ripple, and jolt.
+        stretch: Amplitude and smoothness of the ripple, and jolt.
         streams: One an image.
     """
     size = images.shape[-2:]
@@ -81,7 +83,8 @@ def elastic_transform(images: Bytes, stretch: tuple[float, float, float], stream
     return to_bytes(bilinear(x, rows + ripple[:, 1], columns + ripple[:, 0], fold_reflect))
 
 
-# The ImageNet script takes 244 pixels for the side of its images, which have 224; kept, as the published files have it.
+# The ImageNet script takes 244 pixels for the side of its images, which have 224; kept, as the published
+# files have it.
 _IMAGENET_SIDE = 244 / 224
 
 DIGITAL = {
@@ -99,6 +102,10 @@ DIGITAL = {
             )
         ),
     ),
-    "pixelate": Corruption(pixelate, cifar=(0.95, 0.9, 0.85, 0.75, 0.65), imagenet=(0.6, 0.5, 0.4, 0.3, 0.25)),
-    "jpeg_compression": Corruption(jpeg_compression, cifar=(80, 65, 58, 50, 40), imagenet=(25, 18, 15, 10, 7)),
+    "pixelate": Corruption(
+        pixelate, cifar=(0.95, 0.9, 0.85, 0.75, 0.65), imagenet=(0.6, 0.5, 0.4, 0.3, 0.25)
+    ),
+    "jpeg_compression": Corruption(
+        jpeg_compression, cifar=(80, 65, 58, 50, 40), imagenet=(25, 18, 15, 10, 7)
+    ),
 }

@@ -45,8 +45,10 @@ def correlate(x: NDArray[Any], kernel: NDArray[Any]) -> NDArray[Any]:
     return out
 
 
-def disk(radius: float, alias_blur: float) -> NDArray[np.float64]:
+def disk(radius: float, alias_blur: float) -> NDArray[np.float32]:
     """Kernel of a lens out of focus: a filled circle, its edge softened by a small Gaussian.
+
+    In single precision, as the authors had it, which decides where a decimal is cut off.
 
     Args:
         radius: In pixels.
@@ -57,7 +59,7 @@ def disk(radius: float, alias_blur: float) -> NDArray[np.float64]:
     """
     reach, soft = (8, 1) if radius <= 8 else (math.ceil(radius), 2)
     offsets = np.arange(-reach, reach + 1)
-    circle = (offsets**2 + offsets[:, None] ** 2 <= radius**2).astype(float)
+    circle = (offsets**2 + offsets[:, None] ** 2 <= radius**2).astype(np.float32)
     circle /= circle.sum()
     bell = np.exp(-(np.arange(-soft, soft + 1) ** 2) / (2 * alias_blur**2))
     bell /= bell.sum()
@@ -77,8 +79,10 @@ def motion_taps(radius: int, sigma: float) -> NDArray[np.float64]:
     return taps / taps.sum()
 
 
-def motion(images: NDArray[np.uint8], radius: int, sigma: float, angles: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Motion blur as ImageMagick draws it; the border repeats its edge, and the result is rounded.
+def motion(
+    images: NDArray[np.uint8], radius: int, sigma: float, angles: NDArray[np.float64]
+) -> NDArray[np.uint8]:
+    """Motion blur as ImageMagick draws it; the border repeats its edge.
 
     Args:
         images: (N, C, H, W).
@@ -96,4 +100,6 @@ def motion(images: NDArray[np.uint8], radius: int, sigma: float, angles: NDArray
         row = reach + np.ceil(step * down - 0.5).astype(int)
         column = reach + np.ceil(step * right - 0.5).astype(int)
         out += weight * windows[np.arange(n), :, row, column]
-    return np.clip(np.floor(out + 0.5), 0, 255).astype(np.uint8)
+    # ImageMagick computes in 16 bits, 257 to the byte, rounds to these, and cuts the rest off in its 8-bit
+    # PNG.
+    return (np.floor(257 * out + 0.5) // 257).astype(np.uint8)

@@ -14,7 +14,7 @@ def gaussian_noise(images: Bytes, deviation: float, streams: Streams) -> Bytes:
 
 
 def shot_noise(images: Bytes, photons: float, streams: Streams) -> Bytes:
-    """Count photons: a Poisson count whose mean is ``photons`` at full brightness (variance = value / photons)."""
+    """Count photons, ``photons`` on average at full brightness: the variance is value / photons."""
     return to_bytes(streams.poisson(to_unit(images) * photons) / photons)
 
 

@@ -60,9 +60,9 @@ def bilinear(
 def clipped_zoom(x: Unit, factor: float) -> Unit:
     """Enlarge the centre of each image by ``factor`` (1 or more) and keep the size, linearly interpolated.
 
-    The grid is that of the authors: the crop's size is rounded up, the enlarged one's to the nearest, the corner pixels
-    of both coincide, and what is too much is trimmed evenly. They cropped squares; here each axis has its own crop, so
-    that images need not be square.
+    The grid is that of the authors: the crop's size is rounded up, the enlarged one's to the nearest, the
+    corner pixels of both coincide, and what is too much is trimmed evenly. They cropped squares; here each
+    axis has its own crop, so that images need not be square.
 
     Args:
         x: (N, C, H, W).
@@ -83,7 +83,9 @@ def clipped_zoom(x: Unit, factor: float) -> Unit:
     return x
 
 
-def crop_tiles(textures: NDArray[Any], which: Indices, rows: Indices, columns: Indices, size: tuple[int, int]) -> Any:
+def crop_tiles(
+    textures: NDArray[Any], which: Indices, rows: Indices, columns: Indices, size: tuple[int, int]
+) -> Any:
     """Cut one piece an image out of a set of textures, which continue mirrored beyond their border.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 class Streams:
     """One independent random stream for each image of a batch.
 
-    A stream is keyed by seed, corruption, severity and the image's index, so that what an image draws depends neither
-    on its neighbours in the batch nor on the order in which batches are made.
+    A stream is keyed by seed, corruption, severity and the image's index, so that what an image draws depends
+    neither on its neighbours in the batch nor on the order in which batches are made.
 
     Args:
         seed: Any integer from 0.
@@ -44,6 +45,6 @@ class Streams:
         """Whole numbers from ``low`` to ``high - 1``, (N, *shape)."""
         return np.stack([stream.integers(low, high, shape) for stream in self._streams])
 
-    def poisson(self, mean: NDArray[np.float64]) -> NDArray[np.int64]:
+    def poisson(self, mean: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
         """Poisson counts of the given means, one entry of ``mean`` (N, ...) an image."""
         return np.stack([stream.poisson(rate) for stream, rate in zip(self._streams, mean, strict=True)])
