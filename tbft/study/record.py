@@ -1,4 +1,4 @@
-"""What a study reads back from disk: one record for each run, and what is wrong with those that cannot be used."""
+"""What a study reads back from disk: one record a run, and what is wrong with the others."""
 
 import json
 import math
@@ -101,7 +101,7 @@ class Problem:
     reason: str
 
 
-class HalfWritten(BadInput):  # noqa: N818 - a state of the file, told to the user as bad input
+class HalfWritten(BadInput):
     """A record that ends before its end, as a crash leaves it."""
 
 

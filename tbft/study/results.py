@@ -1,4 +1,4 @@
-"""Records brought into the shape of the paper's tables: settings as rows, strategies as columns, paired by drift and seed."""
+"""Records in the shape of the paper's tables: rows are settings, columns strategies, pairs drift and seed."""
 
 import statistics
 from collections import defaultdict
@@ -43,12 +43,12 @@ class Pair:
     seed: int
 
 
-def test_accuracy(record: Record) -> float | None:
+def accuracy_on_test(record: Record) -> float | None:
     """Test accuracy, a fraction of 1."""
     return record.accuracy["test"]
 
 
-def base_accuracy(record: Record) -> float | None:
+def accuracy_of_base(record: Record) -> float | None:
     """Test accuracy of the base model before any adaptation, a fraction of 1."""
     return record.accuracy.get("base")
 
@@ -72,6 +72,11 @@ def setting_of(record: Record) -> Setting:
     """Tell which row a record belongs to."""
     variant = [f"{axis}={value}" for axis, value in record.labels.items() if axis not in AVERAGED_AXES]
     return Setting(record.level, record.dataset, record.train_size, ", ".join(variant))
+
+
+def pair_of(record: Record) -> Pair:
+    """Tell what a record is paired by; a study's own name for the drift comes before the record's."""
+    return Pair(record.labels.get("drift") or record.drift, record.seed)
 
 
 class Results:
@@ -113,16 +118,16 @@ class Results:
         for record in self.runs(setting, series):
             value = metric(record)
             if value is not None:
-                values[Pair(record.drift, record.seed)].append(value)
+                values[pair_of(record)].append(value)
         return {pair: statistics.median(repeats) for pair, repeats in values.items()}
 
     def target(self, setting: Setting) -> str | None:
-        """Name the series that is TBFT: the level's own recipe, or else the level's block; None if neither ran."""
+        """Name the series that is TBFT: the level's own recipe, or else its block; None if neither ran."""
         own = LEVEL_BLOCK.get(setting.level, "")
         return next((name for name in ("block", own) if self.runs(setting, name)), None)
 
     def single_blocks(self, setting: Setting) -> dict[str, str]:
-        """Single blocks that were tuned, each with the series that did it; the level's own recipe stands in for its block."""
+        """Single blocks with the series that tuned each; the level's own recipe stands in for its block."""
         own = LEVEL_BLOCK.get(setting.level, "")
         blocks = {block: block for block in SINGLE_BLOCKS if self.runs(setting, block)}
         if own not in blocks and self.runs(setting, "block"):
@@ -130,7 +135,7 @@ class Results:
         return {block: blocks[block] for block in SINGLE_BLOCKS if block in blocks}
 
     def block_average(self, setting: Setting, metric: Metric) -> dict[Pair, float]:
-        """The paper's Block Avg: the mean over the single blocks, for each drift and seed at which all of them ran."""
+        """The paper's Block Avg: the mean over the single blocks, for each pair at which all of them ran."""
         each = [self.by_pair(setting, series, metric) for series in self.single_blocks(setting).values()]
         if len(each) < 2:
             return {}
@@ -143,7 +148,7 @@ class Results:
 
 
 def per_seed(values: dict[Pair, float]) -> list[float]:
-    """Average over the drifts of each seed, as the paper does; one figure a seed, in the order of the seeds."""
+    """Average over the drifts of each seed, as the paper does: one figure a seed, in their order."""
     seeds = defaultdict(list)
     for pair, value in values.items():
         seeds[pair.seed].append(value)
@@ -161,7 +166,7 @@ def savings(ours: dict[Pair, float], theirs: dict[Pair, float]) -> list[float]:
 
 
 def joules_to_accuracy(record: Record, accuracy: float) -> float | None:
-    """Joules until validation first reaches an accuracy (a fraction of 1); None if it never does, or for a void run."""
+    """Joules until validation first reaches an accuracy (a fraction); None if never, or for a void run."""
     reached = (point.joules for point in record.curve if point.accuracy >= accuracy)
     return None if record.void else next(reached, None)
 

@@ -15,6 +15,7 @@ class Estimate:
         low: Lower end of the 95 % confidence interval, or None.
         high: Upper end, or None.
         n: How many values it rests on.
+        signed: Whether it is a difference, shown with its sign.
     """
 
     value: float
@@ -22,6 +23,7 @@ class Estimate:
     low: float | None = None
     high: float | None = None
     n: int = 1
+    signed: bool = False
 
 
 def mean_sd(values: Sequence[float]) -> Estimate | None:
@@ -57,9 +59,9 @@ def paired_interval(differences: Sequence[float], confidence: float = 0.95) -> E
         return None
     mean, n = statistics.fmean(differences), len(differences)
     if n < 2:
-        return Estimate(mean, n=n)
+        return Estimate(mean, n=n, signed=True)
     from scipy.stats import t
 
     sd = statistics.stdev(differences)
     half = float(t.ppf((1 + confidence) / 2, n - 1)) * sd / math.sqrt(n)
-    return Estimate(mean, low=mean - half, high=mean + half, n=n)
+    return Estimate(mean, low=mean - half, high=mean + half, n=n, signed=True)

@@ -1,0 +1,229 @@
+"""`python -m tbft study` and `python -m tbft report`."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentError, ArgumentParser
+
+from tbft.errors import BadInput
+from tbft.presets import find
+from tbft.study.executors import Executor
+from tbft.study.grid import Cell, Study
+
+RUNNER = "tbft.cli:main"
+DONE, FAILED = 0, 1
+
+
+@dataclass
+class Execution:
+    """How the cells of a study are run.
+
+    Args:
+        executor: `local` on this machine, or `ray` on a cluster.
+        workers: Cells at a time on this machine; more than one needs `isolate` and `share_machine`.
+        retries: How often a failed cell is run again within one study.
+        address: Of the Ray cluster; by default one on this machine, or a new one.
+        cpus: CPUs of a cell on a Ray cluster, also in part.
+        gpus: GPUs of a cell on a Ray cluster, also in part.
+        wandb: Log cells, table and figures to W&B, in one group of the study's name.
+    """
+
+    executor: Literal["local", "ray"] = "local"
+    workers: int = 1
+    retries: int = 0
+    address: str | None = None
+    cpus: float = 1.0
+    gpus: float = 0.0
+    wandb: Literal["off", "offline", "online"] = "off"
+
+
+class PresetConfig(ActionConfigFile):
+    """A YAML file, or one that ships with tbft by its bare name."""
+
+    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
+        """Read the file that the name stands for."""
+        super().__call__(parser, cfg, str(find(values)), option_string)
+
+
+def main_study(args: list[str]) -> int:
+    """Run or take up a study, then print its tables and write its report.
+
+    Args:
+        args: The command line after `study`.
+
+    Returns:
+        0 when every cell is completed, 1 when one failed, 130 or 143 when a cell was interrupted.
+
+    Raises:
+        BadInput: When the study, its options or its ledger cannot be used.
+        KeyboardInterrupt: When interrupted; the same command goes on from there.
+    """
+    from tbft.cli import check
+
+    given = _parse(study_parser(), args)
+    study = Study(**{name: given[name] for name in Study.__dataclass_fields__})
+    study.root = Path(study.root)
+    how = Execution(**{name: given[name] for name in Execution.__dataclass_fields__})
+    try:
+        return execute(
+            study, how, given.isolate, given.share_machine, given.resume, given.plan, check=check, runner=RUNNER
+        )
+    except KeyboardInterrupt as interrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        if interrupt.args:
+            return int(interrupt.args[0])
+        raise
+
+
+def execute(
+    study: Study,
+    how: Execution,
+    isolate: bool = False,
+    share_machine: bool = False,
+    resume: bool = True,
+    plan_only: bool = False,
+    *,
+    check: Any,
+    runner: str,
+) -> int:
+    """Do what `main_study` promises, with any runner of cells.
+
+    Args:
+        study: The study.
+        how: How its cells are run.
+        isolate: A process for each cell.
+        share_machine: Let cells run on one machine at the same time.
+        resume: Go on with a ledger that a study has used before.
+        plan_only: List the cells and run none.
+        check: Raises BadInput on arguments that `fit` does not know.
+        runner: `module:function` that runs a command line.
+    """
+    from rich.console import Console
+
+    from tbft.study.progress import progress_bar
+    from tbft.study.run import plan, run_study
+
+    cells = plan(study, check)
+    if plan_only:
+        for cell in cells:
+            print(cell.key, *cell.arguments)
+        return DONE
+    console = Console(stderr=True)
+    summary = run_study(
+        study,
+        cells,
+        _executor(how, isolate, share_machine, runner),
+        resume=resume,
+        retries=how.retries,
+        shared=share_machine,
+        extra=lambda cell: _wandb_arguments(study, cell, how.wandb),
+        progress=progress_bar,
+    )
+    for key in summary.foreign:
+        console.print(f"left alone: {key} has a record of another version of tbft", markup=False)
+    report = _report(study.root, None)
+    if how.wandb != "off":
+        from tbft.study.wandb_study import log_study
+
+        log_study(study.name, report, how.wandb)
+    console.print(f"{summary.completed} of {len(cells)} cells completed, {summary.ran} ran now", highlight=False)
+    return FAILED if summary.failed or summary.foreign else DONE
+
+
+def main_report(args: list[str]) -> int:
+    """Make tables, figures and page again from what is on disk.
+
+    Args:
+        args: The command line after `report`.
+
+    Raises:
+        BadInput: When there is nothing to report.
+    """
+    given = _parse(report_parser(), args)
+    _report(Path(given.runs), Path(given.to) if given.to else None)
+    return DONE
+
+
+def study_parser() -> ArgumentParser:
+    """Parser of `python -m tbft study`."""
+    parser = ArgumentParser(
+        prog="python -m tbft study",
+        description="Run a grid of personalizations; started again, it goes on where it was.",
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("-c", "--config", action=PresetConfig, help="The study, such as study/quick.yaml.")
+    parser.add_class_arguments(Study)
+    parser.add_class_arguments(Execution)
+    flags = {
+        "isolate": (False, "A process for each cell, not one for all."),
+        "share_machine": (False, "Let cells run on one machine at once, and mark their records."),
+        "resume": (True, "Go on with a ledger that a study has used before."),
+        "plan": (False, "List the cells and run none."),
+    }
+    for name, (default, told) in flags.items():
+        parser.add_argument(f"--{name}", action=ActionYesNo, default=default, help=told)
+    return parser
+
+
+def report_parser() -> ArgumentParser:
+    """Parser of `python -m tbft report`."""
+    parser = ArgumentParser(
+        prog="python -m tbft report",
+        description="Tables, figures and one page from the records of runs.",
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("runs", type=str, help="Folder of the records: a ledger, or a folder of ledgers.")
+    parser.add_argument("--to", type=str | None, default=None, help="Folder to write to; RUNS/report by default.")
+    return parser
+
+
+def _parse(parser: ArgumentParser, args: Sequence[str]) -> Any:
+    try:
+        return parser.parse_args(list(args))
+    except ArgumentError as error:
+        raise BadInput(" ".join(str(error).split())) from None
+
+
+def _executor(how: Execution, isolate: bool, share_machine: bool, runner: str) -> Executor:
+    if how.workers < 1 or how.retries < 0:
+        raise BadInput("workers must be at least 1 and retries at least 0")
+    if how.executor == "ray":
+        from tbft.study.executors.ray import RayExecutor
+
+        return RayExecutor(runner, how.address, how.cpus, how.gpus, share_machine)
+    if how.workers > 1 and not (isolate and share_machine):
+        raise BadInput("workers above 1 share this machine: say so with --isolate --share_machine")
+    if isolate:
+        from tbft.study.executors.isolated import IsolatedExecutor
+
+        return IsolatedExecutor(runner, how.workers)
+    from tbft.study.executors.local import LocalExecutor
+
+    return LocalExecutor(runner)
+
+
+def _wandb_arguments(study: Study, cell: Cell, mode: str) -> list[str]:
+    """Where a cell stands in W&B: the study's group, and a tag for each axis."""
+    import json
+
+    tags = [f"{axis}:{label}"[:64] for axis, label in cell.labels.items()]  # W&B takes 64 characters
+    return ["--run.wandb", mode, "--run.group", study.name, "--run.tags", json.dumps(tags)]
+
+
+def _report(runs: Path, folder: Path | None) -> Any:
+    from rich.console import Console
+
+    from tbft.study.report import PAGE, write_report
+    from tbft.study.table import to_rich
+
+    report = write_report(runs, folder)
+    console = Console()
+    for table in report.tables:
+        console.print(to_rich(table))
+    console.print(f"report: {report.folder / PAGE}", highlight=False, soft_wrap=True, markup=False)
+    return report

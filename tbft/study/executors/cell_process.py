@@ -1,0 +1,28 @@
+"""`python -m tbft.study.executors.cell_process RUNNER COMMAND...`: one cell, which ends when its study does.
+
+Standard input is a pipe that the study never writes to. When the study dies, even by `kill -9`, the pipe
+closes and the cell ends with it: no cell is left to write into a ledger that another study has taken up.
+"""
+
+import os
+import sys
+import threading
+
+from tbft.study.executors.job import INTERRUPTED, load_runner
+
+
+def main() -> None:
+    """Run the command line and end with its exit code."""
+    threading.Thread(target=_end_with_study, daemon=True).start()
+    runner, *arguments = sys.argv[1:]
+    sys.exit(load_runner(runner)(arguments))
+
+
+def _end_with_study() -> None:
+    while os.read(0, 1):
+        pass
+    os._exit(INTERRUPTED[1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""The paper's motivation: noise on one block's weights is best undone by tuning that block."""
+
+from tbft.study.paper import paper_figures
+from tbft.study.results import FULL, SINGLE_BLOCKS, Results, accuracy_on_test, per_seed, setting_of
+from tbft.study.statistics import mean_sd
+from tbft.study.table import OURS, PAPER, Table, Value
+
+AXIS = "model.noise_block"
+
+
+def noised_blocks_table(results: Results) -> Table:
+    """Accuracy in % by the block tuned (rows) and the block whose weights were disturbed (columns).
+
+    Empty unless the study had an axis `model.noise_block`.
+    """
+    settings: dict[str, set] = {}
+    for record in results.records:
+        if AXIS in record.labels:
+            settings.setdefault(record.labels[AXIS], set()).add(setting_of(record))
+    noised = [block for block in SINGLE_BLOCKS if block in settings]
+    rows: list[tuple[Value, ...]] = []
+    paper = paper_figures()["noised_blocks"]
+    for tuned in (*SINGLE_BLOCKS, *FULL) if noised else ():
+        values = [
+            mean_sd(
+                [
+                    100 * value
+                    for s in sorted(settings[block], key=str)
+                    for value in per_seed(results.by_pair(s, tuned, accuracy_on_test))
+                ]
+            )
+            for block in noised
+        ]
+        if any(values):
+            rows.append((OURS, tuned, *values))
+            row = paper.get("full" if tuned in FULL else tuned)
+            rows += [(PAPER, "full" if tuned in FULL else tuned, *(row.get(block) for block in noised))] if row else []
+    return Table(
+        "noised_blocks",
+        "Test accuracy (%) after weight noise on one block (columns), by the block tuned (rows)",
+        ("figures", "tuned", *(f"noise on {block}" for block in noised)),
+        tuple(rows),
+        ("Rows marked paper are the paper's own figures.",) if rows else (),
+    )

@@ -1,0 +1,178 @@
+"""The paper's tables from our own records, with the paper's figures beside them."""
+
+import statistics
+from collections.abc import Sequence
+
+from tbft.study.cost_tables import cost_table, energy_to_accuracy_table, savings_table
+from tbft.study.noised_blocks import noised_blocks_table
+from tbft.study.paper import paper_figures
+from tbft.study.record import LEVEL_BLOCK, PHASES, Problem
+from tbft.study.results import (
+    Pair,
+    Results,
+    Setting,
+    accuracy_of_base,
+    accuracy_on_test,
+    differences,
+    per_seed,
+    setting_of,
+)
+from tbft.study.rows import HEAD, PAPER_NOTE, energy_kind, head, percent
+from tbft.study.statistics import Estimate, mean_sd, paired_interval
+from tbft.study.table import OURS, PAPER, Table, Value
+
+
+def all_tables(results: Results, problems: Sequence[Problem] = ()) -> list[Table]:
+    """Make every table that the records can fill.
+
+    Args:
+        results: The completed records.
+        problems: Records that could not be used.
+    """
+    made = [
+        improvement_table(results),
+        savings_table(results),
+        accuracy_table(results),
+        noised_blocks_table(results),
+        cost_table(results),
+        energy_to_accuracy_table(results),
+        problem_table(problems),
+    ]
+    return [table for table in made if table.rows]
+
+
+def accuracy_table(results: Results) -> Table:
+    """Test accuracy in % for each strategy, with Block Avg: mean and standard deviation over seeds."""
+    names = results.series(*results.settings())
+    rows: list[tuple[Value, ...]] = []
+    notes = [PAPER_NOTE, "Mean ± standard deviation over seeds; each seed is the mean over its drifts."]
+    for setting in results.settings():
+        by_series = {name: results.by_pair(setting, name, accuracy_on_test) for name in names}
+        base = [pair for name in names for pair in per_seed(results.by_pair(setting, name, accuracy_of_base))]
+        average = mean_sd(percent(per_seed(results.block_average(setting, accuracy_on_test))))
+        values = [mean_sd(percent(per_seed(by_series[name]))) for name in names]
+        unadapted = statistics.fmean(base) * 100 if base else None
+        rows.append((OURS, *head(setting), unadapted, *values, average))
+        rows += _paper_accuracy(setting, names)
+        notes += _uneven(setting, by_series)
+        singles = results.single_blocks(setting)
+        if average is not None and len(singles) < 4:
+            notes.append(f"Block Avg of {_name(setting)} is over {', '.join(singles)} only.")
+    columns = (*HEAD, "base", *names, "Block Avg")
+    return Table("accuracy", "Test accuracy (%)", columns, tuple(rows), tuple(dict.fromkeys(notes)))
+
+
+def improvement_table(results: Results) -> Table:
+    """What choosing the right block is worth: TBFT's accuracy over that of a mean block, in points."""
+    rows: list[tuple[Value, ...]] = []
+    gains: list[float] = []
+    for setting in results.settings():
+        target = results.target(setting)
+        average = results.block_average(setting, accuracy_on_test)
+        if target is None or not average:
+            continue
+        ours = results.by_pair(setting, target, accuracy_on_test)
+        gain = percent(per_seed(differences(ours, average)))
+        gains += [statistics.fmean(gain)] if gain else []
+        values = (mean_sd(percent(per_seed(values))) for values in (ours, average))
+        rows.append((OURS, *head(setting), target, *values, paired_interval(gain)))
+        paper = _paper_sizes(setting).get(setting.train_size)
+        if paper:
+            block, mean = paper[LEVEL_BLOCK[setting.level]], paper["block_avg"]
+            rows.append(
+                (
+                    PAPER,
+                    *_paper_head(setting),
+                    "block",
+                    _pair(block),
+                    _pair(mean),
+                    Estimate(block[0] - mean[0], signed=True),
+                )
+            )
+    if gains:
+        overall = paper_figures()["headline"]["accuracy_over_block_avg"]
+        rows.append((OURS, "all", "", None, "", "", None, None, Estimate(statistics.fmean(gains), signed=True)))
+        rows.append((PAPER, "all", "", None, "", "", None, None, Estimate(overall, signed=True)))
+    return Table(
+        "improvement",
+        "Improvement of TBFT over Block Avg (points of test accuracy)",
+        (*HEAD, "TBFT", "accuracy %", "Block Avg %", "improvement"),
+        tuple(rows),
+        (
+            PAPER_NOTE,
+            "[low, high]: 95 % confidence interval of the paired differences over seeds (Student's t).",
+        ),
+    )
+
+
+def problem_table(problems: Sequence[Problem]) -> Table:
+    """Runs that are missing from the other tables, or whose cost is."""
+    rows = tuple((problem.key, problem.kind, problem.reason) for problem in problems)
+    return Table("problems", "Runs that could not be used in full", ("run", "state", "reason"), rows)
+
+
+def records_table(results: Results) -> Table:
+    """Every completed run as a row of plain figures, for a spreadsheet or W&B."""
+    phases = (*PHASES, "adaptation", "test")
+    rows = tuple(
+        (
+            record.key,
+            *head(setting_of(record)),
+            record.drift,
+            record.series,
+            record.seed,
+            *(record.accuracy.get(name) for name in ("base", "validation", "test")),
+            *(record.joules.get(phase) for phase in phases),
+            *(record.cpu_seconds.get(phase) for phase in phases),
+            record.wall_seconds.get("adaptation"),
+            record.peak_rss_mib,
+            energy_kind([record]),
+            record.void,
+            "yes" if record.shared_machine else "no",
+            record.machine,
+        )
+        for record in results.records
+    )
+    columns = (
+        *("run", *HEAD[1:], "drift", "strategy", "seed"),
+        *("base accuracy", "validation accuracy", "test accuracy"),
+        *(f"{phase} joules" for phase in phases),
+        *(f"{phase} CPU seconds" for phase in phases),
+        *("adaptation wall seconds", "peak RSS MiB", "energy is", "void", "shared machine", "machine"),
+    )
+    return Table("records", "Runs", columns, rows)
+
+
+def _paper_accuracy(setting: Setting, names: Sequence[str]) -> list[tuple[Value, ...]]:
+    """The paper's row for the same level and size, its full fine-tuning under `paper-full` or `full`."""
+    paper = _paper_sizes(setting).get(setting.train_size)
+    if paper is None:
+        return []
+    full = next((name for name in ("paper-full", "full", "tuned-full") if name in names), "")
+    renamed = {"block": LEVEL_BLOCK[setting.level], full: "full"}
+    values = [_pair(paper.get(renamed.get(name, name))) for name in names]
+    return [(PAPER, *_paper_head(setting), None, *values, _pair(paper["block_avg"]))]
+
+
+def _pair(mean_and_sd: Sequence[float] | None) -> Estimate | None:
+    return Estimate(mean_and_sd[0], sd=mean_and_sd[1]) if mean_and_sd else None
+
+
+def _uneven(setting: Setting, by_series: dict[str, dict[Pair, float]]) -> list[str]:
+    """Warn where strategies were not run on the same drifts and seeds."""
+    counts = {name: len(pairs) for name, pairs in by_series.items() if pairs}
+    most = max(counts.values(), default=0)
+    fewer = [f"{name} {count} of {most}" for name, count in counts.items() if count < most]
+    return [f"{_name(setting)}: fewer runs of {', '.join(fewer)}."] if fewer else []
+
+
+def _name(setting: Setting) -> str:
+    return " ".join(str(part) for part in head(setting) if part)
+
+
+def _paper_sizes(setting: Setting) -> dict[int, dict[str, list[float]]]:
+    return paper_figures()["accuracy"].get(setting.level, {}).get("sizes", {})
+
+
+def _paper_head(setting: Setting) -> tuple[Value, ...]:
+    return setting.level, paper_figures()["accuracy"][setting.level]["dataset"], setting.train_size, ""

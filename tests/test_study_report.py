@@ -1,0 +1,229 @@
+"""Records become tables, figures and one page that needs nothing else."""
+
+import csv
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+from study_stand_in import record, write_ledger, write_record
+
+from tbft.cli import main
+from tbft.errors import BadInput
+from tbft.study.figures import pareto_front
+from tbft.study.paper import paper_figures
+from tbft.study.record import read_ledger
+from tbft.study.report import write_report
+from tbft.study.results import Results, joules_to_accuracy
+from tbft.study.statistics import mean_sd, median, paired_interval
+from tbft.study.tables import all_tables
+
+
+def rows_of(folder: Path, name: str) -> list[dict[str, str]]:
+    with (folder / f"{name}.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def tables_of(root: Path) -> dict:
+    records, problems = read_ledger(root)
+    return {table.name: table for table in all_tables(Results(records), problems)}
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("ledger")
+    write_ledger(root)
+    return write_report(root).folder
+
+
+def test_spread_and_interval_agree_with_numpy_and_scipy() -> None:
+    ours, theirs = [0.71, 0.74, 0.69, 0.75], [0.66, 0.70, 0.68, 0.69]
+    estimate = mean_sd(ours)
+    assert estimate is not None
+    assert (estimate.value, estimate.sd) == pytest.approx((np.mean(ours), np.std(ours, ddof=1)))
+    interval = paired_interval([a - b for a, b in zip(ours, theirs, strict=True)])
+    expected = scipy.stats.ttest_rel(ours, theirs).confidence_interval(0.95)
+    assert interval is not None
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_one_seed_has_a_mean_but_no_spread() -> None:
+    one, none = mean_sd([0.5]), median([])
+    assert one is not None and one.sd is None
+    assert none is None
+    difference = paired_interval([0.1])
+    assert difference is not None and difference.low is None
+
+
+def test_block_average_is_the_mean_over_the_single_blocks(tmp_path: Path) -> None:
+    accuracies = {"block1": 0.8, "block2": 0.6, "block3": 0.4, "fc": 0.2}
+    for strategy, accuracy in accuracies.items():
+        content = record("feature", strategy, 0, accuracy={"base": 0.1, "validation": 0.5, "test": accuracy})
+        write_record(tmp_path, strategy, content)
+    (row, *_) = tables_of(tmp_path)["improvement"].rows
+    assert row[7].value == pytest.approx(50.0)  # (80 + 60 + 40 + 20) / 4
+    assert row[8].value == pytest.approx(40.0 - 50.0)  # block3 is the feature level's
+
+
+def test_accuracy_is_averaged_over_drifts_before_seeds(tmp_path: Path) -> None:
+    values = {("fog", 0): 0.2, ("snow", 0): 0.4, ("fog", 1): 0.6, ("snow", 1): 0.8}
+    for (drift, seed), accuracy in values.items():
+        content = record("input", "block", seed, accuracy={"base": 0.1, "validation": 0.5, "test": accuracy})
+        content["drift"]["name"] = drift
+        write_record(tmp_path, f"{drift}{seed}", content)
+    estimate = tables_of(tmp_path)["accuracy"].rows[0][6]
+    assert estimate.value == pytest.approx(50.0)
+    assert estimate.sd == pytest.approx(np.std([30, 70], ddof=1))
+
+
+def test_savings_are_paired_by_drift_and_seed(tmp_path: Path) -> None:
+    for seed, (ours, theirs) in enumerate([(1.0, 10.0), (4.0, 8.0), (30.0, 100.0)]):
+        for strategy, joules in (("block", ours), ("tuned-full", theirs)):
+            phases = {"adaptation": joules}
+            changed = {"joules": phases, "cpu_seconds": {"adaptation": 2 * joules}, "peak_rss_mib": 100 + joules}
+            write_record(tmp_path, f"{strategy}{seed}", record("input", strategy, seed, **changed))
+    row = tables_of(tmp_path)["savings"].rows[0]
+    assert row[9].value == pytest.approx(70.0)  # median of 90, 50, 70
+    assert row[8].value == pytest.approx(70.0)
+    assert row[11].value == pytest.approx(np.median([101 / 110, 104 / 108, 130 / 200]))
+
+
+def test_a_void_run_keeps_its_accuracy_but_not_its_cost(tmp_path: Path) -> None:
+    write_record(tmp_path, "a", record("input", "block", 0, joules={"adaptation": 10.0}))
+    write_record(tmp_path, "b", record("input", "block", 1, joules={"adaptation": 990.0}, void="throttled"))
+    tables = tables_of(tmp_path)
+    assert tables["cost"].rows[0][7].value == 10.0
+    assert tables["accuracy"].rows[0][6].n == 2
+    assert tables["problems"].rows == (("b", "void", "its cost is left out: throttled"),)
+
+
+def test_energy_to_accuracy_is_that_of_the_first_validation_that_reaches_it(tmp_path: Path) -> None:
+    write_record(tmp_path, "run", record("input", "block", 0))
+    (run,), _ = read_ledger(tmp_path)
+    middle = run.curve[1]
+    assert joules_to_accuracy(run, middle.accuracy) == middle.joules
+    assert joules_to_accuracy(run, middle.accuracy + 1e-9) == run.curve[2].joules
+    assert joules_to_accuracy(run, 1.0) is None
+
+
+def test_what_cannot_be_used_is_told_and_stops_nothing(tmp_path: Path) -> None:
+    write_ledger(tmp_path, seeds=(0,))
+    write_record(tmp_path, "other", {"schema": 9})
+    write_record(tmp_path, "died", {"schema": 1, "status": "failed", "error": "no such drift"})
+    write_record(tmp_path, "list", [1, 2])  # type: ignore[arg-type]
+    write_record(tmp_path, "bare", {"schema": 1, "status": "completed"})
+    write_record(tmp_path, "half", {}).write_text('{"schema": 1, "sta')
+    kinds = {row[0]: row[1] for row in tables_of(tmp_path)["problems"].rows}
+    assert kinds == {
+        "other": "foreign",
+        "died": "failed",
+        "list": "foreign",
+        "bare": "foreign",
+        "half": "half-written",
+    }
+
+
+def test_the_paper_stands_beside_ours_and_is_marked(reported: Path) -> None:
+    rows = rows_of(reported, "accuracy")
+    paper = [row for row in rows if row["figures"] == "paper" and row["level"] == "input"]
+    assert [row["data set"] for row in paper] == ["cifar10c"]
+    assert float(paper[0]["block1"]) == 73.53
+    assert {row["figures"] for row in rows} == {"ours", "paper"}
+    assert "*73.53 ± 0.22*" in (reported / "tables.md").read_text()
+
+
+def test_the_papers_own_figures_agree_with_its_headline() -> None:
+    figures = paper_figures()
+    own = {"input": "block1", "feature": "block3", "output": "fc"}
+    gains = [
+        size[own[level]][0] - size["block_avg"][0]
+        for level, table in figures["accuracy"].items()
+        for size in table["sizes"].values()
+    ]
+    assert np.mean(gains) == pytest.approx(figures["headline"]["accuracy_over_block_avg"], abs=0.02)
+    saved = [figures["saving"][level]["block_avg"] for level in ("input", "feature")]
+    assert np.mean(saved) == pytest.approx(figures["headline"]["energy_saving_vs_full"], abs=0.01)
+
+
+def test_modelled_energy_is_called_modelled(tmp_path: Path, reported: Path) -> None:
+    assert {row["energy is"] for row in rows_of(reported, "savings") if row["data set"]} == {"modelled"}
+    measured = record("input", "block", 0, energy_source={"cpu": "rapl", "measured": True})
+    write_record(tmp_path, "run", measured)
+    assert tables_of(tmp_path)["cost"].rows[0][8] == "measured"
+
+
+def test_shared_machines_are_told(tmp_path: Path) -> None:
+    write_record(tmp_path, "run", record("input", "block", 0, shared_machine=True))
+    assert any("shared their machine" in note for note in tables_of(tmp_path)["cost"].notes)
+
+
+def test_an_axis_of_ones_own_is_not_averaged_away(tmp_path: Path) -> None:
+    import json
+
+    cells = {}
+    for value in ("refresh", "batch"):
+        write_record(tmp_path, value, record("input", "block", 0))
+        cells[value] = {"labels": {"freeze.statistics": value, "strategy": "block", "seed": "0"}}
+    cells["to come"] = {"labels": {}}
+    (tmp_path / "study.json").write_text(json.dumps({"schema": 1, "cells": cells}))
+    tables = tables_of(tmp_path)
+    variants = {row[4] for row in tables["accuracy"].rows if row[0] == "ours"}
+    assert variants == {"freeze.statistics=refresh", "freeze.statistics=batch"}
+    assert ("to come", "not run", "the study has not come to it") in tables["problems"].rows
+
+
+def test_the_pareto_front_is_what_nothing_beats() -> None:
+    chance = np.random.default_rng(0)
+    points = [(float(c), float(v)) for c, v in chance.integers(0, 8, (40, 2))]
+    slow = {p for p in points if not any(q[0] <= p[0] and q[1] >= p[1] and q != p for q in points)}
+    assert set(pareto_front(points)) == slow
+
+
+def test_figures_are_written_for_screen_and_print_and_are_reproducible(tmp_path: Path, reported: Path) -> None:
+    names = {path.name for path in reported.iterdir()}
+    assert {f"{name}.{kind}" for name in ("accuracy", "pareto", "phases", "curves") for kind in ("png", "svg")} <= names
+    write_report(reported.parent, tmp_path)
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (reported / name).read_bytes(), name
+
+
+def test_the_page_fetches_nothing_and_escapes_what_records_say(tmp_path: Path) -> None:
+    write_ledger(tmp_path, seeds=(0,))
+    write_record(tmp_path, "bad", {"schema": 1, "status": "failed", "error": "<script>alert(1)</script>"})
+    page = (write_report(tmp_path).folder / "report.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    sources = re.findall(r'(?:src|href)="([^"]{0,30})', page)
+    assert len(sources) == 4
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
+
+
+def test_report_needs_neither_torch_nor_lightning(tmp_path: Path) -> None:
+    write_ledger(tmp_path, seeds=(0,))
+    code = (
+        "import sys; from tbft.cli import main; code = main(['report', sys.argv[1]]);"
+        "heavy = {'torch', 'lightning', 'codecarbon', 'wandb'} & set(sys.modules); sys.exit(code or len(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Improvement of TBFT over Block Avg" in done.stdout
+
+
+def test_report_says_what_is_wrong_with_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(tmp_path / "none")]) == 2
+    assert "is not a folder" in capsys.readouterr().err
+    with pytest.raises(BadInput, match=r"holds no result\.json"):
+        write_report(tmp_path)
+    write_ledger(tmp_path, seeds=(0,))
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInput, match="cannot write the report"):
+        write_report(tmp_path, tmp_path / "file" / "report")
+
+
+def test_a_single_run_outside_a_study_can_be_reported(tmp_path: Path) -> None:
+    write_record(tmp_path, "run", record("output", "block", 0, curve=[], joules={}))
+    report = write_report(tmp_path)
+    assert [table.name for table in report.tables] == ["accuracy", "cost"]

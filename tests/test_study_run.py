@@ -1,0 +1,303 @@
+"""A study can be killed, resumed, spread and interrupted; nothing is lost and nothing runs twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+from study_stand_in import check
+
+from tbft.errors import BadInput
+from tbft.study.command import Execution, execute
+from tbft.study.grid import Study
+from tbft.study.ledger import LOCK_FILE
+
+RUNNER = "study_stand_in:main"
+TESTS = str(Path(__file__).parent)
+
+
+@pytest.fixture(autouse=True)
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Presets for the stand-in, a log of what ran, and the stand-in itself for other processes."""
+    (tmp_path / "strategy").mkdir()
+    for name in ("input", "strategy/block", "strategy/fc", "strategy/tuned-full"):
+        (tmp_path / f"{name}.yaml").write_text(f"name: {name}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", TESTS)
+    monkeypatch.setenv("STAND_IN_LOG", str(tmp_path / "ran"))
+    return tmp_path
+
+
+def study(**changes: Any) -> Study:
+    grid = {
+        "drift": {"noise": {"config": "input.yaml"}},
+        "strategy": ["block", "fc", "tuned-full"],
+        "seed": [0, 1],
+    }
+    return Study(**{"name": "quick", "root": Path("runs"), "grid": grid, **changes})
+
+
+def behaving(**behaviours: str) -> Study:
+    """One cell for each name, which behaves as its value says."""
+    how = {name: {"config": "input.yaml", "model.behave": value} for name, value in behaviours.items()}
+    return study(grid={"drift": how})
+
+
+def run(given: Study, **options: Any) -> int:
+    how = Execution(**{name: options.pop(name) for name in list(options) if name in Execution.__dataclass_fields__})
+    return execute(given, how, check=check, runner=RUNNER, **options)
+
+
+def ran() -> Counter[str]:
+    return Counter(Path("ran").read_text().split()) if Path("ran").exists() else Counter()
+
+
+def result(drift: str) -> dict[str, Any]:
+    (path,) = Path("runs").glob(f"{drift}*/result.json")
+    return json.loads(path.read_text())
+
+
+def tables() -> dict[str, str]:
+    return {path.name: path.read_text() for path in Path("runs/report").glob("*.csv")}
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_a_study_runs_every_cell_once_and_reports(isolate: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(study(), isolate=isolate) == 0
+    assert sorted(ran().values()) == [1] * 6
+    assert run(study(), isolate=isolate) == 0
+    assert sorted(ran().values()) == [1] * 6
+    shown = capfd.readouterr()
+    assert "Improvement" not in shown.err
+    assert "TBFT against full fine-tuning" in shown.out
+    assert "6 of 6 cells completed, 0 ran now" in shown.err
+    assert "running" not in shown.out  # what cells print goes to their logs
+    logs = sorted(Path("runs/logs").glob("*.log"))
+    assert [log.read_text() for log in logs] == [f"running {log.stem}\n" for log in logs]
+    assert Path("runs/report/report.html").exists()
+
+
+def test_a_grown_grid_runs_only_what_is_new() -> None:
+    run(study())
+    grown = study()
+    grown.grid["seed"] = [0, 1, 2]
+    run(grown)
+    assert sorted(ran().values()) == [1] * 9
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_a_failed_cell_stops_nothing_and_is_shown_and_tried_again_next_time(
+    isolate: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given = behaving(bad="fail", odd="raise", good="")
+    assert run(given, isolate=isolate) == 1
+    assert result("good")["status"] == "completed"
+    assert result("bad") | {"name": ""} == {
+        "schema": 1,
+        "status": "failed",
+        "name": "",
+        "error": "it ended with exit code 1",
+    }
+    shown = capfd.readouterr()
+    assert "failed: bad-" in shown.err
+    assert "it ended with exit code 1" in shown.out
+    assert run(given, isolate=isolate) == 1
+    assert sorted(ran().values()) == [1, 2, 2]
+
+
+def test_the_reason_of_an_exception_is_recorded() -> None:
+    run(behaving(odd="raise"))
+    assert result("odd")["error"] == "RuntimeError: no such drift"
+
+
+def test_a_process_that_dies_takes_only_its_own_cell() -> None:
+    assert run(behaving(dead="die", good=""), isolate=True) == 1
+    assert result("dead")["error"] == "its process was killed by signal 9"
+    assert result("good")["status"] == "completed"
+
+
+def test_retries_run_a_failed_cell_again_at_once() -> None:
+    assert run(behaving(shaky="fail once", good=""), retries=1) == 0
+    assert sorted(ran().values()) == [1, 2]
+    assert result("shaky")["status"] == "completed"
+
+
+def test_a_half_written_record_is_run_again_and_a_foreign_one_left_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    run(study())
+    first, second, *_ = sorted(Path("runs").glob("*/result.json"))
+    first.write_text(first.read_text()[:40])
+    second.write_text('{"schema": 7}')
+    assert run(study()) == 1
+    assert ran()[first.parent.name] == 2
+    assert ran()[second.parent.name] == 1
+    assert second.read_text() == '{"schema": 7}'
+    assert f"left alone: {second.parent.name}" in capfd.readouterr().err.replace("\n", "")
+
+
+def test_no_resume_wants_a_new_ledger() -> None:
+    run(study())
+    with pytest.raises(BadInput, match="holds a study already"):
+        run(study(), resume=False)
+
+
+def test_two_studies_cannot_work_on_one_ledger() -> None:
+    Path("runs").mkdir()
+    with FileLock(f"runs/{LOCK_FILE}"), pytest.raises(BadInput, match="another study is at work"):
+        run(study())
+    assert not ran()
+
+
+def test_a_plan_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(study(), plan_only=True) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 6
+    assert not ran()
+    assert not Path("runs").exists()
+
+
+def test_cells_share_a_machine_only_when_told_to_and_are_then_marked() -> None:
+    with pytest.raises(BadInput, match="share this machine"):
+        run(study(), workers=2, isolate=True)
+    assert run(study(), workers=2, isolate=True, share_machine=True) == 0
+    records = [json.loads(path.read_text()) for path in Path("runs").glob("*/result.json")]
+    assert [record["shared_machine"] for record in records] == [True] * 6
+    assert "shared their machine" in Path("runs/report/tables.md").read_text()
+
+
+def test_a_ledger_that_cannot_be_written_is_told() -> None:
+    Path("runs").touch()
+    with pytest.raises(BadInput, match="cannot make the ledger"):
+        run(study())
+
+
+def start(seconds: float, isolate: bool) -> subprocess.Popen[bytes]:
+    """The same study in a process of its own, its cells slow enough to be killed."""
+    code = f"import sys, test_study_run as t; sys.exit(t.run(t.study(), isolate={isolate}))"
+    environment = {**os.environ, "STAND_IN_SECONDS": str(seconds)}
+    return subprocess.Popen([sys.executable, "-c", code], env=environment, start_new_session=True)
+
+
+def wait_for_cells(number: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(ran()) < number:
+        assert time.monotonic() < deadline, "the study does not come to its cells"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_a_killed_study_goes_on_and_its_tables_are_those_of_one_that_was_not(isolate: bool, tmp_path: Path) -> None:
+    process = start(0.4, isolate)
+    wait_for_cells(3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = {path.parent.name for path in Path("runs").glob("*/result.json")}
+    assert 0 < len(done) < 6
+    time.sleep(0.6)  # an orphaned cell would finish in this time
+    assert {path.parent.name for path in Path("runs").glob("*/result.json")} == done
+    assert run(study(), isolate=isolate) == 0
+    assert all(ran()[key] == 1 for key in done)
+    resumed = tables()
+    assert run(study(root=Path("whole"))) == 0
+    Path("runs").rename("old")
+    Path("whole").rename("runs")
+    assert tables() == resumed
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_an_interrupted_study_ends_soon_and_can_go_on(isolate: bool) -> None:
+    process = start(0.5, isolate)
+    wait_for_cells(2)
+    process.send_signal(signal.SIGINT)
+    process.wait(20)
+    assert process.returncode != 0
+    assert len(ran()) < 6
+    assert run(study(), isolate=isolate) == 0
+
+
+def test_the_command_ends_with_130_when_a_cell_is_interrupted(
+    monkeypatch: pytest.MonkeyPatch, working_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tbft import cli
+    from tbft.study import command
+
+    monkeypatch.setattr(cli, "check", check)
+    monkeypatch.setattr(command, "RUNNER", RUNNER)
+    (working_folder / "own.yaml").write_text(
+        "name: own\nroot: runs\ngrid:\n  drift:\n    now: {config: input.yaml, model.behave: interrupt}\n"
+    )
+    assert cli.main(["study", "--config", "own.yaml"]) == 130
+    assert "the same command goes on from here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--config", "none.yaml"], "no configuration 'none.yaml'"),
+        (["--name", "x"], "required"),
+        (["--config", "own.yaml", "--colour", "red"], "unrecognized"),
+        (["--config", "own.yaml", "--executor", "slurm"], "executor"),
+        (["--config", "own.yaml", "--workers", "2"], "share this machine"),
+    ],
+)
+def test_bad_usage_is_one_line(
+    args: list[str],
+    words: str,
+    working_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from tbft import cli
+
+    monkeypatch.setattr(cli, "check", check)
+    (working_folder / "own.yaml").write_text("name: own\nroot: runs\ngrid: {drift: {a: {config: input.yaml}}}\n")
+    assert cli.main(["study", *args]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+
+
+def test_ray_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(BadInput, match="Ray is not installed"):
+        run(study(), executor="ray")
+
+
+def test_a_cluster_that_cannot_be_reached_is_told() -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(BadInput, match="no Ray cluster at 127"):
+        run(study(), executor="ray", address="127.0.0.1:1")
+
+
+def test_a_ray_cluster_gives_the_same_records_cell_by_cell() -> None:
+    ray = pytest.importorskip("ray")
+    assert run(study()) == 0
+    ours = {path.parent.name: path.read_text() for path in Path("runs").glob("*/result.json")}
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        assert run(study(root=Path("cluster")), executor="ray") == 0
+        theirs = {path.parent.name: path.read_text() for path in Path("cluster").glob("*/result.json")}
+        assert theirs == ours
+        given = behaving(dead="die", good="")
+        given.root = Path("dying")
+        assert run(given, executor="ray", share_machine=True, cpus=0.5) == 1
+        (dead,) = Path("dying").glob("dead*/result.json")
+        assert "its worker died" in json.loads(dead.read_text())["error"]
+        (good,) = Path("dying").glob("good*/result.json")
+        assert json.loads(good.read_text())["shared_machine"]
+        with pytest.raises(BadInput, match="no machine in the cluster has 64"):
+            run(study(root=Path("big")), executor="ray", cpus=64)
+    finally:
+        ray.shutdown()
+
+
+def test_the_table_of_a_study_is_logged_to_wandb_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    assert run(study(), wandb="offline") == 0
+    (folder,) = Path("runs/wandb").glob("offline-run-*")
+    assert list(folder.glob("files/media/table/study/records*.json"))
+    assert list(folder.glob("files/media/images/figures/pareto*.png"))
