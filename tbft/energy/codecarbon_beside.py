@@ -104,9 +104,7 @@ def _spare_detection(tracker: Any, processor: Processor, grid: Grid) -> None:
 
     tracker._populate_system_metadata()
     ram = RAM(tracking_mode="machine")
-    tracker._conf.update(
-        ram_total_size=ram.machine_memory_GB, cpu_model=processor.model, gpu_count=0, gpu_model=""
-    )
+    tracker._conf.update(ram_total_size=ram.machine_memory_GB, cpu_model=processor.model, gpu_count=0, gpu_model="")
     cpu = CPU.from_utils(".", "cpu_load", processor.model, round(processor.watts), tracking_mode="machine")
     tracker._hardware = [ram, cpu]
     tracker._country_name = grid.country

@@ -124,9 +124,7 @@ def table_watts(model: str) -> float | None:
         return None
     with file.open(newline="") as rows:
         watts = {  # a few rows hold no number ("27.29.5")
-            row["Name"]: float(w)
-            for row in csv.DictReader(rows)
-            if re.fullmatch(r"\d+(\.\d+)?", w := row["TDP"])
+            row["Name"]: float(w) for row in csv.DictReader(rows) if re.fullmatch(r"\d+(\.\d+)?", w := row["TDP"])
         }
     by_lower = {name.lower(): name for name in reversed(watts)}
     bare = re.sub(r" @\s*\d+\.\d+GHz", "", model.replace("(R)", "").split(" CPU @ ")[0].replace(" CPU", ""))

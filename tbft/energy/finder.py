@@ -54,8 +54,7 @@ def find_sources(
             pass
     if rail is not None and not rail_found:
         raise BadInput(
-            f"no power sensor has a rail, channel or address {rail!r}: "
-            "see `python -m tbft meter` for what there is"
+            f"no power sensor has a rail, channel or address {rail!r}: see `python -m tbft meter` for what there is"
         )
     found += [*rapl.find(sysfs), *nvml.find()]
     if names == ["auto"]:

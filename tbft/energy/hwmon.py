@@ -154,7 +154,10 @@ def find(sysfs: Path, rail: str | None = None, shunt_ohms: float | None = None) 
             continue
         try:
             if _BOARD_CHIPS.match(name):
-                selected, note = _input_rails(name, all_channels)
+                if rail is None:
+                    selected, note = _input_rails(name, all_channels)
+                else:
+                    selected, note = all_channels, f"hwmon:{name}: {rail} alone, taken for the whole board"
                 board.append(HwmonSource(chip, "board", selected, shunt_ohms=shunt_ohms, note=note))
             elif name in _GPU_CHIPS:
                 gpu.append(HwmonSource(chip, "gpu", all_channels[:1]))
@@ -178,6 +181,4 @@ def _input_rails(chip: str, all_channels: list[Channel]) -> tuple[list[Channel],
 
 def _several(sources: list[HwmonSource]) -> str:
     names = ", ".join(source.name for source in sources[1:])
-    return (
-        f"{len(sources)} board sensors found, the first is trusted (also there: {names}); choose with `rail`"
-    )
+    return f"{len(sources)} board sensors, the first is trusted (also there: {names}); choose with `rail`"

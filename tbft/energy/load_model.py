@@ -130,9 +130,7 @@ class RamModel:
             gib: The machine's memory in GiB, for the note.
         """
         self._watts = watts
-        self.note = (
-            f"RAM: modelled as a constant {watts:g} W for {gib:.1f} GiB (CodeCarbon's figure), not measured"
-        )
+        self.note = f"RAM: modelled as a constant {watts:g} W for {gib:.1f} GiB (CodeCarbon's figure), not measured"
 
     def read(self) -> float:
         """Returns the constant watts."""

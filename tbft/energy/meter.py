@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tbft.energy import codecarbon_tables
-from tbft.energy.booking import RunningTotal, book
+from tbft.energy import codecarbon_tables, nvml
+from tbft.energy.booking import Booked, RunningTotal, book
 from tbft.energy.codecarbon_beside import CodeCarbonBeside, ram_model
 from tbft.energy.conditions import Conditions, void_reason
 from tbft.energy.finder import SYSFS, find_sources, models
@@ -111,6 +111,8 @@ class EnergyMeter:
         if self._codecarbon and self._grid is not None:
             self._beside = CodeCarbonBeside(self._country, self._grid, processor)
             self._guarded(self._beside.start, "CodeCarbon does not run beside")
+        if nvml.is_present() and not any(source.covers in ("gpu", "board") for source in found):
+            self._note("GPU: an NVIDIA device is there, but its energy is not counted")
         self._conditions = Conditions(self._sysfs, self._vcgencmd)
         self._before = self._conditions.snapshot()
         self._origin = self._now()
@@ -186,7 +188,7 @@ class EnergyMeter:
         Returns:
             `joules`, `joules_net` (None without an idle baseline), `cpu_seconds` and `wall_seconds` by phase,
             with `adaptation` as the sum of what the update cost; `joules_by_part`; `joules_uncertainty` and
-            `below_resolution` (see `tbft.energy.record.uncertainty`); `energy_source` with its notes;
+            `below_resolution` (see `tbft.energy.record.uncertainty`); `outside_phases`; `energy_source` with its notes;
             `co2e_grams` of all phases together (None where the grid is unknown); `idle`, `conditions`, `void`
             (a reason, or None); `sampling`, the meter's own cost; and `codecarbon`, the independent figure
             from beside.
@@ -203,19 +205,19 @@ class EnergyMeter:
         joules = by_phase(ledger, "total")
         doubt, below = uncertainty(ledger)
         if below:
-            notes.append(
-                f"below the source's resolution (joules may be off by more than 2 %): {', '.join(below)}"
-            )
+            notes.append(f"below the source's resolution (joules may be off by more than 2 %): {', '.join(below)}")
         source["notes"] = [*notes, *slowed, *self._notes]
         at_rest = sum(self._idle.values()) / len(self._idle) if self._idle else None
         after = getattr(self, "_after", {})
         booked = sum(cost.total for phase, cost in ledger.items() if phase is not None)
+        outside = ledger.get(None, Booked())
         return {
             "joules": joules,
             "joules_net": None if at_rest is None else net_joules(ledger, at_rest),
             "joules_by_part": {p: dict(cost.joules) for p, cost in ledger.items() if p is not None},
             "joules_uncertainty": doubt,
             "below_resolution": below,
+            "outside_phases": {"joules": outside.total, "wall_seconds": outside.wall_seconds},
             "cpu_seconds": by_phase(ledger, "cpu_seconds"),
             "wall_seconds": by_phase(ledger, "wall_seconds"),
             "energy_source": source,
@@ -235,7 +237,7 @@ class EnergyMeter:
         """Returns power over time: seconds since the start, watts of the machine, and the phase then."""
         end = self._end_or_now()
         with self._sampler.lock:
-            moments = {self._origin, end}
+            moments = {self._origin, end, *(stretch.end for stretch in self._phases.stretches)}
             for _, track, begin, until in self._machine.spans(self._origin, end):
                 moments.update(moment for moment in track.times if begin <= moment <= until)
             samples = [(moment, self._machine.watts(moment)) for moment in sorted(moments)]

@@ -74,8 +74,13 @@ def find(library: Any = None) -> list[NvmlSource]:
     return [source] if source is not None else []
 
 
+def is_present() -> bool:
+    """Returns whether this machine shows an NVIDIA device to its programs."""
+    return any(Path(device).exists() for device in _DEVICE_FILES)
+
+
 def _load() -> ModuleType | None:
-    if not any(Path(device).exists() for device in _DEVICE_FILES):
+    if not is_present():
         return None
     try:
         import pynvml

@@ -6,8 +6,9 @@ import math
 import resource
 import time
 
-_COST_SHARE = 0.004
-"""Of one core, for each source; with a few sources this keeps all sampling under one per cent."""
+_COST_SHARE = 0.006
+"""Of one core, for each source. Only one that starts a program for each reading comes near it."""
+_WARM_UP_READINGS = 3
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 
@@ -79,7 +80,10 @@ class Pace:
             now: The moment of the reading.
             cost: Its processor seconds.
         """
-        self.cost = cost if self._count == 0 else self.cost + 0.2 * (cost - self.cost)
+        if self._count < _WARM_UP_READINGS:
+            self.cost = cost if self._count == 0 else min(cost, self.cost)  # the first are dear: cold caches
+        else:
+            self.cost += 0.2 * (cost - self.cost)
         self._count += 1
         self._last = now
         self.due = now + self.interval * (0.75 + 0.5 * (self._count * _GOLDEN % 1.0))

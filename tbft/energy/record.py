@@ -12,6 +12,8 @@ from tbft.energy.source import PARTS
 ADAPTATION = ("prepare", "train", "validate", "save")
 """The phases that bringing the model up to date consists of; testing for the report is not among them."""
 
+_LONG_GAP_SECONDS = 2.0
+
 _TRUSTED_ERROR = 0.02
 """A window is below the resolution if two standard deviations of its energy are more than this share."""
 
@@ -96,14 +98,11 @@ def source_notes(machine: Machine, start: float, end: float) -> list[str]:
         if track.source.note and track.source.note not in notes:
             notes.append(track.source.note)
         if track.dropped and track.lost is None:
-            notes.append(f"{name}: {track.dropped} readings dropped, the last because it {track.last_fault}")
+            notes.append(f"{name}: {track.dropped} readings dropped, the last: {track.last_fault}")
         gap = track.longest_gap()
         if track.source.measured and track.source.unit == "watts" and gap > _LONG_GAP_SECONDS:
             notes.append(f"{name}: no reading for {gap:.1f} s, bridged by a straight line")
     counted = {part for part, _, _, _ in spans}
-    if "board" not in counted and "ram" not in counted:
+    if machine.board.ends < end and "ram" not in counted:
         notes.append("RAM: not counted, neither sensor nor model")
     return notes
-
-
-_LONG_GAP_SECONDS = 2.0

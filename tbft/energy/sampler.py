@@ -135,15 +135,10 @@ class Sampler:
             self.cpu_seconds += cost.seconds
             self.pace(track).was_read(now, cost.seconds)
             for chain, lost in self._machine.retire_lost():
-                following = chain.active
+                following = [chain.active] if chain.active else self._machine.counting()
+                names = ", ".join(f"{track.source.name} ({track.source.covers})" for track in following)
                 self._tell(
-                    chain.handovers[-1],
-                    f"{lost.source.name} lost: {lost.lost}; "
-                    + (
-                        f"{following.source.name} took over"
-                        if following
-                        else f"nothing left for the {chain.part}"
-                    ),
+                    chain.handovers[-1], f"{lost.source.name} lost: {lost.lost}; from then on: {names or 'nothing'}"
                 )
 
     def _run(self) -> None:

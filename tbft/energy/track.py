@@ -91,9 +91,7 @@ class Track:
                     self._suspect = (now, watts)
                     return
                 if ratio > _UNIT_STEP:
-                    raise SensorFault(
-                        f"jumped by a factor of {ratio:.0f} to {watts:.4g} W: has its unit changed?"
-                    )
+                    raise SensorFault(f"jumped by a factor of {ratio:.0f} to {watts:.4g} W: has its unit changed?")
         if suspect is not None:
             if _ratio(suspect[1], watts) < _ratio(suspect[1], self._watts[-1]):
                 self._append_power(*suspect)  # the step was real
