@@ -51,8 +51,7 @@ def behaving(**behaviours: str) -> Study:
 
 
 def run(given: Study, **options: Any) -> int:
-    how = Execution(**{name: options.pop(name) for name in list(options) if name in Execution.__dataclass_fields__})
-    return execute(given, how, check=check, runner=RUNNER, **options)
+    return execute(given, Execution(**options), check, RUNNER)
 
 
 def ran() -> Counter[str]:
@@ -155,7 +154,7 @@ def test_two_studies_cannot_work_on_one_ledger() -> None:
 
 
 def test_a_plan_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(study(), plan_only=True) == 0
+    assert run(study(), plan=True) == 0
     assert len(capsys.readouterr().out.splitlines()) == 6
     assert not ran()
     assert not Path("runs").exists()

@@ -1,7 +1,7 @@
 """`python -m tbft study` and `python -m tbft report`."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,14 @@ from tbft.study.grid import Cell, Study
 
 RUNNER = "tbft.cli:main"
 DONE, FAILED = 0, 1
+FLAGS = {  # options of Execution that are given without a value, or as --no_...
+    "isolate": "A process for each cell, not one for all.",
+    "share_machine": "Let cells run on one machine at once, and mark their records.",
+    "resume": "Go on with a ledger that a study has used before.",
+    "plan": "List the cells and run none.",
+}
+
+Check = Callable[[list[str]], None]
 
 
 @dataclass
@@ -29,6 +37,10 @@ class Execution:
         cpus: CPUs of a cell on a Ray cluster, also in part.
         gpus: GPUs of a cell on a Ray cluster, also in part.
         wandb: Log cells, table and figures to W&B, in one group of the study's name.
+        isolate: A process for each cell, not one for all.
+        share_machine: Let cells run on one machine at once, and mark their records.
+        resume: Go on with a ledger that a study has used before.
+        plan: List the cells and run none.
     """
 
     executor: Literal["local", "ray"] = "local"
@@ -38,6 +50,10 @@ class Execution:
     cpus: float = 1.0
     gpus: float = 0.0
     wandb: Literal["off", "offline", "online"] = "off"
+    isolate: bool = False
+    share_machine: bool = False
+    resume: bool = True
+    plan: bool = False
 
 
 class PresetConfig(ActionConfigFile):
@@ -68,9 +84,7 @@ def main_study(args: list[str]) -> int:
     study.root = Path(study.root)
     how = Execution(**{name: given[name] for name in Execution.__dataclass_fields__})
     try:
-        return execute(
-            study, how, given.isolate, given.share_machine, given.resume, given.plan, check=check, runner=RUNNER
-        )
+        return execute(study, how, check, RUNNER)
     except KeyboardInterrupt as interrupt:
         print("interrupted: the same command goes on from here", file=sys.stderr)
         if interrupt.args:
@@ -78,26 +92,12 @@ def main_study(args: list[str]) -> int:
         raise
 
 
-def execute(
-    study: Study,
-    how: Execution,
-    isolate: bool = False,
-    share_machine: bool = False,
-    resume: bool = True,
-    plan_only: bool = False,
-    *,
-    check: Any,
-    runner: str,
-) -> int:
+def execute(study: Study, how: Execution, check: Check, runner: str) -> int:
     """Do what `main_study` promises, with any runner of cells.
 
     Args:
         study: The study.
         how: How its cells are run.
-        isolate: A process for each cell.
-        share_machine: Let cells run on one machine at the same time.
-        resume: Go on with a ledger that a study has used before.
-        plan_only: List the cells and run none.
         check: Raises BadInput on arguments that `fit` does not know.
         runner: `module:function` that runs a command line.
     """
@@ -107,7 +107,7 @@ def execute(
     from tbft.study.run import plan, run_study
 
     cells = plan(study, check)
-    if plan_only:
+    if how.plan:
         for cell in cells:
             print(cell.key, *cell.arguments)
         return DONE
@@ -115,10 +115,10 @@ def execute(
     summary = run_study(
         study,
         cells,
-        _executor(how, isolate, share_machine, runner),
-        resume=resume,
+        _executor(how, runner),
+        resume=how.resume,
         retries=how.retries,
-        shared=share_machine,
+        shared=how.share_machine,
         extra=lambda cell: _wandb_arguments(study, cell, how.wandb),
         progress=progress_bar,
     )
@@ -157,15 +157,9 @@ def study_parser() -> ArgumentParser:
     )
     parser.add_argument("-c", "--config", action=PresetConfig, help="The study, such as study/quick.yaml.")
     parser.add_class_arguments(Study)
-    parser.add_class_arguments(Execution)
-    flags = {
-        "isolate": (False, "A process for each cell, not one for all."),
-        "share_machine": (False, "Let cells run on one machine at once, and mark their records."),
-        "resume": (True, "Go on with a ledger that a study has used before."),
-        "plan": (False, "List the cells and run none."),
-    }
-    for name, (default, told) in flags.items():
-        parser.add_argument(f"--{name}", action=ActionYesNo, default=default, help=told)
+    parser.add_class_arguments(Execution, skip=set(FLAGS))
+    for name, told in FLAGS.items():
+        parser.add_argument(f"--{name}", action=ActionYesNo, default=getattr(Execution, name), help=told)
     return parser
 
 
@@ -189,16 +183,16 @@ def _parse(parser: ArgumentParser, args: Sequence[str]) -> Any:
         raise BadInput(" ".join(str(error).split())) from None
 
 
-def _executor(how: Execution, isolate: bool, share_machine: bool, runner: str) -> Executor:
+def _executor(how: Execution, runner: str) -> Executor:
     if how.workers < 1 or how.retries < 0:
         raise BadInput("workers must be at least 1 and retries at least 0")
     if how.executor == "ray":
         from tbft.study.executors.ray import RayExecutor
 
-        return RayExecutor(runner, how.address, how.cpus, how.gpus, share_machine)
-    if how.workers > 1 and not (isolate and share_machine):
+        return RayExecutor(runner, how.address, how.cpus, how.gpus, how.share_machine)
+    if how.workers > 1 and not (how.isolate and how.share_machine):
         raise BadInput("workers above 1 share this machine: say so with --isolate --share_machine")
-    if isolate:
+    if how.isolate:
         from tbft.study.executors.isolated import IsolatedExecutor
 
         return IsolatedExecutor(runner, how.workers)
