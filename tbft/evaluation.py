@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 
 from tbft.data.batches import Examples
+from tbft.models.statistics import inference_mode_of
 from tbft.module import ImageClassifier
 
 
@@ -21,14 +22,11 @@ class Score(NamedTuple):
 @torch.no_grad()
 def evaluate(module: ImageClassifier, examples: Examples, batch_size: int = 128) -> Score:
     """Score a classifier in inference mode; modes are as before when it returns."""
-    modes = [(part, part.training) for part in module.model.modules()]
-    module.model.eval()
     loss, correct = torch.zeros((), device=module.device), torch.zeros((), device=module.device)
-    for batch in examples.loader(batch_size):
-        y = batch.y.to(module.device)
-        logits = module(batch._replace(x=batch.x.to(module.device)))
-        loss += F.cross_entropy(logits, y, reduction="sum")
-        correct += (logits.argmax(1) == y).sum()
-    for part, mode in modes:
-        part.training = mode
+    with inference_mode_of(module.model):
+        for batch in examples.loader(batch_size):
+            y = batch.y.to(module.device)
+            logits = module(batch._replace(x=batch.x.to(module.device)))
+            loss += F.cross_entropy(logits, y, reduction="sum")
+            correct += (logits.argmax(1) == y).sum()
     return Score(loss.item() / len(examples), correct.item() / len(examples))

@@ -65,7 +65,11 @@ class PersonalizationCLI(LightningCLI):
             seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
-            trainer_defaults={"num_sanity_val_steps": 0, "enable_model_summary": False, "log_every_n_steps": 10},
+            trainer_defaults={
+                "num_sanity_val_steps": 0,
+                "enable_model_summary": False,
+                "log_every_n_steps": 10,
+            },
             parser_kwargs={"exit_on_error": False, "allow_abbrev": False},
             args=args,
             run=run,
@@ -88,6 +92,7 @@ class PersonalizationCLI(LightningCLI):
         parser.add_lightning_class_args(FeatureCacheCallback, "cache")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
         parser.link_arguments("model.image_size", "data.init_args.image_size", apply_on="instantiate")
+        parser.link_arguments("model.classes", "data.init_args.base_classes", apply_on="instantiate")
 
     def _parse_ckpt_path(self) -> None:
         """A checkpoint's hyper-parameters never override what the user wrote."""
@@ -100,11 +105,24 @@ class PersonalizationCLI(LightningCLI):
         fitting = self.subcommand == "fit"
         if fitting:
             self._check(freeze)
-        resume = fitting and self.config_init[self.subcommand].get("ckpt_path") is not None
-        self.settings, self.folder = settings, settings.folder(self.default_name(freeze), resume=resume)
+        self.settings = settings
+        if fitting:
+            arguments = self.config_init[self.subcommand]
+            resume = arguments.get("ckpt_path") is not None
+            self.folder = settings.folder(self.default_name(freeze), resume=resume)
+            if arguments.get("ckpt_path") == "last":  # of a run that ended before its first epoch there is none
+                last = self.folder / "last.ckpt"
+                arguments["ckpt_path"] = str(last) if last.is_file() else None
+        else:
+            self.folder = self._fitted_folder() or Path(settings.root)
         keep = KeepBestCallback()
         self.run_record = RunRecordCallback(
-            self.folder, self.config_hash(), freeze, energy, keep, int(self._get(self.config, "seed_everything"))
+            self.folder,
+            self.config_hash(),
+            freeze,
+            energy,
+            keep,
+            int(self._get(self.config, "seed_everything")),
         )
         own: list[Any] = [energy, keep, freeze, cache]
         if fitting:
@@ -120,7 +138,10 @@ class PersonalizationCLI(LightningCLI):
     def default_name(self, freeze: BlockFreezeCallback) -> str:
         """``digits-gaussian_noise5-block-n200-s0``: data, drift, strategy, training size, seed."""
         data, drift = self.datamodule, self.datamodule.drift
-        parts = [data.name, *([f"{drift.name}{drift.severity or ''}"] if data.domain == "target" else ["source"])]
+        parts = [
+            data.name,
+            *([f"{drift.name}{drift.severity or ''}"] if data.domain == "target" else ["source"]),
+        ]
         parts += [freeze.strategy_of(self.model.model, data)]
         parts += [f"n{data.train_size}"] if data.train_size else []
         return "-".join([*parts, f"s{data.seed}"]).replace(":", "")
@@ -138,6 +159,9 @@ class PersonalizationCLI(LightningCLI):
         trainer, module, data = self.trainer, self.model, self.datamodule
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(f"{self.folder} cannot be written ({error.strerror}): choose another run.root") from None
+        try:
             self._save_config()
             trainer.fit(**kwargs)
             with phase(trainer, "save"):
@@ -184,17 +208,21 @@ class PersonalizationCLI(LightningCLI):
     def _load_personalized(self) -> None:
         """``--ckpt_path``: a Lightning checkpoint, or weights; by default the weights beside the config."""
         config = self.config_init[self.subcommand]
-        given = config.get("ckpt_path")
-        files = [Path(str(path)) for path in config.get("config") or []]
-        beside = [file.parent / "model.safetensors" for file in files]
-        weights = next((path for path in beside if path.is_file()), None) if given is None else Path(given)
-        if weights is not None and weights.suffix == ".safetensors":
+        weights = config.get("ckpt_path")
+        if weights is None and self._fitted_folder():
+            weights = self.folder / "model.safetensors"
+        if weights is not None and Path(weights).suffix == ".safetensors":
             load_weights(self.model.model, read_weights(str(weights)))
             config["ckpt_path"] = None
 
+    def _fitted_folder(self) -> Path | None:
+        """Folder of the run whose ``config.yaml`` was given, if that is what was given."""
+        files = [Path(str(path)) for path in self.config_init[self.subcommand].get("config") or []]
+        return next((path.parent for path in files if (path.parent / "model.safetensors").is_file()), None)
+
     def predict(self, **kwargs: Any) -> None:
         """Predict the test images' classes, and write them as ``predictions.csv`` into the run's folder."""
-        batches = self.trainer.predict(**kwargs, return_predictions=True)
+        batches = self.trainer.predict(**{**kwargs, "return_predictions": True})
         probabilities = torch.cat(batches)  # type: ignore[arg-type]
         classes, data = self.datamodule.classes, self.datamodule
         assert data.test is not None
@@ -202,11 +230,9 @@ class PersonalizationCLI(LightningCLI):
         lines = ["image,label,predicted,probability"]
         rows = zip(data.test.y.tolist(), winner.tolist(), best.tolist(), strict=True)
         lines += [f"{i},{classes[y]},{classes[c]},{p:.4f}" for i, (y, c, p) in enumerate(rows)]
-        config = [Path(str(path)).parent for path in self.config_init[self.subcommand].get("config") or []]
-        folder = next((path for path in config if (path / "result.json").is_file()), self.folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "predictions.csv", "\n".join(lines) + "\n")
-        print(f"{len(winner)} predictions: {folder / 'predictions.csv'}")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_text(self.folder / "predictions.csv", "\n".join(lines) + "\n")
+        print(f"{len(winner)} predictions: {self.folder / 'predictions.csv'}")
 
     def _check(self, freeze: BlockFreezeCallback) -> None:
         """Everything that can be wrong with the input, found before anything is written.
@@ -239,7 +265,11 @@ class PersonalizationCLI(LightningCLI):
             from tbft.wandb_logger import RunLogger
 
             level = self.datamodule.drift.level or self._get(self.config_init, "freeze").level
-            tags = [level, self.datamodule.name, self.run_record.freeze.strategy_of(self.model.model, self.datamodule)]
+            tags = [
+                level,
+                self.datamodule.name,
+                self.run_record.freeze.strategy_of(self.model.model, self.datamodule),
+            ]
             logger = RunLogger(
                 self.folder,
                 self.folder.name,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
@@ -32,6 +33,7 @@ class ImageClassifier(LightningModule):
         image_size: side of the images, in pixels. ``None`` is the base model's own.
         width: channels of the first stage of a pre-activation network. ``None`` is the base model's own, or 16.
         optimizer: optimiser of the trained parameters.
+        learning_rates: learning rates of single blocks, by name, instead of the optimiser's.
         schedule: learning rate over the run: ``constant``, ``cosine`` (down to 0) or ``one_cycle`` (up over
             the first 30 % of the steps, then down; the optimiser's learning rate is the peak).
         channels_last: memory format of the network and its batches; cheaper on most processors.
@@ -50,6 +52,7 @@ class ImageClassifier(LightningModule):
         image_size: int | None = None,
         width: int | None = None,
         optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=5e-3),
+        learning_rates: dict[str, float] | None = None,
         schedule: Literal["constant", "cosine", "one_cycle"] = "one_cycle",
         channels_last: bool = True,
         noise_block: str | None = None,
@@ -60,8 +63,16 @@ class ImageClassifier(LightningModule):
         known = {**self.base.network, "image_size": self.base.image_size or None} if self.base else {}
         if self.base and not known["image_size"]:
             known["image_size"] = self.base.network.get("image_size", 224)
-        given = {"architecture": architecture, "num_classes": num_classes, "image_size": image_size, "width": width}
-        chosen: dict[str, Any] = {**known, **{key: value for key, value in given.items() if value is not None}}
+        given = {
+            "architecture": architecture,
+            "num_classes": num_classes,
+            "image_size": image_size,
+            "width": width,
+        }
+        chosen: dict[str, Any] = {
+            **known,
+            **{key: value for key, value in given.items() if value is not None},
+        }
         if not self.base and (architecture is None or num_classes is None):
             raise BadInput("there is no network: give model.base, or model.architecture and model.num_classes")
         self.architecture = str(chosen["architecture"])
@@ -76,6 +87,7 @@ class ImageClassifier(LightningModule):
         if noise_block is not None:
             _add_noise(self.model.modules_of(self.model.resolve([noise_block])), noise_scale)
         self.make_optimizer, self.schedule, self.channels_last = optimizer, schedule, channels_last
+        self.learning_rates = learning_rates
         if channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         metrics = MetricCollection(
@@ -91,6 +103,11 @@ class ImageClassifier(LightningModule):
     def num_classes(self) -> int:
         """Outputs of the head."""
         return self.model.num_classes
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the base model's outputs; empty if there is none, or it does not say."""
+        return self.base.classes if self.base else ()
 
     @property
     def image_size(self) -> int:
@@ -137,12 +154,14 @@ class ImageClassifier(LightningModule):
             BadInput: if nothing trains.
         """
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        if not trained and self.trainer.max_epochs == 0:
+            return None  # statistics alone are adapted
         if not trained:
             raise BadInput("no parameter would train: name at least one block in freeze.blocks, or give freeze.level")
-        optimizer = self.make_optimizer(trained)
+        optimizer = self.make_optimizer(self._groups())
         if self.schedule == "constant":
             return optimizer
-        steps = max(int(self.trainer.estimated_stepping_batches), 1)
+        steps = self._steps()
         if self.schedule == "cosine":
             schedule: Any = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         else:
@@ -150,6 +169,34 @@ class ImageClassifier(LightningModule):
             # Two steps are the fewest that a cycle can have.
             schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=max(steps, 2))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """What trains, in groups of one learning rate each."""
+        of_block = {
+            id(parameter): rate
+            for block, rate in (self.learning_rates or {}).items()
+            for module in self.model.modules_of(self.model.resolve([block]))
+            for parameter in module.parameters(recurse=False)
+        }
+        groups: dict[float | None, list[torch.nn.Parameter]] = {}
+        for parameter in self.model.parameters():
+            if parameter.requires_grad:
+                groups.setdefault(of_block.get(id(parameter)), []).append(parameter)
+        return [{"params": group} | ({} if rate is None else {"lr": rate}) for rate, group in groups.items()]
+
+    def _steps(self) -> int:
+        """Optimiser steps of the whole run, at least 1.
+
+        Not ``trainer.estimated_stepping_batches``: that opens the training data before the cache is filled.
+        """
+        trainer = self.trainer
+        if trainer.max_steps > 0:
+            return trainer.max_steps
+        batches = len(trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
+        if isinstance(trainer.limit_train_batches, int):
+            batches = min(batches, trainer.limit_train_batches)
+        batches = math.ceil(batches / trainer.world_size / trainer.accumulate_grad_batches)
+        return max(batches * (trainer.max_epochs or 0), 1)
 
     def _evaluate(self, batch: Batch, part: str, metrics: MetricCollection) -> None:
         logits = self(batch)

@@ -49,7 +49,10 @@ class RunSettings:
         root = Path(self.root).expanduser()
         folder = root / (self.name or default_name)
         if self.name is None:
-            older = [folder, *sorted(root.glob(f"{default_name}.*"), key=lambda path: int(path.suffix[1:] or 0))]
+            older = [
+                folder,
+                *sorted(root.glob(f"{default_name}.*"), key=lambda path: int(path.suffix[1:] or 0)),
+            ]
             older = [path for path in older if path.is_dir()]
             if resume and older:
                 folder = older[-1]

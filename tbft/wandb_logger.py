@@ -45,7 +45,6 @@ class RunLogger(WandbLogger):
                 "x_save_requirements": False,
             }
         folder.mkdir(parents=True, exist_ok=True)
-        mode = "offline" if offline else "online"
         super().__init__(
             name=name,
             project=project,
@@ -53,7 +52,7 @@ class RunLogger(WandbLogger):
             offline=offline,
             group=group,
             tags=tags,
-            settings=wandb.Settings(mode=mode, **settings),
+            settings=wandb.Settings(mode="offline" if offline else "online", **settings),
         )
 
     def finish(self, result: dict[str, Any]) -> None:

@@ -9,32 +9,29 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint
 
 from tbft.atomic import write_bytes
 from tbft.callbacks.energy import phase
 
 
-class EpochCheckpoint(ModelCheckpoint):
+class EpochCheckpoint(Checkpoint):
     """Writes ``last.ckpt`` into the run's folder at the end of each training epoch, booked as ``save``.
 
-    At the end of an epoch a resume repeats no sample; the best weights travel in the same file
-    (``KeepBestCallback``).
+    At the end of an epoch a resume repeats no sample. The best weights so far travel in the same file
+    (``KeepBestCallback``), so there is only one. Lightning calls a ``Checkpoint`` after all other callbacks.
 
     Args:
         folder: the run's folder.
     """
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(dirpath=folder, save_last=True, save_top_k=0, save_on_train_epoch_end=True)
+        self.path = folder / "last.ckpt"
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the checkpoint."""
         with phase(trainer, "save"):
-            super().on_train_epoch_end(trainer, pl_module)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Nothing: the epoch has not ended yet."""
+            trainer.save_checkpoint(self.path)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -114,9 +114,10 @@ class EnergyCallback(Callback):
         """Validation ends."""
         self.leave()
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Training ends."""
-        self.leave()
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Training ends, or preparing where there was no training."""
+        while self.open:
+            self.leave()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Testing begins."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from tbft.callbacks.block_freeze import BlockFreezeCallback
 from tbft.data import DomainData
 from tbft.data.batches import Examples
-from tbft.models.statistics import has_statistics
+from tbft.models.statistics import has_statistics, inference_mode_of
 from tbft.module import ImageClassifier
 
 
@@ -39,9 +39,9 @@ class FeatureCacheCallback(Callback):
         if freeze.statistics == "batch" and has_statistics(chain.modules_of(prefix)):
             return
         assert data.train is not None and data.val is not None
-        chain.eval()
-        data.enter_at(target[0], *(self.features(pl_module, part, target[0]) for part in (data.train, data.val)))
-        freeze.set_modes(chain)
+        with inference_mode_of(chain):
+            features = [self.features(pl_module, part, target[0]) for part in (data.train, data.val)]
+        data.enter_at(target[0], *features)
 
     @torch.no_grad()
     def features(self, module: ImageClassifier, examples: Examples, stop: str) -> Tensor:

@@ -50,12 +50,12 @@ class RunRecordCallback(Callback):
         self.mark = _reset_peak_memory()
 
     def state_dict(self) -> dict[str, Any]:
-        """The learning curve so far."""
-        return {"curve": self.curve}
+        """The learning curve and the counts so far."""
+        return {"curve": self.curve, "epochs": self.epochs, "steps": self.steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the curve of the interrupted run."""
-        self.curve = state_dict["curve"]
+        self.curve, self.epochs, self.steps = (state_dict[key] for key in ("curve", "epochs", "steps"))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """One more point of the learning curve, over energy and time."""
@@ -94,7 +94,7 @@ class RunRecordCallback(Callback):
         metered = self.energy.finish()
         keep, drift = self.keep, data.drift
         level = drift.level or self.freeze.level
-        phases = {name: 0.0 for name in (*ADAPTATION, "test", "adaptation")}
+        phases = dict.fromkeys((*ADAPTATION, "test", "adaptation"), 0.0)
         energy_source = metered.get("energy_source", {"measured": False})
         return {
             "schema": SCHEMA,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
-from tbft.data.domain import DomainData, Pictures
+from tbft.data.domain import DomainData
+from tbft.data.pictures import Pictures
+from tbft.data.splits import Indices
 
 SUPERCLASSES: dict[str, tuple[int, int]] = {
     "ring": (0, 6),
@@ -67,7 +68,7 @@ class Digits(DomainData):
         resized = F.interpolate(grey, size, mode="bilinear", align_corners=False)
         pixels = resized.round().clamp(0, 255).to(torch.uint8).expand(-1, 3, -1, -1)
 
-        def read(positions: Sequence[int]) -> Tensor:
-            return pixels[torch.as_tensor(np.asarray(positions))].contiguous()
+        def read(positions: Indices) -> Tensor:
+            return pixels[torch.from_numpy(positions)].contiguous()
 
         return Pictures(labels, read)

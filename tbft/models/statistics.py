@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -24,21 +25,28 @@ def refresh_statistics(chain: BlockChain, batches: Iterable[Tensor]) -> None:
         batches: normalised images ``(N, C, H, W)``; a few large batches estimate best.
     """
     norms = [module for module in chain.modules() if isinstance(module, _BatchNorm)]
-    modes, momenta = [norm.training for norm in norms], [norm.momentum for norm in norms]
-    others = chain.training
-    chain.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-        norm.train()
-    try:
+    momenta = [norm.momentum for norm in norms]
+    with inference_mode_of(chain):
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None
+            norm.train()
         for x in batches:
             chain(x, stop="fc")
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
+@contextmanager
+def inference_mode_of(chain: BlockChain) -> Iterator[None]:
+    """Inference mode for every module inside, the modes of before after it."""
+    modes = [(module, module.training) for module in chain.modules()]
+    chain.eval()
+    try:
+        yield
     finally:
-        chain.train(others)
-        for norm, mode, momentum in zip(norms, modes, momenta, strict=True):
-            norm.momentum = momentum
-            norm.train(mode)
+        for module, mode in modes:
+            module.training = mode
 
 
 def set_modes(chain: BlockChain, training: Iterable[str]) -> None:

@@ -1,0 +1,26 @@
+"""What all tests share: runs in a folder of their own, without Weights & Biases, quietly."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run a command line in-process, in an empty folder; give its exit code and its record, if there is one."""
+    from tbft.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def command(*args: str, name: str = "run", wandb: str = "off") -> tuple[int, dict]:
+        if args[0] == "fit":
+            args = (*args, "--run.name", name, "--run.wandb", wandb, "--trainer.enable_progress_bar", "false")
+        code = main([*args])
+        record = Path("runs") / name / "result.json"
+        return code, json.loads(record.read_text()) if record.is_file() else {}
+
+    return command

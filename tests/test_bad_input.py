@@ -1,0 +1,94 @@
+"""What is wrong is said in one line, with exit code 2, and nothing is written."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tbft.models import build
+
+CASES = {
+    "unknown preset": (["--config", "nope.yaml"], "no configuration 'nope.yaml'"),
+    "unknown option": (["--config", "feature.yaml", "--trainer.max_epoch", "3"], "max_epoch"),
+    "unknown level": (["--config", "feature.yaml", "--freeze.level", "sensor"], "feature"),
+    "unknown block": (["--config", "feature.yaml", "--freeze.blocks", "[block9]"], "block1, block2, block3, fc"),
+    "missing base": (["--config", "feature.yaml", "--model.base", "nope.pt"], "nope.pt"),
+    "other architecture": (["--config", "feature.yaml", "--model.architecture", "resnet26"], "another architecture"),
+    "other classes": (["--config", "feature.yaml", "--model.base", "digits"], "10 classes"),
+    "nothing trains": (["--config", "feature.yaml", "--freeze.blocks", "[]"], "no parameter would train"),
+    "too much data": (["--config", "feature.yaml", "--data.train_size", "5000"], "training size of 5000"),
+    "too little data": (["--config", "output.yaml", "--data.train_size", "4"], "data.train_size"),
+    "unwritable folder": (["--config", "feature.yaml", "--run.root", "/proc/nowhere"], "cannot be written"),
+    "unknown corruption": (["--config", "input.yaml", "--data.corruption", "mud"], "gaussian_noise"),
+    "unknown label map": (["--config", "output.yaml", "--data.label_map", "mirror"], "flip"),
+    "unknown data set": (["--config", "input.yaml", "--data", "Atlantis"], "Atlantis"),
+    "no level": (
+        ["--config", "input.yaml", "--data.corruption", "null", "--freeze.level", "null"],
+        "input, feature, output",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_fit_explains_bad_input(run, capsys, case):
+    options, words = CASES[case]
+    code, record = run("fit", *options, name="bad")
+    err = capsys.readouterr().err
+    assert code == 2
+    assert words in err
+    assert len(err.strip().splitlines()) == 1 and len(err) < 400
+    assert not record and not any(Path.cwd().iterdir())
+
+
+def test_a_text_file_is_no_checkpoint(run, capsys):
+    Path("base.pt").write_text("hello")
+    assert run("fit", "--config", "feature.yaml", "--model.base", "base.pt")[0] == 2
+    assert "base.pt" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_other_width_is_named(run, capsys):
+    torch.save(build("resnet8", num_classes=10, image_size=16, width=8).state_dict(), "base.pt")
+    assert run("fit", "--config", "output.yaml", "--model.base", "base.pt", "--model.width", "16")[0] == 2
+    assert "another architecture" in capsys.readouterr().err
+
+
+def test_an_empty_class_is_named(run, capsys, monkeypatch):
+    from tbft.data import Digits
+
+    monkeypatch.setattr(Digits, "__init__", _with_eleventh_class(Digits.__init__))
+    assert run("fit", "--config", "output.yaml")[0] == 2
+    assert "class 'ten'" in capsys.readouterr().err
+
+
+def _with_eleventh_class(make):
+    def made(self, *args, **kwargs):
+        make(self, *args, **kwargs)
+        self.classes = (*self.classes, "ten")
+
+    return made
+
+
+def test_an_unknown_command_names_the_known_ones(run, capsys):
+    assert run("frobnicate")[0] == 2
+    assert "fit, validate, test, predict, study, report or meter" in capsys.readouterr().err
+
+
+def test_help_and_print_config_behave_as_usual(run, capsys):
+    assert run("--help")[0] == 0
+    assert "feature.yaml" in capsys.readouterr().out
+    assert run("validate", "--help")[0] == 0
+    assert "--freeze.level" in capsys.readouterr().out
+    assert run("test", "--config", "feature.yaml", "--print_config")[0] == 0
+    assert "level: feature" in capsys.readouterr().out
+
+
+def test_a_run_that_fails_is_recorded_as_failed(run, capsys, monkeypatch):
+    from tbft.module import ImageClassifier
+
+    def fail(self, batch, batch_idx):
+        raise RuntimeError("the sensor fell off")
+
+    monkeypatch.setattr(ImageClassifier, "training_step", fail)
+    code, record = run("fit", "--config", "output.yaml")
+    assert code == 1 and record["status"] == "failed"
+    assert "the sensor fell off" in capsys.readouterr().err

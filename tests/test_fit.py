@@ -1,0 +1,153 @@
+"""The whole path: one command brings a drifted classifier back, and says what it did."""
+
+import json
+import re
+from pathlib import Path
+from statistics import mean
+
+import pytest
+import torch
+import yaml
+
+from tbft import presets
+from tbft.models import read_weights
+
+FIT = [name for name in presets.names() if name in ("input.yaml", "feature.yaml", "output.yaml")]
+
+
+@pytest.mark.parametrize("level", ["input", "feature", "output"])
+def test_each_level_wins_back_at_least_twenty_points(run, level):
+    rises = []
+    for seed in range(3):
+        code, record = run("fit", "--config", f"{level}.yaml", "--seed_everything", str(seed), name=f"s{seed}")
+        assert code == 0 and record["status"] == "completed" and record["kept"] == "adapted"
+        rises.append(record["accuracy"]["test"] - record["accuracy"]["base"])
+    assert mean(rises) >= 0.20
+
+
+def test_the_record_keeps_its_contract(run):
+    _, record = run("fit", "--config", "feature.yaml", "--seed_everything", "3")
+    assert record["schema"] == 1 and record["seed"] == 3 and record["name"] == "run"
+    assert record["drift"] == {"level": "feature", "name": "subpopulation", "severity": None}
+    assert (record["strategy"], record["blocks"], record["statistics"]) == ("block", ["block3"], "source")
+    assert 0 <= record["accuracy"]["base"] < record["accuracy"]["validation"] <= 1
+    for figure in ("joules", "cpu_seconds", "wall_seconds"):
+        booked = record[figure]
+        phases = [booked[name] for name in ("prepare", "train", "validate", "save")]
+        assert booked["adaptation"] == pytest.approx(sum(phases)) and min(phases) > 0 and booked["test"] > 0
+    assert record["parameters"]["trained"] < record["parameters"]["total"]
+    assert record["epochs"] == len(record["curve"]) > 0
+    assert record["peak_rss_mib"] > 50
+    assert set(record["environment"]) >= {"torch", "python", "device", "threads", "machine"}
+    assert isinstance(record["energy_source"]["measured"], bool)
+    assert re.fullmatch("[0-9a-f]{12}", record["config_hash"])
+
+
+def test_the_hash_is_of_what_matters(run):
+    hashes = {
+        name: run("fit", "--config", "output.yaml", *options, name=name)[1]["config_hash"]
+        for name, options in {"a": [], "b": ["--run.tags", "[x]"], "c": ["--data.train_size", "200"]}.items()
+    }
+    assert hashes["a"] == hashes["b"] != hashes["c"]
+
+
+def test_the_same_seed_gives_the_same_weights(run):
+    for name in ("a", "b"):
+        run("fit", "--config", "feature.yaml", name=name)
+    a, b = (read_weights(f"runs/{name}/model.safetensors").weights for name in ("a", "b"))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_worse_weights_are_not_kept(run):
+    # A learning rate that destroys the block, on data that did not drift.
+    code, record = run(
+        "fit", "--config", "input.yaml", "--data.corruption", "null", "--freeze.statistics", "source",
+        "--model.optimizer.lr", "30", "--trainer.max_epochs", "1",
+    )  # fmt: skip
+    assert code == 0 and record["kept"] == "base"
+    assert record["accuracy"]["test"] == record["accuracy"]["base"] > 0.9
+    base, kept = read_weights("digits").weights, read_weights("runs/run/model.safetensors").weights
+    assert all(torch.equal(base[key], kept[key]) for key in base)
+
+
+def test_statistics_alone_need_no_training(run):
+    code, record = run(
+        "fit", "--config", "input.yaml", "--freeze.blocks", "[]", "--trainer.max_epochs", "0", "--freeze.strategy", "bn"
+    )
+    assert code == 0 and record["strategy"] == "bn" and record["parameters"]["trained"] == 0
+    assert record["accuracy"]["test"] > record["accuracy"]["base"] + 0.2
+
+
+def test_test_validate_and_predict_work_on_what_fit_left(run, capsys, monkeypatch):
+    _, record = run("fit", "--config", "output.yaml")
+    capsys.readouterr()
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run("test", "--config", "runs/run/config.yaml")[0] == 0
+    assert f"{record['accuracy']['test']:.4f}"[:5] in capsys.readouterr().out
+    assert run("validate", "--config", "runs/run/config.yaml")[0] == 0
+    assert f"{record['accuracy']['validation']:.4f}"[:5] in capsys.readouterr().out
+    assert run("predict", "--config", "runs/run/config.yaml")[0] == 0
+    lines = Path("runs/run/predictions.csv").read_text().splitlines()
+    hits = [row.split(",")[1] == row.split(",")[2] for row in lines[1:]]
+    assert mean(hits) == pytest.approx(record["accuracy"]["test"], abs=1e-6)
+
+
+def test_a_new_run_never_writes_over_an_older_one(run, monkeypatch):
+    from tbft.cli import main
+
+    for _ in range(2):
+        assert main(["fit", "--config", "output.yaml", "--run.wandb", "off", "--trainer.max_epochs", "1"]) == 0
+    folders = sorted(path.parent.name for path in Path("runs").glob("*/result.json"))
+    assert len(folders) == 2 and folders[1] == folders[0] + ".2"
+    assert run("fit", "--config", "output.yaml", name=folders[0])[0] == 2
+
+
+def test_metrics_stand_in_a_table(run):
+    run("fit", "--config", "feature.yaml", "--trainer.max_epochs", "3")
+    header, *rows = Path("runs/run/metrics.csv").read_text().splitlines()
+    assert {"train/loss", "val/loss", "val/accuracy", "test/accuracy", "val/accuracy_of/ring"} <= set(header.split(","))
+    assert len(rows) >= 4
+
+
+def test_a_base_model_is_trained_by_the_same_command(run):
+    code, record = run("fit", "--config", "base/digits.yaml", "--trainer.max_epochs", "8")
+    assert code == 0 and record["strategy"] == "base" and record["accuracy"]["base"] is None
+    assert record["accuracy"]["test"] > 0.6
+    weights = Path("runs/run/model.safetensors").resolve()
+    code, record = run("fit", "--config", "output.yaml", "--model.base", str(weights), name="personalized")
+    assert code == 0 and record["accuracy"]["test"] > record["accuracy"]["base"]
+
+
+def test_a_board_is_laid_over_a_level(run):
+    for device in ("pi.yaml", "gpu.yaml"):
+        options = ["--trainer.accelerator", "cpu", "--trainer.precision", "32-true"] if device == "gpu.yaml" else []
+        code, record = run("fit", "--config", "feature.yaml", "--config", device, *options, name=device[:2])
+        assert code == 0 and record["blocks"] == ["block3"]
+
+
+def test_a_file_in_the_working_folder_wins_over_a_preset(run):
+    preset = yaml.safe_load(presets.find("feature.yaml").read_text())
+    preset["freeze"] = {"blocks": ["block2"]}
+    Path("feature.yaml").write_text(yaml.safe_dump(preset))
+    assert run("fit", "--config", "feature.yaml")[1]["blocks"] == ["block2"]
+
+
+def test_weights_and_biases_can_read_the_run(run):
+    import subprocess
+    import sys
+
+    code, record = run("fit", "--config", "output.yaml", wandb="offline")
+    assert code == 0
+    (folder,) = Path("runs/run/wandb").glob("offline-run-*")
+    wandb = Path(sys.executable).parent / "wandb"
+    shown = subprocess.run(
+        [wandb, "leet", "inspect", "--json", folder], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    lines = [json.loads(line) for line in shown.splitlines()]
+    config = next(line["config"]["update"] for line in lines if "data" in line.get("config", {}).get("update", {}))
+    assert config["data"]["init_args"]["label_map"] == "flip"
+    history = [line["history"]["item"] for line in lines if line["type"] == "history"]
+    assert any("val/accuracy" in item for item in history) and any("train/loss" in item for item in history)
+    summary = {key: value for line in lines for key, value in line.get("summary", {}).get("update", {}).items()}
+    assert summary["joules.adaptation"] == pytest.approx(record["joules"]["adaptation"])
+    assert summary["strategy"] == "block"
