@@ -91,7 +91,7 @@ def corrupt(
         indices: A number from 0 for each image, by which it gets its own noise; its position by default.
         scale: Whose constants: ``cifar`` (made for 32 pixels), ``imagenet`` (for 224), or ``auto``:
             ImageNet's from a shorter side of 96 pixels on.
-        progress: Show a bar, if the whole takes over two seconds.
+        progress: Show a bar on standard error, if that is a terminal and the whole takes over two seconds.
 
     Returns:
         New images of the same shape, on the same device.
@@ -118,9 +118,7 @@ def corrupt(
     return torch.from_numpy(result).to(images.device)
 
 
-def _check(
-    images: torch.Tensor, name: str, severity: int, seed: int, indices: Sequence[int], scale: str
-) -> None:
+def _check(images: torch.Tensor, name: str, severity: int, seed: int, indices: Sequence[int], scale: str) -> None:
     import torch
 
     if name not in _REGISTRY:
@@ -129,12 +127,7 @@ def _check(
         raise BadInput(f"unknown severity {severity!r} of {name}: choose one of 1, 2, 3, 4, 5")
     if scale not in ("auto", "cifar", "imagenet"):
         raise BadInput(f"unknown scale {scale!r} of {name}: choose one of auto, cifar, imagenet")
-    if (
-        images.dtype != torch.uint8
-        or images.ndim != 4
-        or images.shape[1] not in (1, 3)
-        or 0 in images.shape[2:]
-    ):
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape[2:]:
         raise BadInput(
             f"cannot corrupt a tensor of {images.dtype} and shape {tuple(images.shape)}: "
             "give images as uint8 of shape (N, C, H, W), C being 1 or 3"
@@ -154,9 +147,11 @@ def _with_bar(starts: Iterator[int], images: int, chunk: int, title: str) -> Ite
         yield start
     else:
         return
+    from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=images, completed=start)
         yield start
         for start in starts:

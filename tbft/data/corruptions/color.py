@@ -53,9 +53,7 @@ def contrast(images: Bytes, factor: float, streams: Streams) -> Bytes:
 
 
 COLOR = {
-    "brightness": Corruption(
-        brightness, cifar=(0.05, 0.1, 0.15, 0.2, 0.3), imagenet=(0.1, 0.2, 0.3, 0.4, 0.5)
-    ),
+    "brightness": Corruption(brightness, cifar=(0.05, 0.1, 0.15, 0.2, 0.3), imagenet=(0.1, 0.2, 0.3, 0.4, 0.5)),
     "saturate": Corruption(
         saturate,
         cifar=((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),

@@ -15,9 +15,7 @@ from tbft.data.corruptions.streams import Streams
 
 def to_picture(image: Bytes) -> Image.Image:
     """One image of bytes, (C, H, W), as a Pillow image."""
-    return Image.fromarray(
-        image[0] if image.shape[0] == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
-    )
+    return Image.fromarray(image[0] if image.shape[0] == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
 
 
 def from_picture(picture: Image.Image) -> Bytes:
@@ -102,10 +100,6 @@ DIGITAL = {
             )
         ),
     ),
-    "pixelate": Corruption(
-        pixelate, cifar=(0.95, 0.9, 0.85, 0.75, 0.65), imagenet=(0.6, 0.5, 0.4, 0.3, 0.25)
-    ),
-    "jpeg_compression": Corruption(
-        jpeg_compression, cifar=(80, 65, 58, 50, 40), imagenet=(25, 18, 15, 10, 7)
-    ),
+    "pixelate": Corruption(pixelate, cifar=(0.95, 0.9, 0.85, 0.75, 0.65), imagenet=(0.6, 0.5, 0.4, 0.3, 0.25)),
+    "jpeg_compression": Corruption(jpeg_compression, cifar=(80, 65, 58, 50, 40), imagenet=(25, 18, 15, 10, 7)),
 }

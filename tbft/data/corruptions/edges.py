@@ -45,9 +45,7 @@ def canny(layers: NDArray[np.uint8], low: int, high: int) -> NDArray[np.bool_]:
     return strong[pieces]
 
 
-def _is_ridge(
-    magnitude: NDArray[np.int32], dx: NDArray[np.int32], dy: NDArray[np.int32]
-) -> NDArray[np.bool_]:
+def _is_ridge(magnitude: NDArray[np.int32], dx: NDArray[np.int32], dy: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Where the magnitude is largest among its two neighbours along the gradient, rounded to 45 degrees."""
     height, width = magnitude.shape[-2:]
     padded = np.pad(magnitude, ((0, 0), (1, 1), (1, 1)))

@@ -79,9 +79,7 @@ def motion_taps(radius: int, sigma: float) -> NDArray[np.float64]:
     return taps / taps.sum()
 
 
-def motion(
-    images: NDArray[np.uint8], radius: int, sigma: float, angles: NDArray[np.float64]
-) -> NDArray[np.uint8]:
+def motion(images: NDArray[np.uint8], radius: int, sigma: float, angles: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Motion blur as ImageMagick draws it; the border repeats its edge.
 
     Args:

@@ -72,7 +72,7 @@ def _texture(rng: np.random.Generator, scale: float) -> NDArray[np.float32]:
         _fern(draw, rng, x, y, rng.uniform(0, 2 * math.pi), length=rng.uniform(0.15, 0.5) * SIDE, order=2)
     ferns = gaussian(np.asarray(picture) / 255, 0.8)
     haze = _haze(rng)
-    ice = np.clip(0.55 * haze + ferns * (0.4 + 0.6 * haze), 0, 1)
+    ice = np.clip(0.5 * haze**2 + ferns * (0.3 + 0.9 * haze), 0, 1)
     night, white = np.array([20.0, 40.0, 70.0]), np.array([235.0, 245.0, 255.0])
     texture = night[:, None, None] + ice * (white - night)[:, None, None]
     texture = texture.astype(np.float32)
@@ -95,7 +95,7 @@ def _fern(
     """Draw a stem and pairs of branches that shorten towards its tip; each branch is a fern again."""
     dx, dy = math.cos(angle), math.sin(angle)
     brightness = int(rng.uniform(110, 255))
-    draw.line((x, y, x + length * dx, y + length * dy), fill=brightness, width=1 + order)
+    draw.line((x, y, x + length * dx, y + length * dy), fill=brightness, width=1 + 2 * order)
     if order == 0:
         return
     pairs = 4 + 5 * order

@@ -83,9 +83,7 @@ def clipped_zoom(x: Unit, factor: float) -> Unit:
     return x
 
 
-def crop_tiles(
-    textures: NDArray[Any], which: Indices, rows: Indices, columns: Indices, size: tuple[int, int]
-) -> Any:
+def crop_tiles(textures: NDArray[Any], which: Indices, rows: Indices, columns: Indices, size: tuple[int, int]) -> Any:
     """Cut one piece an image out of a set of textures, which continue mirrored beyond their border.
 
     Args:

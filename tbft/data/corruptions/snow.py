@@ -10,9 +10,7 @@ from tbft.data.corruptions.resampling import clipped_zoom
 from tbft.data.corruptions.streams import Streams
 
 
-def snow(
-    images: Bytes, fall: tuple[float, float, float, float, int, float, float], streams: Streams
-) -> Bytes:
+def snow(images: Bytes, fall: tuple[float, float, float, float, int, float, float], streams: Streams) -> Bytes:
     """Let it snow: flakes, the same flakes turned by half a turn, and light that bleaches the picture.
 
     Args:
