@@ -15,8 +15,8 @@ from test_energy_sensors import PLAIN, chip, powercap, program
 
 from tbft.energy import EnergyMeter
 from tbft.energy.codecarbon_tables import Processor
+from tbft.energy.cpu_time import process_cpu_seconds
 from tbft.energy.load_model import CpuLoadModel
-from tbft.energy.meter import process_cpu_seconds
 from tbft.errors import BadInput
 
 Curve = Callable[[float], float]

@@ -15,21 +15,12 @@ from collections.abc import Callable
 from typing import Literal
 
 from tbft.energy.codecarbon_tables import Processor
+from tbft.energy.cpu_time import machine_busy_seconds
 from tbft.energy.source import Part, PlausibleWatts, SensorFault
 
 _FRESH_SECONDS = 1.0
 """The kernel counts other programs' time in ticks of 10 ms: shorter windows would be coarse."""
 _FIRST_SECONDS = 0.2
-
-
-def machine_busy_seconds() -> float:
-    """Returns the processor time that all programs together have used since boot, over all threads."""
-    import psutil
-
-    times = psutil.cpu_times()
-    # Guest time is already part of user and nice time.
-    counted = ("user", "nice", "system", "irq", "softirq", "steal", "interrupt", "dpc")
-    return sum(getattr(times, kind, 0.0) for kind in counted)
 
 
 class CpuLoadModel:

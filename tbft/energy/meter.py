@@ -12,20 +12,12 @@ from tbft.energy import codecarbon_tables, nvml
 from tbft.energy.booking import Booked, RunningTotal, book
 from tbft.energy.codecarbon_beside import CodeCarbonBeside, ram_model
 from tbft.energy.conditions import Conditions, void_reason
+from tbft.energy.cpu_time import machine_busy_seconds, process_cpu_seconds
 from tbft.energy.finder import SYSFS, find_sources, models
-from tbft.energy.load_model import machine_busy_seconds
 from tbft.energy.machine import Machine
 from tbft.energy.phases import PhaseStack
-from tbft.energy.record import by_phase, energy_source, net_joules, source_notes, uncertainty
+from tbft.energy.record import by_phase, energy_source, net_joules, power_trace, source_notes, uncertainty
 from tbft.energy.sampler import Sampler
-
-
-def process_cpu_seconds() -> float:
-    """Returns user and system time of all threads of this process and of its children that have ended."""
-    import resource
-
-    usages = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 class EnergyMeter:
@@ -236,19 +228,9 @@ class EnergyMeter:
     def trace(self) -> list[tuple[float, float, str | None]]:
         """Returns power over time: seconds since the start, watts of the machine, and the phase then."""
         end = self._end_or_now()
+        stretches = [*self._phases.stretches, self._phases.open_stretch(end, 0.0)]
         with self._sampler.lock:
-            moments = {self._origin, end, *(stretch.end for stretch in self._phases.stretches)}
-            for _, track, begin, until in self._machine.spans(self._origin, end):
-                moments.update(moment for moment in track.times if begin <= moment <= until)
-            samples = [(moment, self._machine.watts(moment)) for moment in sorted(moments)]
-        stretches = iter([*self._phases.stretches, self._phases.open_stretch(end, 0.0)])
-        stretch = next(stretches)
-        points: list[tuple[float, float, str | None]] = []
-        for moment, watts in samples:
-            while moment > stretch.end and (later := next(stretches, None)) is not None:
-                stretch = later
-            points.append((moment - self._origin, watts, stretch.phase))
-        return points
+            return power_trace(self._machine, stretches, self._origin, end)
 
     # --- inside ---
 

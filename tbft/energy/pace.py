@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-import resource
 import time
+
+from tbft.energy.cpu_time import children_cpu_seconds
 
 _COST_SHARE = 0.006
 """Of one core, for each source. Only one that starts a program for each reading comes near it."""
@@ -22,18 +23,13 @@ class CostMeter:
     seconds = 0.0
 
     def __enter__(self) -> CostMeter:
-        self._wall, self._thread, self._children = time.monotonic(), time.thread_time(), _children_seconds()
+        self._wall, self._thread, self._children = time.monotonic(), time.thread_time(), children_cpu_seconds()
         return self
 
     def __exit__(self, *_: object) -> None:
         # Another child may end meanwhile: no more than the wall-clock time can be this one's.
-        children = min(_children_seconds() - self._children, time.monotonic() - self._wall)
+        children = min(children_cpu_seconds() - self._children, time.monotonic() - self._wall)
         self.seconds = time.thread_time() - self._thread + children
-
-
-def _children_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 class Pace:

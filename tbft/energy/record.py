@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from tbft.energy.booking import Booked
 from tbft.energy.machine import Machine
+from tbft.energy.phases import Stretch
 from tbft.energy.source import PARTS
 
 ADAPTATION = ("prepare", "train", "validate", "save")
@@ -106,3 +108,26 @@ def source_notes(machine: Machine, start: float, end: float) -> list[str]:
     if machine.board.ends < end and "ram" not in counted:
         notes.append("RAM: not counted, neither sensor nor model")
     return notes
+
+
+def power_trace(
+    machine: Machine, stretches: Sequence[Stretch], start: float, end: float
+) -> list[tuple[float, float, str | None]]:
+    """Returns power over time: seconds since the start, watts of the machine, and the phase then.
+
+    Args:
+        machine: The machine.
+        stretches: The run's stretches in order, without gaps, the open one included.
+        start: The beginning of the run, on the meter's clock.
+        end: Its end.
+    """
+    moments = {start, end, *(min(stretch.end, end) for stretch in stretches)}
+    for _, track, begin, until in machine.spans(start, end):
+        moments.update(moment for moment in track.times if begin <= moment <= until)
+    points: list[tuple[float, float, str | None]] = []
+    index = 0
+    for moment in sorted(moments):
+        while index + 1 < len(stretches) and moment > stretches[index].end:
+            index += 1
+        points.append((moment - start, machine.watts(moment), stretches[index].phase))
+    return points
