@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ class Examples(Dataset[Batch]):
         y: labels ``(N,)``.
         start: link at which ``x`` enters the chain.
         mean, std: normalisation of images per channel, on the scale 0 to 1.
-        augment: applied to each normalised batch, with a generator that is seeded by epoch.
+        augment: applied to each normalised batch, with a generator that is seeded by seed, epoch and batch.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Examples(Dataset[Batch]):
         augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
     ) -> None:
         self.x, self.y, self.start, self.augment = x, y, start, augment
-        self.generator = torch.Generator()
+        self.epoch_seed = 0
         scale = torch.tensor(std).view(1, -1, 1, 1) * 255
         self.scale, self.shift = scale.reciprocal(), -torch.tensor(mean).view(1, -1, 1, 1) * 255 / scale
 
@@ -64,7 +64,9 @@ class Examples(Dataset[Batch]):
         if x.dtype == torch.uint8:
             x = torch.addcmul(self.shift.to(x.device), x.float(), self.scale.to(x.device))
             if self.augment is not None:
-                x = self.augment(x, self.generator)
+                # The same whichever process fetches the batch, and after a resume.
+                generator = torch.Generator().manual_seed(self.epoch_seed + int(where[0]))
+                x = self.augment(x, generator)
         return Batch(x.float(), self.y[where.to(self.y.device)], self.start)
 
     def loader(self, batch_size: int, *, shuffle: bool = False, seed: int = 0, workers: int = 0) -> DataLoader:
@@ -75,13 +77,15 @@ class Examples(Dataset[Batch]):
         statistics of one image do not exist.
         """
         sampler = EpochOrder(self, seed) if shuffle else None
+        # Persistent workers would keep the first epoch's augmentation.
+        persistent = workers > 0 and self.augment is None
         return DataLoader(
             self,
             batch_size=batch_size,
             sampler=sampler,
             drop_last=shuffle and len(self) > batch_size and len(self) % batch_size == 1,
             num_workers=workers,
-            persistent_workers=workers > 0,
+            persistent_workers=persistent,
             collate_fn=_as_fetched,
         )
 
@@ -93,20 +97,21 @@ class EpochOrder(Sampler[int]):
     """
 
     def __init__(self, examples: Examples, seed: int) -> None:
-        self.examples, self.seed, self.epoch = examples, seed, 0
+        self.examples, self.seed = examples, seed
+        self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order comes next."""
-        self.epoch = epoch
+        """Choose the epoch whose order and augmentation come next."""
+        self.order_seed = (self.seed * 100_003 + epoch) * 2**20 % 2**62
+        self.examples.epoch_seed = self.order_seed + 1
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
-        self.examples.generator.manual_seed(self.seed * 100_003 + self.epoch + 50_000)
+        generator = torch.Generator().manual_seed(self.order_seed)
         return iter(torch.randperm(len(self.examples), generator=generator).tolist())
 
 
-def _as_fetched(batch: Batch) -> Batch:
+def _as_fetched(batch: Any) -> Any:
     return batch

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -16,30 +15,15 @@ from torch.utils.data import DataLoader
 
 from tbft.data import augment
 from tbft.data.batches import Batch, Examples
+from tbft.data.class_names import match_classes
 from tbft.data.drift import Drift
 from tbft.data.label_maps import label_map
+from tbft.data.pictures import Pictures
 from tbft.data.splits import Indices, Split, device_split, paper_split
 from tbft.errors import BadInput
 
 log = logging.getLogger(__name__)
 AUGMENT = {"none": None, "crop": augment.crop, "crop_and_flip": augment.crop_and_flip}
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """All labelled pictures of a domain, before any corruption or label map.
-
-    Attributes:
-        labels: class of each picture ``(N,)``.
-        read: positions to uint8 pictures ``(n, 3, H, W)``, resized.
-        test: positions of an official test part, if there is one: tests come from it, training from the rest.
-        skipped: broken pictures that were left out on request.
-    """
-
-    labels: Indices
-    read: Callable[[Sequence[int]], Tensor]
-    test: Indices | None = None
-    skipped: int = 0
 
 
 class DomainData(LightningDataModule, ABC):
@@ -51,7 +35,8 @@ class DomainData(LightningDataModule, ABC):
     Args:
         domain: ``target`` to personalize, ``source`` to train a base model (no corruption, no label map).
         train_size: labelled images; in the device's split that is all a device has, validation included.
-            ``None``: 80 % of the images (all of them where there is an official test part).
+            ``None``: 80 % of the images, or all of them where there is an official test part; in the paper's
+            split 10 %.
         split: ``device`` (validation carved out of ``train_size``) or ``paper`` (15 % of all images validate,
             15 % test).
         validation: share of the labelled images that validates, in the device's split.
@@ -65,7 +50,11 @@ class DomainData(LightningDataModule, ABC):
         std: likewise.
         memory_limit: pictures are kept in memory up to so many MiB, else read when they are needed.
         workers: processes that read pictures which do not lie in memory.
+        skip_broken: leave out pictures that cannot be read, and count them, instead of ending; each picture
+            is then read once to see.
         image_size: side of the pictures, in pixels; the CLI takes it from the base model.
+        base_classes: class names in the order of the base model's outputs, to which the labels are brought;
+            the CLI takes them from the base model. Empty keeps the data's own order.
         seed: draws the split, the order of batches and the corruption; the CLI takes ``--seed_everything``.
     """
 
@@ -88,7 +77,9 @@ class DomainData(LightningDataModule, ABC):
         std: tuple[float, ...] = (0.5,),
         memory_limit: float = 2048,
         workers: int = 0,
+        skip_broken: bool = False,
         image_size: int = 32,
+        base_classes: tuple[str, ...] = (),
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -97,12 +88,16 @@ class DomainData(LightningDataModule, ABC):
                 raise BadInput(f"data.{what} is {number}: it must be at least 1")
         if not 0 < validation < 1:
             raise BadInput(f"data.validation is {validation}: it is a share between 0 and 1")
+        if len(mean) not in (1, 3) or len(std) not in (1, 3) or min(std) <= 0:
+            raise BadInput("data.mean and data.std take one number, or one a channel; deviations are above 0")
         self.domain, self.train_size, self.split, self.validation = domain, train_size, split, validation
         self.test_size, self.corruption, self.severity = test_size, corruption, severity
         self.label_map = label_map
         self.batch_size, self.augment, self.mean, self.std = batch_size, augment, mean, std
         self.memory_limit, self.workers, self.image_size, self.seed = memory_limit, workers, image_size, seed
+        self.skip_broken, self.base_classes = skip_broken, base_classes
         self.skipped = 0
+        self.test_names: list[str] = []
         self.train: Examples | None = None
         self.val: Examples | None = None
         self.test: Examples | None = None
@@ -148,17 +143,16 @@ class DomainData(LightningDataModule, ABC):
             return
         pictures = self.open()
         self.skipped = pictures.skipped
-        missing = [c for i, c in enumerate(self.classes) if not (pictures.labels == i).any()]
-        if missing:
-            raise BadInput(f"no {self.domain} image of class {', '.join(missing)}: add some, or leave the class out")
+        self._check_labels(pictures)
         split = self._split(pictures)
-        labels = torch.from_numpy(np.asarray(pictures.labels, dtype=np.int64))
+        labels = torch.from_numpy(self._in_base_order(pictures.labels))
         if self.label_map is not None and self.domain == "target":
             labels = label_map(self.label_map, len(self.classes))[labels]
+        self.test_names = [pictures.where(int(i)) for i in split.test]
         total = len(split.train) + len(split.validation) + len(split.test)
         mib = total * 3 * self.image_size**2 / 2**20
         in_memory = mib <= self.memory_limit
-        where = "in memory" if in_memory else f"read when needed by {self.workers} workers"
+        where = "in memory" if in_memory else f"read batch by batch, workers: {self.workers}"
         log.info("%d pictures (%.0f MiB, limit %.0f MiB): %s", total, mib, self.memory_limit, where)
         reader = self._reader(pictures)
         parts = {}
@@ -202,27 +196,51 @@ class DomainData(LightningDataModule, ABC):
     def _workers(self, examples: Examples) -> int:
         return 0 if isinstance(examples.x, Tensor) else self.workers
 
+    def _check_labels(self, pictures: Pictures) -> None:
+        """Every label is a class, and every class has images to train and to validate."""
+        labels = pictures.labels
+        wrong = np.flatnonzero((labels < 0) | (labels >= len(self.classes)))
+        if len(wrong):
+            raise BadInput(
+                f"{pictures.where(int(wrong[0]))} has label {labels[wrong[0]]}: the {len(self.classes)} classes are "
+                f"numbered 0 to {len(self.classes) - 1}; correct the labels"
+            )
+        pool = pictures.pool
+        needed = 1 if pictures.validation is not None else 2
+        for label, name in enumerate(self.classes):
+            mine = pool[labels[pool] == label]
+            if len(mine) < needed:
+                found = f"one {self.domain} image ({pictures.where(int(mine[0]))})" if len(mine) else "no image"
+                raise BadInput(
+                    f"class {name!r} has {found} in the {self.domain} domain: a class needs at least "
+                    f"{needed} beside those that test; add some, or leave the class out"
+                )
+
+    def _in_base_order(self, labels: Indices) -> Indices:
+        """The labels as the base model numbers its classes, if it names them; ``classes`` follow."""
+        if not self.base_classes:
+            return labels
+        position = np.array(match_classes(self.classes, self.base_classes))
+        self.classes = tuple(self.base_classes)
+        return position[labels]
+
     def _split(self, pictures: Pictures) -> Split:
         labels = pictures.labels
-        if pictures.test is None or self.split == "paper":
-            if self.split == "paper":
-                pool = np.arange(len(labels))
-                if pictures.test is not None:
-                    pool = np.setdiff1d(pool, pictures.test)
-                split = paper_split(labels[pool], self.train_size or round(0.1 * len(pool)), self.seed)
-                return Split(pool[split.train], pool[split.validation], pool[split.test])
-            return device_split(labels, self.train_size, self.validation, self.seed, self.test_size)
-        pool = np.setdiff1d(np.arange(len(labels)), pictures.test)
-        split = device_split(labels[pool], self.train_size or len(pool), self.validation, self.seed, 0)
-        test = pictures.test
-        if self.test_size is not None:
-            drawn = device_split(labels[test], max(len(test) - self.test_size, 2), 0.5, self.seed, None)
-            test = test[drawn.test] if self.test_size < len(test) else test
-        return Split(pool[split.train], pool[split.validation], test)
+        if self.split == "paper":
+            return paper_split(labels, self.train_size, self.seed, pool=pictures.pool)
+        return device_split(
+            labels,
+            self.train_size,
+            self.validation,
+            self.seed,
+            self.test_size,
+            own_validation=pictures.validation,
+            own_test=pictures.test,
+        )
 
     def _reader(self, pictures: Pictures) -> Callable[[Indices], Tensor]:
-        if self.corruption is None or self.domain == "source":
-            return pictures.read  # type: ignore[return-value]
+        if self.corruption is None or self.domain == "source" or pictures.corrupted:
+            return pictures.read
         from tbft.data.corruptions import corrupt
 
         name, severity, seed = self.corruption, self.severity, self.seed

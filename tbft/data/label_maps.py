@@ -17,7 +17,7 @@ def label_map(spec: str | Sequence[int], num_classes: int) -> Tensor:
     Args:
         spec: ``flip`` (y -> C - 1 - y, CIFAR-Flip), ``rotate`` or ``rotate:K`` (y -> y + K modulo C),
             ``shuffle:SEED`` (a permutation drawn from the seed in which no class keeps its label), or the
-            new labels themselves, one for each class.
+            new labels themselves, one for each class; classes may be given the same new label.
         num_classes: C.
 
     Returns:
@@ -28,23 +28,28 @@ def label_map(spec: str | Sequence[int], num_classes: int) -> Tensor:
     """
     identity = torch.arange(num_classes)
     if not isinstance(spec, str):
-        new = torch.as_tensor(list(spec))
-        if new.shape != (num_classes,) or new.min() < 0 or new.max() >= num_classes:
-            raise BadInput(f"label map {list(spec)} must give each of the {num_classes} classes a label below {num_classes}")
-        return new
+        new = list(spec)
+        if len(new) != num_classes or not all(0 <= label < num_classes for label in new):
+            raise BadInput(
+                f"data.label_map {new} must give each of the {num_classes} classes a new label, 0 to {num_classes - 1}"
+            )
+        return torch.tensor(new, dtype=torch.int64)
     name, _, argument = spec.partition(":")
     try:
         number = int(argument) if argument else None
     except ValueError:
-        raise BadInput(f"label map {spec!r}: {argument!r} is not a whole number") from None
+        raise BadInput(f"data.label_map {spec!r}: {argument!r} is not a whole number") from None
     if name == "flip" and number is None:
         return identity.flip(0)
     if name == "rotate":
         return (identity + (1 if number is None else number)) % num_classes
-    if name == "shuffle" and num_classes > 1:
+    if name == "shuffle" and num_classes > 1 and (number or 0) >= 0:
         rng = np.random.default_rng(number or 0)
         while True:
-            new = torch.as_tensor(rng.permutation(num_classes))
-            if not (new == identity).any():
-                return new
-    raise BadInput(f"unknown label map {spec!r}: choose flip, rotate:K, shuffle:SEED or a list of {num_classes} labels")
+            new_labels = torch.as_tensor(rng.permutation(num_classes))
+            if not (new_labels == identity).any():
+                return new_labels
+    raise BadInput(
+        f"unknown data.label_map {spec!r}: choose flip, rotate:K, shuffle:SEED (from 0) or a list of "
+        f"{num_classes} labels"
+    )

@@ -1,0 +1,123 @@
+"""Sub-populations of super-classes, from an ImageNet-style tree: Living-17 and any other table (BREEDS)."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tbft.data.class_folders import open_files, pictures_in
+from tbft.data.domain import DomainData
+from tbft.data.pictures import Pictures
+from tbft.errors import BadInput
+
+Table = dict[str, dict[str, list[str]]]
+"""Super-class to ``{"source": [wnid, ...], "target": [wnid, ...]}``, in label order."""
+
+
+class Breeds(DomainData):
+    """Super-classes whose source and target domain show different sub-populations.
+
+    After BREEDS (Santurkar et al. 2020, arXiv:2008.04859): the classes are super-classes of ImageNet's, and the
+    wnids of a super-class are divided between source and target domain. Pictures are read from
+    ``root/train/<wnid>``; those in ``root/val/<wnid>``, if there is such a folder, test in the device's split.
+
+    Args:
+        root: folder with ``train`` and ``val`` in ImageNet's layout.
+        table: super-classes and their wnids: ``living17``, ``tiny_breeds``, or a YAML file.
+        variant: of a table that has several; Living-17 has ``rand`` (of the published results), ``good`` and
+            ``bad`` (source and target more and less alike).
+        kwargs: see ``DomainData``.
+    """
+
+    def __init__(self, root: str, table: str = "living17", variant: str = "rand", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.root = Path(root).expanduser()
+        self.table = read_table(table, variant)
+        self.classes = tuple(self.table)
+        self.name = Path(table).stem + ("" if variant == "rand" else f"-{variant}")
+
+    @property
+    def subpopulation(self) -> str | None:
+        """The target domain's wnids."""
+        return "subpopulation"
+
+    def open(self) -> Pictures:
+        """The pictures of the domain's wnids.
+
+        Raises:
+            BadInput: if a wnid is missing, naming each.
+        """
+        if not (self.root / "train").is_dir():
+            raise BadInput(f"data.root {self.root} has no folder train: give the one with train/<wnid> and val/<wnid>")
+        parts = {"train": self.root / "train"}
+        if (self.root / "val").is_dir():
+            parts["test"] = self.root / "val"
+        wnids = [wnid for of in self.table.values() for wnid in of[self.domain]]
+        for part in parts.values():
+            if missing := [wnid for wnid in wnids if not (part / wnid).is_dir()]:
+                raise BadInput(
+                    f"{part} lacks {len(missing)} of the {len(wnids)} wnids of the {self.domain} domain "
+                    f"({', '.join(missing)}): add a folder of each"
+                )
+        files = {
+            part: [
+                (path, label)
+                for label, of in enumerate(self.table.values())
+                for wnid in of[self.domain]
+                for path in pictures_in(folder / wnid)
+            ]
+            for part, folder in parts.items()
+        }
+        return open_files(files, self.image_size, skip_broken=self.skip_broken)
+
+
+def read_table(name: str, variant: str = "rand") -> Table:
+    """A table of super-classes that ships with tbft, by name, or from a YAML file.
+
+    Args:
+        name: ``living17``, ``tiny_breeds`` or a file.
+        variant: which one of a file that holds several tables by name.
+
+    Raises:
+        BadInput: if there is no such table, or it is not of that form.
+    """
+    shipped = resources.files("tbft.data") / "tables"
+    file = Path(name).expanduser()
+    try:
+        if file.is_file():
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        elif (shipped / f"{name}.yaml").is_file():
+            content = yaml.safe_load((shipped / f"{name}.yaml").read_text(encoding="utf-8"))
+        else:
+            known = ", ".join(sorted(Path(item.name).stem for item in shipped.iterdir()))
+            raise BadInput(f"no table of super-classes {name!r}: give a YAML file, or one of {known}")
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadInput(f"{file} cannot be read as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict) or not content:
+        raise BadInput(f"{name} is no table: it maps each super-class to its source and target wnids")
+    if not any(isinstance(of, dict) and "source" in of for of in content.values()):
+        if variant not in content:
+            raise BadInput(f"{name} has no variant {variant!r}: choose data.variant among {', '.join(content)}")
+        content = content[variant]
+    return _checked(content, name)
+
+
+def _checked(content: Any, name: str) -> Table:
+    """A table whose wnids each stand in one place."""
+    seen: dict[str, str] = {}
+    table: Table = {}
+    for superclass, of in (content if isinstance(content, dict) else {}).items():
+        table[str(superclass)] = {}
+        for domain in ("source", "target"):
+            wnids = of.get(domain) if isinstance(of, dict) else None
+            if not isinstance(wnids, list) or not wnids:
+                raise BadInput(f"{name}: super-class {superclass!r} lists no {domain} wnids; add them")
+            for wnid in map(str, wnids):
+                if wnid in seen:
+                    raise BadInput(f"{name}: {wnid} stands under {seen[wnid]} and {superclass} {domain}; keep one")
+                seen[wnid] = f"{superclass} {domain}"
+            table[str(superclass)][domain] = [str(wnid) for wnid in wnids]
+    return table

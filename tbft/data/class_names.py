@@ -1,0 +1,62 @@
+"""The data's classes in the base model's order: labels mean the same to both."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from tbft.errors import BadInput
+
+
+def match_classes(data_classes: Sequence[str], base_classes: Sequence[str]) -> tuple[int, ...]:
+    """The base model's label of each class of the data.
+
+    Names are compared without regard to case, spaces, hyphens and underscores.
+
+    Args:
+        data_classes: names in the data's own order.
+        base_classes: names in the order of the base model's outputs.
+
+    Returns:
+        For each class of the data its position in ``base_classes``.
+
+    Raises:
+        BadInput: if the names are not the same, telling which are too many, which are missing and what may
+            have been meant.
+    """
+    position = {_plain(name): i for i, name in enumerate(base_classes)}
+    extra = [name for name in data_classes if _plain(name) not in position]
+    there = {_plain(name) for name in data_classes}
+    missing = [name for name in base_classes if _plain(name) not in there]
+    if extra or missing:
+        raise BadInput(_explain(extra, missing))
+    return tuple(position[_plain(name)] for name in data_classes)
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.casefold() if c not in " -_")
+
+
+def _explain(extra: list[str], missing: list[str]) -> str:
+    said = []
+    if extra:
+        said.append(f"the base model does not know {_listed(extra)}")
+    if missing:
+        said.append(f"{_listed(missing)} of the base model's classes {'is' if len(missing) == 1 else 'are'} missing")
+    pairs = []
+    for name in extra:
+        close = difflib.get_close_matches(name.casefold(), [m.casefold() for m in missing], 1)
+        pairs += [f"{name} to {m}" for m in missing if close and m.casefold() == close[0]]
+    if pairs:
+        remedy = f"rename {', '.join(pairs)}"
+    elif extra and missing:
+        remedy = "name the class folders as the base model does, or choose the base model that belongs to them"
+    elif missing:
+        remedy = "add images of each"
+    else:
+        remedy = "remove these images, or choose a base model with these classes"
+    return f"classes do not match: {', and '.join(said)}; {remedy}"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(repr(name) for name in names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,85 @@
+"""One's own pictures, in class folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tbft.data.class_folders import class_folders, open_files, pictures_in
+from tbft.data.domain import DomainData
+from tbft.data.pictures import Pictures
+from tbft.errors import BadInput
+
+_VALIDATION = ("validation", "val", "valid")
+
+
+class Folder(DomainData):
+    """Pictures of one's own, in a folder for each class.
+
+    ``root`` holds the class folders, or a folder ``source`` or ``target`` that does, of which the domain's own
+    is taken. The class folders may be split already, below ``train``, ``test`` and ``val`` (or ``validation``):
+    then tests and validation use what lies there. A split of ``train`` and ``val`` alone tests on ``val``.
+
+    Labels follow the base model's order of class names. A base model that does not name its classes is taken
+    to number them in the order of ``class_names``, or of the alphabet.
+
+    Args:
+        root: folder of the pictures.
+        class_names: classes in the order of their labels; ``None`` is the folders' alphabetical order.
+        kwargs: see ``DomainData``.
+    """
+
+    def __init__(self, root: str, class_names: list[str] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.root, self.class_names = Path(root).expanduser(), class_names
+        self.name = self.root.resolve().name
+
+    def open(self) -> Pictures:
+        """The pictures of the chosen domain, in the order of their file names.
+
+        Raises:
+            BadInput: if there are none, or the parts have different classes.
+        """
+        if not self.root.is_dir():
+            raise BadInput(f"data.root {self.root} is no folder: give the one that holds a folder for each class")
+        folder = self.root / self.domain if (self.root / self.domain).is_dir() else self.root
+        other = "source" if self.domain == "target" else "target"
+        if folder == self.root and (self.root / other).is_dir():
+            raise BadInput(f"{self.root} has a folder {other} and none for the {self.domain} domain: add it")
+        parts = _parts(folder)
+        self.classes = tuple(self._classes(parts["train"]))
+        return open_files(
+            {name: self._labelled(part) for name, part in parts.items()},
+            self.image_size,
+            skip_broken=self.skip_broken,
+        )
+
+    def _classes(self, folder: Path) -> list[str]:
+        found = class_folders(folder)
+        if self.class_names is None:
+            return found
+        if sorted(self.class_names) != found:
+            wrong = sorted(set(self.class_names) ^ set(found)) or self.class_names
+            raise BadInput(f"data.class_names and the folders in {folder} differ ({', '.join(wrong)}): make them agree")
+        return self.class_names
+
+    def _labelled(self, part: Path) -> list[tuple[Path, int]]:
+        found = class_folders(part)
+        if extra := sorted(set(found) - set(self.classes)):
+            raise BadInput(f"{part / extra[0]} has no counterpart to train on: add the class there, or remove it here")
+        return [(path, self.classes.index(name)) for name in found for path in pictures_in(part / name)]
+
+
+def _parts(folder: Path) -> dict[str, Path]:
+    """The folders of the parts that pictures are split into, if they are."""
+    if not (folder / "train").is_dir():
+        return {"train": folder}
+    parts = {"train": folder / "train"}
+    validation = next((folder / name for name in _VALIDATION if (folder / name).is_dir()), None)
+    if (folder / "test").is_dir():
+        parts["test"] = folder / "test"
+        if validation is not None:
+            parts["validation"] = validation
+    elif validation is not None:
+        parts["test"] = validation
+    return parts
