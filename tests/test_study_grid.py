@@ -17,7 +17,7 @@ from tbft.study.run import plan
 def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Presets of the grids below, found in the working folder."""
     (tmp_path / "strategy").mkdir()
-    for name in ("input", "output", "strategy/block", "strategy/fc", "strategy/bn"):
+    for name in ("input", "output", "strategy/fc", "strategy/bn"):
         (tmp_path / f"{name}.yaml").write_text(f"# a comment\nfreeze: {{level: {name}}}\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -42,8 +42,8 @@ def test_a_cell_is_a_command_line_of_fit_with_the_strategy_laid_over_the_level()
     given = study(options={"trainer": {"max_epochs": 3}, "run.test": True, "model.base": None})
     cell = next(c for c in cells_of(given) if set(c.labels.values()) == {"output", "fc", "200", "1"})
     assert " ".join(cell.arguments) == (
-        "--config output.yaml --config strategy/fc.yaml --trainer.max_epochs 3 --run.test true --model.base null "
-        "--data.train_size 200 --seed_everything 1"
+        "--config output.yaml --config strategy/fc.yaml --seed_everything 1 --trainer.max_epochs 3 --run.test true "
+        "--model.base null --data.train_size 200"
     )
     assert cell.key.startswith("output-fc-train_size200-seed1-")
 

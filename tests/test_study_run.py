@@ -27,10 +27,10 @@ TESTS = str(Path(__file__).parent)
 def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Presets for the stand-in, a log of what ran, and the stand-in itself for other processes."""
     (tmp_path / "strategy").mkdir()
-    for name in ("input", "strategy/block", "strategy/fc", "strategy/tuned-full"):
+    for name in ("input", "strategy/fc", "strategy/tuned-full"):
         (tmp_path / f"{name}.yaml").write_text(f"name: {name}\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", TESTS)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([TESTS, str(Path(TESTS).parent)]))
     monkeypatch.setenv("STAND_IN_LOG", str(tmp_path / "ran"))
     return tmp_path
 
@@ -285,7 +285,7 @@ def test_a_ray_cluster_gives_the_same_records_cell_by_cell() -> None:
         given.root = Path("dying")
         assert run(given, executor="ray", share_machine=True, cpus=0.5) == 1
         (dead,) = Path("dying").glob("dead*/result.json")
-        assert "its worker died" in json.loads(dead.read_text())["error"]
+        assert "its worker failed" in json.loads(dead.read_text())["error"]
         (good,) = Path("dying").glob("good*/result.json")
         assert json.loads(good.read_text())["shared_machine"]
         with pytest.raises(BadInput, match="no machine in the cluster has 64"):

@@ -15,6 +15,7 @@ from tbft.study.grid import Cell, Study
 
 RUNNER = "tbft.cli:main"
 DONE, FAILED = 0, 1
+WIDTH = 200  # columns of tables that go to a file or a pipe
 FLAGS = {  # options of Execution that are given without a value, or as --no_...
     "isolate": "A process for each cell, not one for all.",
     "share_machine": "Let cells run on one machine at once, and mark their records.",
@@ -217,6 +218,8 @@ def _report(runs: Path, folder: Path | None) -> Any:
 
     report = write_report(runs, folder)
     console = Console()
+    if not console.is_terminal:
+        console.width = WIDTH
     for table in report.tables:
         console.print(to_rich(table))
     console.print(f"report: {report.folder / PAGE}", highlight=False, soft_wrap=True, markup=False)

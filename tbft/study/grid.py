@@ -17,6 +17,7 @@ from tbft.presets import find
 
 REPLICATES = ("repeat", "seed")  # outermost: a slow change of the machine meets every strategy alike
 STRATEGY = "strategy"
+LEVELS_OWN = "block"  # the strategy that a level's preset already is
 
 Options = Mapping[str, Any]
 Point = tuple[str, Options]
@@ -32,7 +33,8 @@ class Study:
         root: Folder of the records, the ledger.
         grid: Axes. A mapping of labels to options of `fit` is an axis of its own name; a list is an axis over
             the values of the option it is named after. `strategy` lists presets (`block3` is
-            `strategy/block3.yaml`, laid over everything else), `seed` values of `seed_everything`, and
+            `strategy/block3.yaml`, laid over
+            everything else; `block` is the level's own), `seed` values of `seed_everything`, and
             `repeat` how many times or under which labels to run the same again. The axis `drift`, seeds and
             repeats are averaged in the tables.
         options: Options of `fit` that all cells share; `config` lists presets or files.
@@ -119,6 +121,8 @@ def _mapping(name: str, label: Any, options: Any) -> Options:
 def _value(name: str, value: Any) -> Point:
     if name == STRATEGY:
         preset = str(value)
+        if preset == LEVELS_OWN:
+            return preset, {}
         return Path(preset).stem, {"config": preset if preset.endswith(".yaml") else f"strategy/{preset}.yaml"}
     if name == "seed":
         return str(value), {"seed_everything": value}
@@ -138,8 +142,9 @@ def _cell(study: Study, points: Mapping[str, Point], labels: dict[str, str]) -> 
                 configs += [value] if isinstance(value, str) else [str(config) for config in value]
             else:
                 options.update(_flat(option, value))
+    whole_first = sorted(options, key=lambda option: option.count("."))  # `data` before `data.root`
     arguments = [part for config in configs for part in ("--config", config)]
-    arguments += [part for option, value in options.items() for part in (f"--{option}", _text(value))]
+    arguments += [part for option in whole_first for part in (f"--{option}", _text(options[option]))]
     content = [yaml.safe_load(find(config).read_text(encoding="utf-8")) for config in configs]
     identity = json.dumps([content, options, labels.get("repeat")], sort_keys=True, default=str)
     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]

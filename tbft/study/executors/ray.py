@@ -1,6 +1,7 @@
 """Cells as tasks of a Ray cluster. The machines need tbft installed; no shared disk."""
 
 import os
+import socket
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -45,8 +46,9 @@ class RayExecutor:
         self.runner, self.cpus, self.gpus, self.share_machine = runner, cpus, gpus, share_machine
         self._ray: Any = ray
         try:
+            _knock(address)
             ray.init(address, ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             reason = (str(error).splitlines() or ["no answer"])[0]
             raise BadInput(
                 f"no Ray cluster at {address or 'this machine'} ({reason}): start one with `ray start --head`"
@@ -64,8 +66,8 @@ class RayExecutor:
         try:
             while waiting or running:
                 while waiting and free:
-                    place = free.popleft()
-                    running[self._submit(waiting[0], place)] = (waiting.popleft(), place)
+                    job, place = waiting.popleft(), free.popleft()
+                    running[self._submit(job, place)] = (job, place)
                 (done,), _ = self._ray.wait(list(running), num_returns=1)
                 job, place = running.pop(done)
                 outcome = self._collect(done, job)
@@ -116,7 +118,8 @@ class RayExecutor:
         try:
             code, reason, files, log = self._ray.get(task)
         except RayError as error:
-            return Outcome(job, FAILED, f"its worker died: {(str(error).splitlines() or ['no reason given'])[0]}")
+            said = str(getattr(error, "cause", None) or error).strip().splitlines() or ["no reason given"]
+            return Outcome(job, FAILED, f"its worker failed: {said[-1]}")
         job.log.write_text(log)
         folder = job.root / job.cell.key
         for name in sorted(files, key=lambda name: name == RESULT_FILE):
@@ -124,6 +127,17 @@ class RayExecutor:
             target.parent.mkdir(parents=True, exist_ok=True)
             atomic.write_bytes(target, files[name])
         return Outcome(job, code, (reason or reason_in(log, code)) if code else "")
+
+
+def _knock(address: str | None) -> None:
+    """See that somebody listens, since Ray itself waits for minutes before it gives up.
+
+    Raises:
+        OSError: When nobody does.
+    """
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=5).close()
 
 
 def carry_configs(arguments: Sequence[str]) -> tuple[list[str], Files]:
@@ -135,8 +149,9 @@ def carry_configs(arguments: Sequence[str]) -> tuple[list[str], Files]:
     carried, files = list(arguments), Files()
     for index, argument in enumerate(arguments[:-1]):
         if argument == "--config":
-            name = f"{len(files)}.yaml"
-            files[name] = find(arguments[index + 1]).read_bytes()
+            source = find(arguments[index + 1])
+            name = f"{len(files)}/{source.name}"
+            files[name] = source.read_bytes()
             carried[index + 1] = name
     return carried, files
 
@@ -158,6 +173,7 @@ def run_cell(runner: str, arguments: list[str], configs: Files, folder: str) -> 
     with tempfile.TemporaryDirectory(prefix="tbft-cell-") as scratch:
         here = Path(scratch)
         for name, content in configs.items():
+            (here / name).parent.mkdir()
             (here / name).write_bytes(content)
         placed = [str(here / part) if part in configs else part for part in arguments]
         placed[placed.index("--run.root") + 1] = str(here / "runs")
