@@ -184,7 +184,7 @@ def test_the_pareto_front_is_what_nothing_beats() -> None:
 
 def test_figures_are_written_for_screen_and_print_and_are_reproducible(tmp_path: Path, reported: Path) -> None:
     names = {path.name for path in reported.iterdir()}
-    assert {f"{name}.{kind}" for name in ("accuracy", "pareto", "phases", "curves") for kind in ("png", "svg")} <= names
+    assert {f"{name}.{kind}" for name in ("bars", "pareto", "phases", "curves") for kind in ("png", "svg")} <= names
     write_report(reported.parent, tmp_path)
     for name in names:
         assert (tmp_path / name).read_bytes() == (reported / name).read_bytes(), name

@@ -32,7 +32,7 @@ def all_figures(results: Results) -> "dict[str, tuple[str, Figure]]":
     """
     with style():
         drawn = {
-            "accuracy": (
+            "bars": (
                 "Test accuracy by strategy; bars are means and whiskers standard deviations over seeds",
                 accuracy_bars(results),
             ),

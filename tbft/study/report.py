@@ -21,7 +21,7 @@ FOLDER = "report"
 PAGE = "report.html"
 DETAILS = frozenset({"cost", "energy_to_accuracy", "problems"})  # long tables, below the figures
 TITLES = {
-    "accuracy": "Accuracy",
+    "bars": "Accuracy",
     "pareto": "Accuracy against energy",
     "phases": "Energy by phase",
     "curves": "Learning curves",
