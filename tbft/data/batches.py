@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from typing import Any, NamedTuple
 
 import torch
@@ -67,7 +68,14 @@ class Examples(Dataset[Batch]):
                 # The same whichever process fetches the batch, and after a resume.
                 generator = torch.Generator().manual_seed(self.epoch_seed + int(where[0]))
                 x = self.augment(x, generator)
-        return Batch(x.float(), self.y[where.to(self.y.device)], self.start)
+        return Batch(x, self.y[where.to(self.y.device)], self.start)
+
+    def subset(self, positions: Sequence[int]) -> Examples:
+        """The examples at these positions, as they are; images that do not lie in memory stay there."""
+        some, x = copy(self), self.x
+        some.x = x[torch.as_tensor(positions)] if isinstance(x, Tensor) else lambda at: x([positions[i] for i in at])
+        some.y = self.y[torch.as_tensor(positions)]
+        return some
 
     def loader(self, batch_size: int, *, shuffle: bool = False, seed: int = 0, workers: int = 0) -> DataLoader:
         """A DataLoader over the examples.

@@ -101,7 +101,7 @@ class CIFAR10C(DomainData):
             if all((folder / name).is_file() for name in names):
                 return folder
         if not self.download:
-            missing = next(name for name in names if not (inside / name).is_file())
+            missing = next(name for name in names if not any((f / name).is_file() for f in (self.root, inside)))
             raise BadInput(
                 f"{self.root} has no {missing} of CIFAR-10-C: give --data.download true to fetch it (2.7 GiB), another "
                 "data.root, or data.class_path CIFAR10, which makes the corruption from CIFAR-10 itself"

@@ -29,7 +29,10 @@ def match_classes(data_classes: Sequence[str], base_classes: Sequence[str]) -> t
     there = {_plain(name) for name in data_classes}
     missing = [name for name in base_classes if _plain(name) not in there]
     if extra or missing:
-        raise BadInput(_explain(extra, missing))
+        raise BadInput(
+            f"classes do not match ({len(base_classes)} classes of the base model, {len(data_classes)} of the data): "
+            + _explain(extra, missing)
+        )
     return tuple(position[_plain(name)] for name in data_classes)
 
 
@@ -55,7 +58,7 @@ def _explain(extra: list[str], missing: list[str]) -> str:
         remedy = "add images of each"
     else:
         remedy = "remove these images, or choose a base model with these classes"
-    return f"classes do not match: {', and '.join(said)}; {remedy}"
+    return f"{', and '.join(said)}; {remedy}"
 
 
 def _listed(names: list[str]) -> str:

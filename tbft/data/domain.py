@@ -162,16 +162,17 @@ class DomainData(LightningDataModule, ABC):
             parts[part] = Examples(x, labels[positions], mean=self.mean, std=self.std, augment=change)
         self.train, self.val, self.test = parts["train"], parts["val"], parts["test"]
 
-    def enter_at(self, start: str, train: Tensor, val: Tensor) -> None:
+    def enter_at(self, start: str, *, val: Tensor, train: Tensor | None = None) -> None:
         """From now on serve these features, which enter the chain at ``start``, instead of the pictures.
 
         Args:
             start: link of the chain that takes the features.
-            train: features of the training images, in their order ``(N, ...)``.
-            val: features of the validation images.
+            val: features of the validation images, in their order ``(N, ...)``.
+            train: features of the training images; ``None`` leaves these as they are.
         """
         assert self.train is not None and self.val is not None
-        self.train = Examples(train, self.train.y, start=start)
+        if train is not None:
+            self.train = Examples(train, self.train.y, start=start)
         self.val = Examples(val, self.val.y, start=start)
 
     def train_dataloader(self) -> DataLoader[Batch]:

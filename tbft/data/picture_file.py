@@ -39,8 +39,6 @@ def read_picture(path: Path, size: int) -> Pixels:
             # photograph of 12 megapixels is then read six times as fast.
             image.draft(None, (2 * size, 2 * size))
             return _planes(_square(_rgb(ImageOps.exif_transpose(image)), size))
-    except BadInput:
-        raise
     except Exception as error:  # decoders fail in many ways: OSError, SyntaxError, struct.error, zlib.error, ...
         reason = " ".join(str(error).split()) or type(error).__name__
         if str(path) in reason:  # Pillow names the file again
@@ -61,10 +59,7 @@ def resize(pixels: Pixels, size: int) -> Pixels:
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
-        raise BadInput(
-            f"{getattr(image, 'filename', 'a picture')} has floating-point pixels, whose white is not known: "
-            "save it with 8 or 16 bits"
-        )
+        raise ValueError("it has floating-point pixels, and which of them is white is not known")
     if image.mode.startswith("I"):  # 16 bits, which Pillow's own conversion would clip at 255
         levels = np.asarray(image).astype(np.int64).clip(0, 65535)
         image = Image.fromarray((levels // 257).astype(np.uint8))

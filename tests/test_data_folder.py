@@ -1,0 +1,169 @@
+"""One's own pictures in class folders, odd ones and broken ones among them."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tbft.data import Folder
+from tbft.errors import BadInput
+
+COLOURS = {"ant": (200, 30, 30), "bee": (30, 200, 30), "cow": (30, 30, 200)}
+
+
+def paint(folder, count, size=(20, 16), suffix="png", colours=None):
+    rng = np.random.default_rng(len(str(folder)))
+    for name, colour in (colours or COLOURS).items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            noise = rng.integers(-20, 20, (size[1], size[0], 3))
+            pixels = (np.array(colour) + noise).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i:02}.{suffix}")
+    return folder
+
+
+def opened(root, **options):
+    data = Folder(str(root), **({"image_size": 8, "train_size": 12} | options))
+    data.setup()
+    return data
+
+
+def labels_fit_colours(examples, classes):
+    brightest = examples.x.float().mean((2, 3)).argmax(1)
+    return all(list(COLOURS)[int(b)] == classes[int(y)] for b, y in zip(brightest, examples.y, strict=True))
+
+
+@pytest.mark.parametrize("layout", ["", "target"])
+def test_class_folders_become_labels(tmp_path, layout):
+    paint(tmp_path / layout, 10)
+    data = opened(tmp_path)
+    assert data.classes == tuple(COLOURS)
+    assert data.train.x.shape == (11, 3, 8, 8) and data.train.x.dtype == torch.uint8
+    assert (len(data.val), len(data.test)) == (1, 18)
+    assert all(labels_fit_colours(part, data.classes) for part in (data.train, data.val, data.test))
+
+
+def test_the_source_domain_lies_beside_the_target(tmp_path):
+    paint(tmp_path / "source", 10)
+    paint(tmp_path / "target", 4)
+    assert len(opened(tmp_path, domain="source", train_size=None).train.y) > len(opened(tmp_path, train_size=6).train.y)
+    only = paint(tmp_path / "elsewhere" / "source", 4).parent
+    with pytest.raises(BadInput, match="none for the target domain"):
+        opened(only)
+
+
+def test_labels_follow_the_base_model_or_the_given_names(tmp_path):
+    paint(tmp_path, 10)
+    for options in ({"base_classes": ("cow", "Ant", "bee")}, {"class_names": ["cow", "ant", "bee"]}):
+        data = opened(tmp_path, **options)
+        assert [name.lower() for name in data.classes] == ["cow", "ant", "bee"]
+        assert labels_fit_colours(data.test, [name.lower() for name in data.classes])
+
+
+def test_a_split_of_its_own_is_used(tmp_path):
+    for part, count in (("train", 8), ("val", 3), ("test", 5)):
+        paint(tmp_path / part, count)
+    data = opened(tmp_path, train_size=None)
+    assert (len(data.train), len(data.val), len(data.test)) == (24, 9, 15)
+    assert all("/test/" in name for name in data.test_names)
+
+
+def test_a_split_into_two_tests_on_the_second(tmp_path):
+    paint(tmp_path / "train", 10)
+    paint(tmp_path / "val", 3)
+    data = opened(tmp_path, train_size=None)
+    assert (len(data.train), len(data.val), len(data.test)) == (27, 3, 9)
+    assert all("/val/" in name for name in data.test_names)
+
+
+def test_what_is_no_picture_by_name_does_not_disturb(tmp_path):
+    paint(tmp_path, 6)
+    (tmp_path / "ant" / "notes.txt").write_text("x")
+    (tmp_path / "ant" / "._00.png").write_bytes(b"resource fork")
+    (tmp_path / ".cache").mkdir()
+    assert len(opened(tmp_path, train_size=9).test_names) == 9
+
+
+def test_broken_pictures_end_the_run_or_are_counted(tmp_path, caplog):
+    paint(tmp_path, 10, (200, 200), "jpg")
+    cut = tmp_path / "bee" / "03.jpg"
+    cut.write_bytes(cut.read_bytes()[:300])
+    (tmp_path / "cow" / "99.jpg").write_text("text")
+    with pytest.raises(BadInput, match=r"(03|99)\.jpg cannot be read"):
+        opened(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        data = opened(tmp_path, skip_broken=True)
+    assert data.skipped == 2 and len(data.train) + len(data.val) == 12 and len(data.test) == 17
+    assert "03.jpg" in caplog.text and "99.jpg" in caplog.text
+
+
+def empty_class(root):
+    (root / "dog").mkdir()
+    return "dog holds no picture"
+
+
+def one_picture(root):
+    (root / "dog").mkdir()
+    Image.new("RGB", (8, 8)).save(root / "dog" / "only.png")
+    return "only.png"
+
+
+def no_folders(root):
+    for path in sorted(root.rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    return "no class folders"
+
+
+@pytest.mark.parametrize("spoil", [empty_class, one_picture, no_folders])
+def test_folders_that_cannot_do_are_named(tmp_path, spoil):
+    words = spoil(paint(tmp_path, 6))
+    with pytest.raises(BadInput) as error:
+        opened(tmp_path)
+    assert words in str(error.value) and str(tmp_path) in str(error.value)
+
+
+def test_a_root_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(BadInput, match="nowhere is no folder"):
+        opened(tmp_path / "nowhere")
+
+
+def test_a_test_class_that_nothing_trains_is_named(tmp_path):
+    paint(tmp_path / "train", 4)
+    paint(tmp_path / "test", 2, colours={**COLOURS, "dog": (9, 9, 9)})
+    with pytest.raises(BadInput, match="dog has no counterpart"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_above_the_limit_pictures_are_read_when_needed_and_are_the_same(tmp_path, caplog, workers):
+    paint(tmp_path, 10)
+    with caplog.at_level(logging.INFO, "tbft"):
+        held, lazy = opened(tmp_path), opened(tmp_path, memory_limit=0.001, workers=workers)
+    assert "in memory" in caplog.text and "batch by batch" in caplog.text
+    assert not isinstance(lazy.train.x, torch.Tensor)
+    for one, other in zip(held.test_dataloader(), lazy.test_dataloader(), strict=True):
+        assert torch.equal(one.x, other.x) and torch.equal(one.y, other.y)
+
+
+def test_augmentation_is_the_same_in_workers_and_other_in_each_epoch(tmp_path):
+    paint(tmp_path, 10)
+    options = {"augment": "crop_and_flip", "batch_size": 4, "train_size": 24}
+    epochs = {}
+    for workers, limit in ((0, 2048), (2, 0.001)):
+        loader = opened(tmp_path, memory_limit=limit, workers=workers, **options).train_dataloader()
+        for epoch in (0, 1):
+            loader.sampler.set_epoch(epoch)
+            epochs[workers, epoch] = torch.cat([batch.x for batch in loader])
+    assert torch.equal(epochs[0, 0], epochs[2, 0]) and torch.equal(epochs[0, 1], epochs[2, 1])
+    assert not torch.equal(epochs[0, 0].sort(0).values, epochs[0, 1].sort(0).values)
+
+
+def test_a_corruption_depends_on_the_picture_not_on_the_batch(tmp_path):
+    paint(tmp_path, 10)
+    options = {"corruption": "gaussian_noise", "train_size": 12}
+    held, lazy, clean = opened(tmp_path, **options), opened(tmp_path, memory_limit=0.001, **options), opened(tmp_path)
+    one, other = next(iter(held.test_dataloader())), next(iter(lazy.test_dataloader()))
+    assert torch.equal(one.x, other.x)
+    assert not torch.equal(held.test.x, clean.test.x) and torch.equal(held.test.y, clean.test.y)
