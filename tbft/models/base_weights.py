@@ -126,6 +126,11 @@ def load_weights(chain: BlockChain, base: BaseWeights) -> None:
     wrong = [k for k in own if k not in given and not k.endswith("num_batches_tracked")]
     wrong += [k for k in base.weights if k not in own]
     wrong += [k for k, v in given.items() if v.shape != own[k].shape]
+    if wrong == ["fc.weight"] and base.network.get("image_size"):
+        raise BadInput(
+            f"{base.path} takes images of {base.network['image_size']} px and not of {chain.image_size} px: leave "
+            "model.image_size out, or choose another base model"
+        )
     if wrong:
         what = f"{base.network.get('architecture')} of width {base.network.get('width')}"
         raise BadInput(
