@@ -48,7 +48,6 @@ def record(level: str, strategy: str, seed: int, train_size: int = 1000, **chang
                 "step": 8 * epoch,
                 "validation_accuracy": BASE[level] + (accuracy + 0.01 - BASE[level]) * epoch / 3,
                 "joules": joules * epoch / 3,
-                "cpu_seconds": joules * epoch / 12,
             }
             for epoch in range(1, 4)
         ],

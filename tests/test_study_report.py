@@ -4,6 +4,7 @@ import csv
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,9 @@ def test_energy_to_accuracy_is_that_of_the_first_validation_that_reaches_it(tmp_
     assert joules_to_accuracy(run, middle.accuracy) == middle.joules
     assert joules_to_accuracy(run, middle.accuracy + 1e-9) == run.curve[2].joules
     assert joules_to_accuracy(run, 1.0) is None
+    whole = replace(run, curve=())
+    assert joules_to_accuracy(whole, run.accuracy["validation"]) == run.joules["adaptation"]
+    assert joules_to_accuracy(whole, 1.0) is None
 
 
 def test_what_cannot_be_used_is_told_and_stops_nothing(tmp_path: Path) -> None:

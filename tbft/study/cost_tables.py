@@ -20,7 +20,7 @@ from tbft.study.results import (
     per_seed,
     savings,
 )
-from tbft.study.rows import HEAD, PAPER_NOTE, energy_kind, head, percent
+from tbft.study.rows import HEAD, energy_kind, head, paper_notes, percent
 from tbft.study.statistics import Estimate, median, paired_interval
 from tbft.study.table import OURS, PAPER, Table, Value
 
@@ -47,10 +47,9 @@ def cost_table(results: Results) -> Table:
         *(f"saved vs {name} %" for name in opponents),
     )
     rows += _paper_savings(dict.fromkeys(s.level for s in results.settings()), opponents)
-    notes = [
-        PAPER_NOTE,
-        "Medians over drifts, seeds and repeats; savings are medians of paired runs, in joules. The paper's "
-        "are of one training step against its own full fine-tuning, its joules seconds times a constant.",
+    notes = ["Medians over drifts, seeds and repeats; savings are medians of paired runs, in joules."]
+    notes += [
+        f"{note} They are of one training step, its joules seconds times a constant." for note in paper_notes(rows)
     ]
     return Table(
         "cost",
@@ -70,7 +69,7 @@ def energy_to_accuracy_table(results: Results) -> Table:
             continue
         goals = results.by_pair(setting, opponents[0], lambda record: record.accuracy.get("validation"))
         for name in results.series(setting):
-            runs = [run for run in results.runs(setting, name) if run.curve and not run.void]
+            runs = [run for run in results.runs(setting, name) if run.joules and not run.void]
             paired = [(run, goals.get(pair_of(run))) for run in runs]
             needed = [joules_to_accuracy(run, goal) for run, goal in paired if goal is not None]
             reached = [joules for joules in needed if joules is not None]
@@ -82,7 +81,10 @@ def energy_to_accuracy_table(results: Results) -> Table:
         "Energy to accuracy (joules until validation first reaches full fine-tuning's)",
         (*HEAD, "strategy", "accuracy of", "runs that reach it", "joules", "energy is"),
         tuple(rows),
-        ("Median over the runs that reach it; the accuracy to reach is that of the same drift and seed.",),
+        (
+            "Median over the runs that reach it; the accuracy to reach is that of the same drift and seed. "
+            "A run without validations on the way counts as a whole.",
+        ),
     )
 
 
@@ -121,7 +123,7 @@ def savings_table(results: Results) -> Table:
         ),
         tuple(rows),
         (
-            PAPER_NOTE,
+            *paper_notes(rows),
             "Savings and memory are medians of pairs with the same drift and seed; n in the CSV. "
             "[low, high]: 95 % confidence interval over seeds.",
             *cost_notes(results.records),

@@ -2,6 +2,7 @@
 
 from tbft.study.paper import paper_figures
 from tbft.study.results import FULL, SINGLE_BLOCKS, Results, accuracy_on_test, per_seed, setting_of
+from tbft.study.rows import paper_notes
 from tbft.study.statistics import mean_sd
 from tbft.study.table import OURS, PAPER, Table, Value
 
@@ -40,5 +41,5 @@ def noised_blocks_table(results: Results) -> Table:
         "Test accuracy (%) after weight noise on one block (columns), by the block tuned (rows)",
         ("figures", "tuned", *(f"noise on {block}" for block in noised)),
         tuple(rows),
-        ("Rows marked paper are the paper's own figures.",) if rows else (),
+        tuple(paper_notes(rows)),
     )

@@ -24,12 +24,10 @@ class CurvePoint:
     Attributes:
         accuracy: Validation accuracy, a fraction of 1.
         joules: Energy since the start of the adaptation.
-        cpu_seconds: CPU time since the start of the adaptation.
     """
 
     accuracy: float
     joules: float
-    cpu_seconds: float
 
 
 @dataclass(frozen=True)
@@ -177,10 +175,10 @@ def _is_number(value: object) -> bool:
 
 
 def _curve(points: Any) -> list[CurvePoint]:
-    """Take the validations whose three figures are all known."""
+    """Take the validations whose accuracy and energy are both known."""
     kept = []
     for point in points:
-        values = [point.get(name) for name in ("validation_accuracy", "joules", "cpu_seconds")]
+        values = [point.get(name) for name in ("validation_accuracy", "joules")]
         if all(_is_number(value) for value in values):
             kept.append(CurvePoint(*(float(value) for value in values)))
     return kept

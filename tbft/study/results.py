@@ -166,9 +166,20 @@ def savings(ours: dict[Pair, float], theirs: dict[Pair, float]) -> list[float]:
 
 
 def joules_to_accuracy(record: Record, accuracy: float) -> float | None:
-    """Joules until validation first reaches an accuracy (a fraction); None if never, or for a void run."""
-    reached = (point.joules for point in record.curve if point.accuracy >= accuracy)
-    return None if record.void else next(reached, None)
+    """Joules until validation first reaches an accuracy.
+
+    Args:
+        record: The run; one without validations on the way (a head in closed form) counts as a whole.
+        accuracy: A fraction of 1.
+
+    Returns:
+        None if the run never reaches it, or is void.
+    """
+    if record.void:
+        return None
+    if not record.curve:
+        return record.joules.get("adaptation") if record.accuracy.get("validation", 0.0) >= accuracy else None
+    return next((point.joules for point in record.curve if point.accuracy >= accuracy), None)
 
 
 def _rank(name: str, order: Sequence[str]) -> int:

@@ -4,10 +4,15 @@ from collections.abc import Iterable, Sequence
 
 from tbft.study.record import Record
 from tbft.study.results import Setting
-from tbft.study.table import Value
+from tbft.study.table import PAPER, Value
 
 HEAD = ("figures", "level", "data set", "size", "variant")
 PAPER_NOTE = "Rows marked paper are the paper's own figures (arXiv:2403.15905), of other machines and base models."
+
+
+def paper_notes(rows: Sequence[tuple[Value, ...]]) -> list[str]:
+    """What to say below a table that has rows of the paper's."""
+    return [PAPER_NOTE] if any(row[0] == PAPER for row in rows) else []
 
 
 def head(setting: Setting) -> tuple[Value, ...]:

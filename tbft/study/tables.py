@@ -17,7 +17,7 @@ from tbft.study.results import (
     per_seed,
     setting_of,
 )
-from tbft.study.rows import HEAD, PAPER_NOTE, energy_kind, head, percent
+from tbft.study.rows import HEAD, energy_kind, head, paper_notes, percent
 from tbft.study.statistics import Estimate, mean_sd, paired_interval
 from tbft.study.table import OURS, PAPER, Table, Value
 
@@ -45,7 +45,7 @@ def accuracy_table(results: Results) -> Table:
     """Test accuracy in % for each strategy, with Block Avg: mean and standard deviation over seeds."""
     names = results.series(*results.settings())
     rows: list[tuple[Value, ...]] = []
-    notes = [PAPER_NOTE, "Mean ± standard deviation over seeds; each seed is the mean over its drifts."]
+    notes = ["Mean ± standard deviation over seeds; each seed is the mean over its drifts."]
     for setting in results.settings():
         by_series = {name: results.by_pair(setting, name, accuracy_on_test) for name in names}
         base = [pair for name in names for pair in per_seed(results.by_pair(setting, name, accuracy_of_base))]
@@ -59,7 +59,7 @@ def accuracy_table(results: Results) -> Table:
         if average is not None and len(singles) < 4:
             notes.append(f"Block Avg of {_name(setting)} is over {', '.join(singles)} only.")
     columns = (*HEAD, "base", *names, "Block Avg")
-    return Table("accuracy", "Test accuracy (%)", columns, tuple(rows), tuple(dict.fromkeys(notes)))
+    return Table("accuracy", "Test accuracy (%)", columns, tuple(rows), tuple(dict.fromkeys(notes + paper_notes(rows))))
 
 
 def improvement_table(results: Results) -> Table:
@@ -99,7 +99,7 @@ def improvement_table(results: Results) -> Table:
         (*HEAD, "TBFT", "accuracy %", "Block Avg %", "improvement"),
         tuple(rows),
         (
-            PAPER_NOTE,
+            *paper_notes(rows),
             "[low, high]: 95 % confidence interval of the paired differences over seeds (Student's t).",
         ),
     )
