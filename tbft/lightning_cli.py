@@ -22,6 +22,7 @@ from tbft.atomic import write_text
 from tbft.callbacks import (
     AtomicCheckpointIO,
     BlockFreezeCallback,
+    ClosedFormHeadCallback,
     EnergyCallback,
     EpochCheckpoint,
     FeatureCacheCallback,
@@ -89,6 +90,7 @@ class PersonalizationCLI(LightningCLI):
         parser.add_class_arguments(RunSettings, "run")
         parser.add_lightning_class_args(EnergyCallback, "energy")
         parser.add_lightning_class_args(BlockFreezeCallback, "freeze")
+        parser.add_lightning_class_args(ClosedFormHeadCallback, "head")
         parser.add_lightning_class_args(FeatureCacheCallback, "cache")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
         parser.link_arguments("model.image_size", "data.init_args.image_size", apply_on="instantiate")
@@ -101,7 +103,9 @@ class PersonalizationCLI(LightningCLI):
         """The trainer, with the run's folder, loggers, checkpoint and record wired to one another."""
         settings: RunSettings = self._get(self.config_init, "run")
         config = {**self._get(self.config_init, "trainer")}
-        energy, freeze, cache = (self._get(self.config_init, key) for key in ("energy", "freeze", "cache"))
+        energy, freeze, head, cache = (
+            self._get(self.config_init, key) for key in ("energy", "freeze", "head", "cache")
+        )
         fitting = self.subcommand == "fit"
         if fitting:
             self._check(freeze)
@@ -124,7 +128,7 @@ class PersonalizationCLI(LightningCLI):
             keep,
             int(self._get(self.config, "seed_everything")),
         )
-        own: list[Any] = [energy, keep, freeze, cache]
+        own: list[Any] = [energy, keep, freeze, head, cache]
         if fitting:
             own += [self.run_record, EpochCheckpoint(self.folder)]
         config["callbacks"] = [*own, *(config.get("callbacks") or [])]

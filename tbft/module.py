@@ -18,7 +18,14 @@ from torchmetrics.classification import MulticlassAccuracy
 from tbft.data.batches import Batch
 from tbft.errors import BadInput
 from tbft.models import BaseWeights, build, load_weights, read_weights
+from tbft.models.number_format import NumberFormat, cheapest_format
 
+_FORMATS = {
+    "plain": NumberFormat(channels_last=False),
+    "channels_last": NumberFormat(channels_last=True),
+    "bf16": NumberFormat(channels_last=True, bf16=True),
+    "cheapest": None,
+}
 OptimizerCallable = Callable[[Iterable], Optimizer]
 
 
@@ -36,7 +43,8 @@ class ImageClassifier(LightningModule):
         learning_rates: learning rates of single blocks, by name, instead of the optimiser's.
         schedule: learning rate over the run: ``constant``, ``cosine`` (down to 0) or ``one_cycle`` (up over
             the first 30 % of the steps, then down; the optimiser's learning rate is the peak).
-        channels_last: memory format of the network and its batches; cheaper on most processors.
+        number_format: ``plain`` (fp32, N C H W), ``channels_last`` (fp32), ``bf16`` (bfloat16 convolutions,
+            channels last) or ``cheapest`` (the fastest of the three, measured once on this machine).
         noise_block: block whose weights get Gaussian noise before the run (the paper's motivation experiment).
         noise_scale: standard deviation of that noise, in standard deviations of each weight tensor.
 
@@ -54,7 +62,7 @@ class ImageClassifier(LightningModule):
         optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=5e-3),
         learning_rates: dict[str, float] | None = None,
         schedule: Literal["constant", "cosine", "one_cycle"] = "one_cycle",
-        channels_last: bool = True,
+        number_format: Literal["plain", "channels_last", "bf16", "cheapest"] = "channels_last",
         noise_block: str | None = None,
         noise_scale: float = 0.0,
     ) -> None:
@@ -86,10 +94,8 @@ class ImageClassifier(LightningModule):
             load_weights(self.model, self.base)
         if noise_block is not None:
             _add_noise(self.model.modules_of(self.model.resolve([noise_block])), noise_scale)
-        self.make_optimizer, self.schedule, self.channels_last = optimizer, schedule, channels_last
-        self.learning_rates = learning_rates
-        if channels_last:
-            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.make_optimizer, self.schedule, self.learning_rates = optimizer, schedule, learning_rates
+        self.number_format = _FORMATS.get(number_format)
         metrics = MetricCollection(
             {
                 "accuracy": MulticlassAccuracy(self.num_classes, average="micro"),
@@ -114,12 +120,29 @@ class ImageClassifier(LightningModule):
         """Side of the images, in pixels."""
         return self.model.image_size
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Logits ``(N, num_classes)`` of a batch, which enters the chain where it says."""
-        x = batch.x
-        if self.channels_last and x.dim() == 4:
+    def setup(self, stage: str) -> None:
+        """Choose the number format, once the device is known."""
+        self.computes_in(self.number_format or cheapest_format(self.trainer.strategy.root_device))
+
+    def computes_in(self, number_format: NumberFormat) -> None:
+        """Compute in this format from now on."""
+        self.number_format = number_format
+        if number_format.channels_last:
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, batch: Batch, stop: str | None = None) -> Tensor:
+        """Run a batch through the chain, from where it enters up to, not including, the link ``stop``.
+
+        Returns:
+            Logits ``(N, num_classes)`` in fp32, or, before ``stop``, features as the links make them.
+        """
+        x, how = batch.x, self.number_format or _FORMATS["channels_last"]
+        assert how is not None
+        if how.channels_last and x.dim() == 4:
             x = x.contiguous(memory_format=torch.channels_last)
-        return self.model(x, start=batch.start)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=how.bf16):
+            y = self.model(x if how.bf16 else x.float(), start=batch.start, stop=stop)
+        return y if stop else y.float()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross-entropy of one batch, a scalar."""

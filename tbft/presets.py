@@ -30,4 +30,7 @@ def find(name: str) -> Path:
     for candidate in (Path(name).expanduser(), folder() / name, folder() / f"{name}.yaml"):
         if candidate.is_file():
             return candidate.resolve()
-    raise BadInput(f"no configuration {name!r}: give a YAML file, or one that ships with tbft ({', '.join(names())})")
+    levels = ", ".join(known for known in names() if "/" not in known)
+    raise BadInput(
+        f"no configuration {name!r}: give a YAML file, or a preset ({levels}; python -m tbft --help lists all)"
+    )

@@ -89,6 +89,6 @@ def test_a_run_that_fails_is_recorded_as_failed(run, capsys, monkeypatch):
         raise RuntimeError("the sensor fell off")
 
     monkeypatch.setattr(ImageClassifier, "training_step", fail)
-    code, record = run("fit", "--config", "output.yaml")
+    code, record = run("fit", "--config", "feature.yaml")
     assert code == 1 and record["status"] == "failed"
     assert "the sensor fell off" in capsys.readouterr().err

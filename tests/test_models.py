@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from tbft.errors import BadInput
 from tbft.models import build, describe, load_weights, read_weights, save_weights
-from tbft.models.statistics import refresh_statistics
+from tbft.models.statistics import estimating_statistics
 
 NETWORKS = [("resnet8", 16), ("resnet26", 32), ("resnet18", 64), ("resnet50", 64)]
 
@@ -124,7 +124,8 @@ def test_refreshed_statistics_are_those_of_the_images():
     chain.layer1.eval()
     x = torch.randn(64, 3, 16, 16) * 3 + 1
     weights = copy.deepcopy(dict(chain.named_parameters()))
-    refresh_statistics(chain, [x])
+    with estimating_statistics(chain):
+        chain(x)
     stem = chain.conv1(x)
     norm = chain.layer1[0].bn1
     assert torch.allclose(norm.running_mean, stem.mean((0, 2, 3)), atol=1e-5)

@@ -2,6 +2,7 @@
 
 from tbft.callbacks.block_freeze import BlockFreezeCallback
 from tbft.callbacks.checkpoint import AtomicCheckpointIO, EpochCheckpoint
+from tbft.callbacks.closed_form_head import ClosedFormHeadCallback
 from tbft.callbacks.energy import EnergyCallback, phase
 from tbft.callbacks.feature_cache import FeatureCacheCallback
 from tbft.callbacks.keep_best import KeepBestCallback
@@ -10,6 +11,7 @@ from tbft.callbacks.run_record import RunRecordCallback
 __all__ = [
     "AtomicCheckpointIO",
     "BlockFreezeCallback",
+    "ClosedFormHeadCallback",
     "EnergyCallback",
     "EpochCheckpoint",
     "FeatureCacheCallback",

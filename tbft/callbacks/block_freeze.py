@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from tbft.data import DomainData
 from tbft.errors import BadInput
 from tbft.models.chain import LEVELS, BlockChain
-from tbft.models.statistics import refresh_statistics, set_modes
+from tbft.models.statistics import estimating_statistics, set_modes
 from tbft.module import ImageClassifier
 
 Policy = Literal["source", "refresh", "batch"]
@@ -116,22 +116,16 @@ class BlockFreezeCallback(Callback):
         chain, data = _parts(trainer, pl_module)
         assert data.train is not None
         count = min(self.statistics_images or len(data.train), len(data.train))
-        order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(data.seed)).tolist()
-        parts = torch.tensor(order[:count]).chunk(max(round(count / 256), 1))
-        images = (data.train.__getitems__(part.tolist())._replace(start=None) for part in parts)
-        refresh_statistics(chain, (_formatted(batch.x, pl_module) for batch in images))
-        self.set_modes(chain)
+        order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(data.seed))[:count]
+        with estimating_statistics(chain):
+            for part in order.chunk(max(round(count / 256), 1)):
+                batch = data.train.__getitems__(part.tolist())
+                pl_module(batch._replace(x=batch.x.to(pl_module.device)), stop="fc")
         self.refreshed = True
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lightning may have changed modes around validation: set them again."""
         self.set_modes(_parts(trainer, pl_module)[0])
-
-
-def _formatted(x: torch.Tensor, module: LightningModule) -> torch.Tensor:
-    x = x.to(module.device)
-    assert isinstance(module, ImageClassifier)
-    return x.contiguous(memory_format=torch.channels_last) if module.channels_last else x
 
 
 def _parts(trainer: Trainer, module: LightningModule) -> tuple[BlockChain, DomainData]:

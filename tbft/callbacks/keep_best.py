@@ -103,8 +103,12 @@ class KeepBestCallback(Callback):
         module, data = _parts(trainer, pl_module)
         if self.base is None and module.base is not None:
             assert data.val is not None
+            # Cached features are the base model's as long as its statistics are: only what follows is put back.
+            now = {key: value.clone() for key, value in module.model.state_dict().items()}
             with phase(trainer, "validate"):
+                module.model.load_state_dict(self.base_weights)
                 self.base = evaluate(module, data.val)
+                module.model.load_state_dict(now)
 
 
 def _parts(trainer: Trainer, module: LightningModule) -> tuple[ImageClassifier, DomainData]:

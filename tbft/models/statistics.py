@@ -6,35 +6,33 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tbft.models.chain import BlockChain
 
 
-@torch.no_grad()
-def refresh_statistics(chain: BlockChain, batches: Iterable[Tensor]) -> None:
-    """Re-estimate every running mean and variance by one forward pass, without labels or gradients.
+@contextmanager
+def estimating_statistics(chain: BlockChain) -> Iterator[None]:
+    """Re-estimate every running mean and variance from the batches that run forward inside.
 
     Each layer normalises with the statistics of the batch at hand, and its running statistics become the
     mean of the batches' (momentum ``None`` in ``torch.nn.BatchNorm2d``): what Schneider et al. 2020
-    (arXiv:2006.16971) call full adaptation, N = 0. Modes and momenta are as before when it returns.
-
-    Args:
-        chain: the network.
-        batches: normalised images ``(N, C, H, W)``; a few large batches estimate best.
+    (arXiv:2006.16971) call full adaptation, N = 0. It needs no labels and makes no gradients; a few large
+    batches estimate best. Modes and momenta are as before when it ends.
     """
     norms = [module for module in chain.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
-    with inference_mode_of(chain):
+    with inference_mode_of(chain), torch.no_grad():
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None
             norm.train()
-        for x in batches:
-            chain(x, stop="fc")
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+        try:
+            yield
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
 
 
 @contextmanager
