@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class ClosedFormHeadCallback(Callback):
-    """Solves the head instead of training it, where ``fc`` is the only target.
+    """Solves the head instead of training it, where ``fc`` is the only target: no epoch runs then.
 
     Features are computed once, for a growing share of the training images: it doubles as long as the solved
     head gains more on the validation images than one standard error of their accuracy.
@@ -46,6 +46,7 @@ class ClosedFormHeadCallback(Callback):
         with inference_mode_of(pl_module.model):
             head = self.solve_from(pl_module, data)
         pl_module.model.head.load_state_dict(head.layer.state_dict())
+        trainer.should_stop = True  # what is solved needs no epoch
         log.info("the head is solved from %d images (penalty %g)", self.used, head.penalty)
 
     def solve_from(self, module: ImageClassifier, data: DomainData) -> SolvedHead:

@@ -64,7 +64,7 @@ class FeatureCacheCallback(Callback):
         assert isinstance(pl_module, ImageClassifier) and isinstance(data, DomainData)
         chain = pl_module.model
         prefix, target, _ = chain.split(freeze.target)
-        if not (self.enabled and prefix and target) or trainer.max_epochs == 0:
+        if not (self.enabled and prefix and target) or trainer.max_epochs == 0 or trainer.should_stop:
             return
         if freeze.statistics == "batch" and has_statistics(chain.modules_of(prefix)):
             log.info("nothing is cached: with batch statistics the frozen blocks change in every step")

@@ -148,7 +148,7 @@ def _record(key: str, content: dict[str, Any], labels: dict[str, str]) -> Record
         level=drift.get("level") or "",
         dataset=content["dataset"] or "",
         drift=f"{name} {severity}" if severity is not None else name,
-        series=labels.get("strategy") or _series(content["strategy"], content["blocks"], drift.get("level")),
+        series=_series(content["strategy"], content["blocks"], drift.get("level")),
         train_size=int(content["train_size"]),
         seed=int(content["seed"]),
         accuracy=accuracy,
