@@ -1,13 +1,16 @@
 """CIFAR-10 from binary files and class folders, CIFAR-10-C from its authors' files."""
 
+import hashlib
 import io
+import shutil
+import tarfile
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from tbft.data import CIFAR10, CIFAR10C
+from tbft.data import CIFAR10, CIFAR10C, cifar10, cifar10c
 from tbft.data.cifar10 import CLASSES
 from tbft.data.cifar10c import md5_sums
 from tbft.data.corruptions import CORRUPTIONS
@@ -121,6 +124,47 @@ def test_the_benchmarks_files_are_read_by_severity(benchmark, severity):
 
 def test_the_sums_cover_all_19_corruptions():
     assert {f"{name}.npy" for name in CORRUPTIONS} | {"labels.npy", "CIFAR-10-C.tar"} == set(md5_sums())
+
+
+def tarred(path, files):
+    with tarfile.open(path, "w") as tar:
+        for file in files:
+            tar.add(file, f"inside/{file.name}")
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def test_cifar10_is_downloaded_once(tmp_path, files, monkeypatch):
+    source = tmp_path / "cifar-10-batches-bin"
+    for number in (3, 4, 5):
+        shutil.copy(source / "data_batch_2.bin", source / f"data_batch_{number}.bin")
+    archive, root = tmp_path / "mirror.tar", tmp_path / "root"
+    options = {"download": True, "url": archive.as_uri(), "train_size": 20}
+    monkeypatch.setattr(cifar10, "MD5", tarred(archive, source.iterdir()))
+    first = opened(CIFAR10, root, **options)
+    assert same_pictures(first.test, *files["test_batch"])
+    archive.unlink()
+    assert torch.equal(opened(CIFAR10, root, **options).test.x, first.test.x)
+    assert {path.name for path in root.iterdir()} == {"cifar-10-batches-bin"}
+
+
+def test_the_benchmark_is_downloaded_once_and_each_file_checked(benchmark, tmp_path, monkeypatch):
+    folder, _, _ = benchmark
+    sums = {"labels.npy": "", **{f"{name}.npy": "" for name in CORRUPTIONS}}
+    for name in sums:
+        if not (folder / name).is_file():
+            shutil.copy(folder / "fog.npy", folder / name)
+        sums[name] = hashlib.md5((folder / name).read_bytes()).hexdigest()
+    archive, root = tmp_path / "mirror.tar", tmp_path / "root"
+    sums["CIFAR-10-C.tar"] = tarred(archive, [folder / name for name in sums])
+    monkeypatch.setattr(cifar10c, "md5_sums", lambda: sums)
+    options = {"download": True, "url": archive.as_uri(), "corruption": "snow", "train_size": 20}
+    first = opened(CIFAR10C, root, **options)
+    archive.unlink()
+    assert torch.equal(opened(CIFAR10C, root, **options).test.x, first.test.x)
+    assert [path.name for path in root.iterdir()] == ["CIFAR-10-C"]
+    (root / "CIFAR-10-C" / "snow.npy").write_bytes((folder / "labels.npy").read_bytes())
+    with pytest.raises(BadInput, match=r"snow\.npy has md5"):
+        opened(CIFAR10C, root, **options)
 
 
 def wrong_md5(root):

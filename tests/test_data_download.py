@@ -97,6 +97,12 @@ def test_other_content_is_refused_and_not_kept(server, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_that_somebody_left_half_is_not_taken_for_whole(server, tmp_path):
+    (tmp_path / "f").write_bytes(CONTENT[:1000])
+    with pytest.raises(BadInput, match="incomplete or changed; remove it"):
+        download(server["url"], tmp_path / "f", MD5)
+
+
 def test_an_address_that_is_not_there_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
     with pytest.raises(BadInput, match=r"http://127.0.0.1:9/file cannot be downloaded"):

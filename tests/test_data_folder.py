@@ -141,7 +141,7 @@ def test_above_the_limit_pictures_are_read_when_needed_and_are_the_same(tmp_path
     paint(tmp_path, 10)
     with caplog.at_level(logging.INFO, "tbft"):
         held, lazy = opened(tmp_path), opened(tmp_path, memory_limit=0.001, workers=workers)
-    assert "in memory" in caplog.text and "batch by batch" in caplog.text
+    assert "kept in memory" in caplog.text and "batch by batch" in caplog.text
     assert not isinstance(lazy.train.x, torch.Tensor)
     for one, other in zip(held.test_dataloader(), lazy.test_dataloader(), strict=True):
         assert torch.equal(one.x, other.x) and torch.equal(one.y, other.y)

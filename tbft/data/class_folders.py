@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tbft.data.picture_file import SUFFIXES, read_picture
 from tbft.data.pictures import Pictures
+from tbft.data.progress import with_bar
 from tbft.data.splits import Indices
 from tbft.errors import BadInput
 
@@ -123,14 +124,19 @@ def _whole(files: Labelled, size: int) -> list[tuple[Path, int]]:
 
 def _each(work: Callable[[int], None], paths: Sequence[Path]) -> None:
     """Do the work for each position, in as many threads as torch uses where that pays."""
-    threads = torch.get_num_threads()
-    if len(paths) < 2 or threads < 2 or not paths[0].is_file() or paths[0].stat().st_size < _HEAVY_BYTES:
-        for at in range(len(paths)):
+    threads, count = torch.get_num_threads(), len(paths)
+    title = f"reading {count} pictures"
+    if count < 2 or threads < 2 or not paths[0].is_file() or paths[0].stat().st_size < _HEAVY_BYTES:
+        for at in with_bar(range(count), count, title):
             work(at)
         return
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(work, range(len(paths))):
-            pass
+        try:
+            for _ in with_bar(pool.map(work, range(count)), count, title):
+                pass
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # the first broken picture ends it, not the last
+            raise
 
 
 def _raise(error: OSError) -> None:

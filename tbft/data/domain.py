@@ -152,8 +152,9 @@ class DomainData(LightningDataModule, ABC):
         total = len(split.train) + len(split.validation) + len(split.test)
         mib = total * 3 * self.image_size**2 / 2**20
         in_memory = mib <= self.memory_limit
-        where = "in memory" if in_memory else f"read batch by batch, workers: {self.workers}"
-        log.info("%d pictures (%.0f MiB, limit %.0f MiB): %s", total, mib, self.memory_limit, where)
+        where = "kept in memory" if in_memory else "too many to keep, read batch by batch"
+        level = logging.INFO if in_memory else logging.WARNING
+        log.log(level, "%d pictures, %.0f MiB (data.memory_limit %.0f): %s", total, mib, self.memory_limit, where)
         reader = self._reader(pictures)
         parts = {}
         for part, positions in (("train", split.train), ("val", split.validation), ("test", split.test)):

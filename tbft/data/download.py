@@ -11,6 +11,7 @@ import ssl
 import tarfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,7 +45,7 @@ def fetch_archive(
     Raises:
         BadInput: if the archive cannot be reached, stored or unpacked, or has another sum.
     """
-    archive = folder.with_name(f"{folder.name}.tar")
+    archive = folder.with_name(Path(urllib.parse.urlsplit(url).path).name)  # as a browser would name it
     with _storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder):
@@ -58,7 +59,7 @@ def fetch_archive(
 
 
 def download(url: str, path: Path, md5: str) -> None:
-    """Fetch a file, unless it is there; only a whole file with the right sum gets the name ``path``.
+    """Fetch a file, unless it is there and right; only a whole file with the right sum gets the name ``path``.
 
     What has arrived lies in ``path`` + ``.part``; a broken connection is taken up again there, also by the
     next call. A bar shows the progress.
@@ -72,6 +73,7 @@ def download(url: str, path: Path, md5: str) -> None:
         BadInput: if it cannot be reached or stored, or has another sum.
     """
     if path.is_file():
+        _check(path, md5)
         return
     part = path.with_name(path.name + ".part")
     with _storing(path):
@@ -102,12 +104,7 @@ def check_md5(path: Path, md5: str) -> None:
             return
     except (OSError, UnicodeDecodeError):
         pass
-    found = md5_of(path)
-    if found != md5:
-        raise BadInput(
-            f"{path} has md5 {found} and not {md5}: it is incomplete or changed; remove it and download it again "
-            "(--data.download true), or give --data.check_md5 false if you made it yourself"
-        )
+    _check(path, md5, ", or give --data.check_md5 false if you made it yourself")
     try:
         note.write_text(line)
     except OSError as error:
@@ -142,6 +139,15 @@ def unpack(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> None:
                     part.replace(path)
         except (tarfile.TarError, EOFError) as error:
             raise BadInput(f"{archive} cannot be unpacked ({error}): remove it and download it again") from None
+
+
+def _check(path: Path, md5: str, otherwise: str = "") -> None:
+    found = md5_of(path)
+    if found != md5:
+        raise BadInput(
+            f"{path} has md5 {found} and not {md5}: it is incomplete or changed; remove it and download it again "
+            f"(--data.download true){otherwise}"
+        )
 
 
 def _fetch_all(url: str, part: Path) -> None:
