@@ -120,10 +120,13 @@ def shipped() -> list[str]:
 
 
 @pytest.mark.parametrize("name", shipped())
-def test_every_shipped_study_makes_cells_that_fit_understands(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_shipped_study_makes_cells_that_fit_understands(
+    name: str, working_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from tbft.cli import check as check_of_fit
     from tbft.study.command import study_parser
 
+    monkeypatch.chdir(working_folder / "strategy")  # where no file stands before a shipped one
     given = study_parser().parse_args(["--config", name])
     made = Study(**{field: given[field] for field in Study.__dataclass_fields__})
     assert plan(made, check_of_fit)

@@ -6,6 +6,7 @@ from tbft.callbacks.closed_form_head import ClosedFormHeadCallback
 from tbft.callbacks.energy import EnergyCallback, phase
 from tbft.callbacks.feature_cache import FeatureCacheCallback
 from tbft.callbacks.keep_best import KeepBestCallback
+from tbft.callbacks.relative_gradient_norm import RelativeGradientNormCallback
 from tbft.callbacks.run_record import RunRecordCallback
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "EpochCheckpoint",
     "FeatureCacheCallback",
     "KeepBestCallback",
+    "RelativeGradientNormCallback",
     "RunRecordCallback",
     "phase",
 ]
