@@ -118,14 +118,26 @@ def _run(args: list[str]) -> int:
 
 
 def _meter(args: list[str]) -> int:
-    from jsonargparse import ArgumentParser
+    from jsonargparse import ArgumentError, ArgumentParser
 
-    parser = ArgumentParser(prog="python -m tbft meter", description="Power sources of this machine.")
-    parser.add_argument("--seconds", type=float, default=2.0, help="how long to read each source")
-    seconds = parser.parse_args(args).seconds
+    parser = ArgumentParser(
+        prog="python -m tbft meter",
+        description="Power sources of this machine, what they read, and how to get better ones.",
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--seconds", type=float, default=2.0, help="how long to read the sources")
+    parser.add_argument("--rail", type=str | None, default=None, help="rail or shunt to trust, as in energy.rail")
+    parser.add_argument("--shunt_ohms", type=float | None, default=None, help="as in energy.shunt_ohms")
+    try:
+        given = parser.parse_args(args)
+    except ArgumentError as error:
+        raise BadInput(_one_line(error)) from None
+    if not 0 <= given.seconds < float("inf"):
+        raise BadInput(f"--seconds is {given.seconds:g}: give a length of time")
     from tbft.energy.survey import main_meter
 
-    main_meter(seconds)
+    main_meter(given.seconds, rail=given.rail, shunt_ohms=given.shunt_ohms)
     return DONE
 
 

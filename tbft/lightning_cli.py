@@ -107,7 +107,9 @@ class PersonalizationCLI(LightningCLI):
             self._get(self.config_init, key) for key in ("energy", "freeze", "head", "cache")
         )
         fitting = self.subcommand == "fit"
+        settings.use_threads()
         if fitting:
+            energy.check()
             self._check(freeze)
         self.settings = settings
         if fitting:
@@ -180,7 +182,10 @@ class PersonalizationCLI(LightningCLI):
         finally:
             if trainer.is_global_zero:
                 record = self.run_record.write(status, module, data)
+                picture = self.run_record.energy.draw(self.folder) if status == "completed" else None
                 for logger in trainer.loggers:
+                    if picture and hasattr(logger, "log_image"):
+                        logger.log_image("power", [str(picture)])
                     if hasattr(logger, "finish"):
                         logger.finish(record)
         if trainer.is_global_zero:

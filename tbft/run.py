@@ -25,6 +25,7 @@ class RunSettings:
             online if the user is logged in, ``off`` writes none.
         project: in Weights & Biases.
         test: measure accuracy on the test images, before and after (booked apart from the adaptation).
+        threads: of the processor, for torch; ``None`` leaves it to torch (all cores, or ``OMP_NUM_THREADS``).
     """
 
     root: str = "runs"
@@ -35,6 +36,7 @@ class RunSettings:
     wandb: Literal["auto", "offline", "online", "off"] = "auto"
     project: str = "tbft"
     test: bool = True
+    threads: int | None = None
 
     def folder(self, default_name: str, *, resume: bool = False) -> Path:
         """The folder of this run, which need not exist yet.
@@ -62,6 +64,20 @@ class RunSettings:
             raise BadInput(f"{folder} holds a completed run: choose another run.name, or give --run.overwrite true")
         _check_writable(folder)
         return folder
+
+    def use_threads(self) -> None:
+        """Let torch use so many threads from now on.
+
+        Raises:
+            BadInput: if that is no number of threads.
+        """
+        if self.threads is None:
+            return
+        if self.threads < 1:
+            raise BadInput(f"run.threads is {self.threads}: it must be at least 1")
+        import torch
+
+        torch.set_num_threads(self.threads)
 
     @property
     def wandb_offline(self) -> bool:

@@ -18,6 +18,7 @@ def run(tmp_path, monkeypatch):
 
     def command(*args: str, name: str = "run", wandb: str = "off") -> tuple[int, dict]:
         if args[0] == "fit":
+            args = (args[0], "--energy.plot", "false", *args[1:])  # a picture takes longer than many a run here
             args = (*args, "--run.name", name, "--run.wandb", wandb, "--trainer.enable_progress_bar", "false")
         code = main([*args])
         record = Path("runs") / name / "result.json"

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from tbft.energy import EnergyMeter
+from tbft.energy import EnergyMeter, codecarbon_tables, find_sources
+from tbft.errors import BadInput
+
+log = logging.getLogger(__name__)
 
 ADAPTATION = ("prepare", "train", "validate", "save")
 """Phases that bring the model up to date; testing for the report is booked apart."""
@@ -20,30 +26,36 @@ class EnergyCallback(Callback):
     Args:
         sources: power sources in order of trust: ``auto``, or names as ``python -m tbft meter`` lists them.
         rail: sensor rail or shunt to trust where a chip has several.
+        shunt_ohms: true resistance of a current sensor's shunt, where its driver assumes another.
         rate_hz: samples a second of sensors without a counter.
         idle_seconds: length of the idle baseline before and after the run, in seconds; 0 is none.
         country: ISO code of the country whose carbon intensity of electricity counts.
         codecarbon: estimate CO2e, and what has no sensor, with CodeCarbon (offline).
         budget_joules: training stops when the adaptation has used so much; the best so far is kept.
         budget_seconds: likewise in seconds of wall time.
+        plot: draw power over time, phases marked, when the run is over (about a second, booked to no phase).
     """
 
     def __init__(
         self,
         sources: str | list[str] = "auto",
         rail: str | None = None,
+        shunt_ohms: float | None = None,
         rate_hz: float = 10.0,
         idle_seconds: float = 0.0,
         country: str = "USA",
         codecarbon: bool = True,
         budget_joules: float | None = None,
         budget_seconds: float | None = None,
+        plot: bool = True,
     ) -> None:
+        self.plot = plot
         self.budget_joules, self.budget_seconds = budget_joules, budget_seconds
         self.stopped_by: str | None = None
         self.settings: dict[str, Any] = {
             "sources": sources,
             "rail": rail,
+            "shunt_ohms": shunt_ohms,
             "rate_hz": rate_hz,
             "idle_seconds": idle_seconds,
             "country": country,
@@ -51,6 +63,23 @@ class EnergyCallback(Callback):
         }
         self.meter: EnergyMeter | None = None
         self.open: list[str] = []
+
+    def check(self) -> None:
+        """Find out before the run whether the meter can do what is asked for.
+
+        Raises:
+            BadInput: if a named source, rail or country is not there, or a number makes no sense.
+        """
+        numbers = {**self.settings, "budget_joules": self.budget_joules, "budget_seconds": self.budget_seconds}
+        for name in ("rate_hz", "shunt_ohms", "budget_joules", "budget_seconds"):
+            if numbers[name] is not None and not 0 < numbers[name] < math.inf:
+                raise BadInput(f"energy.{name} is {numbers[name]:g}: it must be a number above 0")
+        if not 0 <= self.settings["idle_seconds"] < math.inf:
+            raise BadInput(f"energy.idle_seconds is {self.settings['idle_seconds']:g}: give 0 (none) or a length")
+        codecarbon_tables.grid(self.settings["country"])
+        asked = {name: self.settings[name] for name in ("rail", "shunt_ohms")}
+        if self.settings["sources"] != "auto" or any(value is not None for value in asked.values()):
+            find_sources(self.settings["sources"], **asked)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Warm the sources up and start the meter, on the first process only: readings are machine-wide."""
@@ -70,14 +99,32 @@ class EnergyCallback(Callback):
         if self.meter is not None and self.open:
             self.meter.leave(self.open.pop())
 
-    def finish(self) -> dict[str, Any]:
-        """End what is open, stop the meter and return its record (empty if it never ran)."""
+    def finish(self, *, idle: bool = True) -> dict[str, Any]:
+        """End what is open, stop the meter and return its record (empty if it never ran).
+
+        Args:
+            idle: watch the machine at rest once more, if that was asked for.
+        """
         while self.open:
             self.leave()
         if self.meter is None:
             return {}
-        self.meter.stop()
+        self.meter.stop(idle=idle)
         return {**self.meter.record(), "stopped_by": self.stopped_by}
+
+    def draw(self, folder: Path) -> Path | None:
+        """Draw the run's power over time as ``power.png``; ``None`` where nothing was metered or drawing fails."""
+        if self.meter is None or not self.plot:
+            return None
+        from tbft.energy.power_plot import plot_power
+
+        path = folder / "power.png"
+        try:
+            plot_power(self.meter, path)
+        except Exception as error:  # a picture must not fail a run that is done
+            log.warning("%s was not drawn: %s", path, error)
+            return None
+        return path
 
     def spent(self) -> tuple[float, float]:
         """Joules and wall-seconds of the adaptation so far."""
@@ -93,10 +140,14 @@ class EnergyCallback(Callback):
         """From preparing to training."""
         self.leave()
         self.enter("train")
+        self._stop_at_budget(trainer)  # preparing may have used it up
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
         """Stop at the budget."""
-        if self.budget_joules is None and self.budget_seconds is None:
+        self._stop_at_budget(trainer)
+
+    def _stop_at_budget(self, trainer: Trainer) -> None:
+        if trainer.should_stop or (self.budget_joules is None and self.budget_seconds is None):
             return
         joules, seconds = self.spent()
         if self.budget_joules is not None and joules >= self.budget_joules:

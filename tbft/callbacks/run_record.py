@@ -91,7 +91,7 @@ class RunRecordCallback(Callback):
 
     def record(self, status: str, module: ImageClassifier, data: DomainData) -> dict[str, Any]:
         """The record, as in the file."""
-        metered = self.energy.finish()
+        metered = self.energy.finish(idle=status == "completed")  # who interrupts a run does not want to wait
         keep, drift = self.keep, data.drift
         level = drift.level or self.freeze.level
         phases = dict.fromkeys((*ADAPTATION, "test", "adaptation"), 0.0)

@@ -39,12 +39,19 @@ def find_sources(
         vcgencmd: The name or path of the Raspberry Pi's program.
 
     Raises:
-        BadInput: If a named source or rail is not there.
+        BadInput: If a named source, rail or current sensor is not there.
     """
     names = [choice] if isinstance(choice, str) else list(choice)
     if not names or names == ["model"] or names == ["model:cpu_load"]:
         return []
+    if shunt_ohms is not None and shunt_ohms <= 0:
+        raise BadInput(f"shunt_ohms is {shunt_ohms:g}: a shunt has more than 0 ohms")
     found: list[PowerSource] = [*hwmon.find(sysfs, rail, shunt_ohms)]
+    if shunt_ohms is not None and not any(source.covers == "board" for source in found):
+        raise BadInput(
+            f"there is no current sensor whose driver names its shunt, to correct by shunt_ohms ({shunt_ohms:g}): "
+            "see `python -m tbft meter` for what there is"
+        )
     rail_found = bool(found)
     if shutil.which(vcgencmd):
         try:

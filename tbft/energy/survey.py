@@ -139,20 +139,27 @@ def _counting(sources: list[PowerSource]) -> list[PowerSource]:
     return board or list({source.covers: source for source in reversed(sources)}.values())
 
 
-def main_meter(seconds: float = 2.0) -> None:
+def main_meter(seconds: float = 2.0, *, rail: str | None = None, shunt_ohms: float | None = None) -> None:
     """Prints the survey.
 
     Args:
         seconds: How long to read the sources.
+        rail: The rail or shunt to trust, see `find_sources`.
+        shunt_ohms: The true resistance of a hwmon sensor's shunt.
+
+    Raises:
+        BadInput: If there is no such rail.
     """
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console()
     if seconds <= _PROGRESS_FROM_SECONDS:
-        console.print(survey(seconds))
+        console.print(survey(seconds, rail=rail, shunt_ohms=shunt_ohms))
         return
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("reading the power sources", total=1.0)
-        result = survey(seconds, tick=lambda share: progress.update(task, completed=share))
+        result = survey(
+            seconds, rail=rail, shunt_ohms=shunt_ohms, tick=lambda share: progress.update(task, completed=share)
+        )
     console.print(result)

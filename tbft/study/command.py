@@ -120,7 +120,7 @@ def execute(study: Study, how: Execution, check: Check, runner: str) -> int:
         resume=how.resume,
         retries=how.retries,
         shared=how.share_machine,
-        extra=lambda cell: _wandb_arguments(study, cell, how.wandb),
+        extra=lambda cell: _recording_arguments(study, cell, how.wandb),
         progress=progress_bar,
     )
     for key in summary.foreign:
@@ -202,12 +202,13 @@ def _executor(how: Execution, runner: str) -> Executor:
     return LocalExecutor(runner)
 
 
-def _wandb_arguments(study: Study, cell: Cell, mode: str) -> list[str]:
-    """Where a cell stands in W&B: the study's group, and a tag for each axis."""
+def _recording_arguments(study: Study, cell: Cell, mode: str) -> list[str]:
+    """Where a cell stands in W&B (the study's group, a tag for each axis), and no picture of each cell's power."""
     import json
 
     tags = [f"{axis}:{label}"[:64] for axis, label in cell.labels.items()]  # W&B takes 64 characters
-    return ["--run.wandb", mode, "--run.group", study.name, "--run.tags", json.dumps(tags)]
+    plot = [] if "--energy.plot" in cell.arguments else ["--energy.plot", "false"]
+    return [*plot, "--run.wandb", mode, "--run.group", study.name, "--run.tags", json.dumps(tags)]
 
 
 def _report(runs: Path, folder: Path | None) -> Any:
