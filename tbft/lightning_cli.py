@@ -16,6 +16,7 @@ from jsonargparse import ActionConfigFile
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.utilities import rank_zero_only
 
 import tbft.data as data_sets  # noqa: F401 - so that data sets are found by bare name
 from tbft.atomic import write_text
@@ -23,6 +24,7 @@ from tbft.callbacks import (
     AtomicCheckpointIO,
     BlockFreezeCallback,
     ClosedFormHeadCallback,
+    DataOnDevice,
     EnergyCallback,
     EpochCheckpoint,
     FeatureCacheCallback,
@@ -70,6 +72,8 @@ class PersonalizationCLI(LightningCLI):
                 "num_sanity_val_steps": 0,
                 "enable_model_summary": False,
                 "log_every_n_steps": 10,
+                # Training images are shared out by their own sampler; every process evaluates all images.
+                "use_distributed_sampler": False,
             },
             parser_kwargs={"exit_on_error": False, "allow_abbrev": False},
             args=args,
@@ -115,7 +119,8 @@ class PersonalizationCLI(LightningCLI):
         if fitting:
             arguments = self.config_init[self.subcommand]
             resume = arguments.get("ckpt_path") is not None
-            self.folder = settings.folder(self.default_name(freeze), resume=resume)
+            # Lightning starts further processes once the first has made the folder: they take that one.
+            self.folder = settings.folder(self.default_name(freeze), resume=resume or rank_zero_only.rank > 0)  # type: ignore[attr-defined]
             if arguments.get("ckpt_path") == "last":  # of a run that ended before its first epoch there is none
                 last = self.folder / "last.ckpt"
                 arguments["ckpt_path"] = str(last) if last.is_file() else None
@@ -130,7 +135,7 @@ class PersonalizationCLI(LightningCLI):
             keep,
             int(self._get(self.config, "seed_everything")),
         )
-        own: list[Any] = [energy, keep, freeze, head, cache]
+        own: list[Any] = [energy, DataOnDevice(), keep, freeze, head, cache]
         if fitting:
             own += [self.run_record, EpochCheckpoint(self.folder)]
         config["callbacks"] = [*own, *(config.get("callbacks") or [])]
@@ -252,6 +257,10 @@ class PersonalizationCLI(LightningCLI):
         module, data = self.model, self.datamodule
         target = freeze.target_of(module.model, data)
         trainer = self._get(self.config_init, "trainer")
+        if any(word in str(trainer.get("strategy")) for word in ("spawn", "fork", "notebook")):
+            raise BadInput(
+                f"trainer.strategy {trainer['strategy']} leaves the record in the processes that it starts: use ddp"
+            )
         if not target and trainer.get("max_epochs") != 0:
             raise BadInput(
                 "no parameter would train: name at least one block in freeze.blocks, or give --trainer.max_epochs 0 "
@@ -322,5 +331,6 @@ def quiet_lightning() -> None:
         "configure_optimizers. returned .None",
         "srun. command",
         "LeafSpec",
+        "It is recommended to use .self.log",  # every process evaluates all images
     ):
         warnings.filterwarnings("ignore", message=f".*{text}")

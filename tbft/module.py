@@ -147,7 +147,7 @@ class ImageClassifier(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross-entropy of one batch, a scalar."""
         loss = F.cross_entropy(self(batch), batch.y)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.y))
+        self.log("train/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch.y))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -218,7 +218,7 @@ class ImageClassifier(LightningModule):
         batches = len(trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
         if isinstance(trainer.limit_train_batches, int):
             batches = min(batches, trainer.limit_train_batches)
-        batches = math.ceil(batches / trainer.world_size / trainer.accumulate_grad_batches)
+        batches = math.ceil(batches / trainer.accumulate_grad_batches)
         return max(batches * (trainer.max_epochs or 0), 1)
 
     def _evaluate(self, batch: Batch, part: str, metrics: MetricCollection) -> None:

@@ -70,6 +70,12 @@ class Examples(Dataset[Batch]):
                 x = self.augment(x, generator)
         return Batch(x, self.y[where.to(self.y.device)], self.start)
 
+    def to(self, device: torch.device) -> None:
+        """Move what lies in memory to a device, once, so that batches are drawn there."""
+        if isinstance(self.x, Tensor):
+            self.x, self.y = self.x.to(device), self.y.to(device)
+            self.scale, self.shift = self.scale.to(device), self.shift.to(device)
+
     def subset(self, positions: Sequence[int]) -> Examples:
         """The examples at these positions, as they are; images that do not lie in memory stay there."""
         some, x = copy(self), self.x
@@ -85,13 +91,14 @@ class Examples(Dataset[Batch]):
         statistics of one image do not exist.
         """
         sampler = EpochOrder(self, seed) if shuffle else None
+        count = len(sampler) if sampler else len(self)
         # Persistent workers would keep the first epoch's augmentation.
         persistent = workers > 0 and self.augment is None
         return DataLoader(
             self,
             batch_size=batch_size,
             sampler=sampler,
-            drop_last=shuffle and len(self) > batch_size and len(self) % batch_size == 1,
+            drop_last=shuffle and count > batch_size and count % batch_size == 1,
             num_workers=workers,
             persistent_workers=persistent,
             collate_fn=_as_fetched,
@@ -101,11 +108,16 @@ class Examples(Dataset[Batch]):
 class EpochOrder(Sampler[int]):
     """A new order each epoch, drawn from the seed and the epoch's number.
 
-    Lightning calls ``set_epoch`` before each epoch, also the first one after a resume.
+    Lightning calls ``set_epoch`` before each epoch, also the first one after a resume. Where several processes
+    train, each takes its share of the same order; shares are equally long, and so a few images may sit an epoch
+    out.
     """
 
     def __init__(self, examples: Examples, seed: int) -> None:
         self.examples, self.seed = examples, seed
+        shared = torch.distributed.is_available() and torch.distributed.is_initialized()
+        self.processes = torch.distributed.get_world_size() if shared else 1
+        self.rank = torch.distributed.get_rank() if shared else 0
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
@@ -114,11 +126,12 @@ class EpochOrder(Sampler[int]):
         self.examples.epoch_seed = self.order_seed + 1
 
     def __len__(self) -> int:
-        return len(self.examples)
+        return len(self.examples) // self.processes
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.order_seed)
-        return iter(torch.randperm(len(self.examples), generator=generator).tolist())
+        order = torch.randperm(len(self.examples), generator=generator)
+        return iter(order[self.rank :: self.processes][: len(self)].tolist())
 
 
 def _as_fetched(batch: Any) -> Any:

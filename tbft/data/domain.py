@@ -50,6 +50,7 @@ class DomainData(LightningDataModule, ABC):
         std: likewise.
         memory_limit: pictures are kept in memory up to so many MiB, else read when they are needed.
         workers: processes that read pictures which do not lie in memory.
+        on_device: move pictures that lie in memory to the accelerator once, instead of batch by batch.
         skip_broken: leave out pictures that cannot be read, and count them, instead of ending; each picture
             is then read once to see.
         image_size: side of the pictures, in pixels; the CLI takes it from the base model.
@@ -77,6 +78,7 @@ class DomainData(LightningDataModule, ABC):
         std: tuple[float, ...] = (0.5,),
         memory_limit: float = 2048,
         workers: int = 0,
+        on_device: bool = False,
         skip_broken: bool = False,
         image_size: int = 32,
         base_classes: tuple[str, ...] = (),
@@ -95,6 +97,7 @@ class DomainData(LightningDataModule, ABC):
         self.label_map = label_map
         self.batch_size, self.augment, self.mean, self.std = batch_size, augment, mean, std
         self.memory_limit, self.workers, self.image_size, self.seed = memory_limit, workers, image_size, seed
+        self.on_device = on_device
         self.skip_broken, self.base_classes = skip_broken, base_classes
         self.skipped = 0
         self.test_names: list[str] = []
@@ -175,6 +178,12 @@ class DomainData(LightningDataModule, ABC):
         if train is not None:
             self.train = Examples(train, self.train.y, start=start)
         self.val = Examples(val, self.val.y, start=start)
+
+    def to(self, device: torch.device) -> None:
+        """Move what lies in memory to a device."""
+        for part in (self.train, self.val, self.test):
+            if part is not None:
+                part.to(device)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Training batches, in a new order each epoch."""

@@ -1,0 +1,23 @@
+"""Pictures cross to the accelerator once, not once per epoch."""
+
+from __future__ import annotations
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from tbft.data import DomainData
+
+
+class DataOnDevice(Callback):
+    """Moves pictures that lie in memory to the module's device before the first of them is used (``data.on_device``).
+
+    A uint8 picture of 32 px takes 3 KiB there. Normalisation, augmentation and the prefix then run on the device.
+    """
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Move the pictures, if the data asks for it."""
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, DomainData)
+        if data.on_device:
+            data.to(pl_module.device)
+
+    on_validation_start = on_test_start = on_predict_start = on_fit_start
