@@ -25,7 +25,8 @@ class RunSettings:
             online if the user is logged in, ``off`` writes none.
         project: in Weights & Biases.
         test: measure accuracy on the test images, before and after (booked apart from the adaptation).
-        threads: of the processor, for torch; ``None`` leaves it to torch (all cores, or ``OMP_NUM_THREADS``).
+        threads: for torch to compute with, no more than there are cores; ``None`` leaves it to torch (all cores,
+            or ``OMP_NUM_THREADS``).
     """
 
     root: str = "runs"
@@ -66,7 +67,7 @@ class RunSettings:
         return folder
 
     def use_threads(self) -> None:
-        """Let torch use so many threads from now on.
+        """Let torch compute with so many threads from now on.
 
         Raises:
             BadInput: if that is no number of threads.
@@ -75,9 +76,12 @@ class RunSettings:
             return
         if self.threads < 1:
             raise BadInput(f"run.threads is {self.threads}: it must be at least 1")
+        import os
+
         import torch
 
-        torch.set_num_threads(self.threads)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(min(self.threads, cores))
 
     @property
     def wandb_offline(self) -> bool:

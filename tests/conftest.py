@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -15,6 +16,7 @@ def run(tmp_path, monkeypatch):
     from tbft.cli import main
 
     monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
 
     def command(*args: str, name: str = "run", wandb: str = "off") -> tuple[int, dict]:
         if args[0] == "fit":
@@ -24,4 +26,5 @@ def run(tmp_path, monkeypatch):
         record = Path("runs") / name / "result.json"
         return code, json.loads(record.read_text()) if record.is_file() else {}
 
-    return command
+    yield command
+    torch.set_num_threads(threads)  # a preset may ask for others
