@@ -86,10 +86,12 @@ def test_savings_are_paired_by_drift_and_seed(tmp_path: Path) -> None:
             phases = {"adaptation": joules}
             changed = {"joules": phases, "cpu_seconds": {"adaptation": 2 * joules}, "peak_rss_mib": 100 + joules}
             write_record(tmp_path, f"{strategy}{seed}", record("input", strategy, seed, **changed))
-    row = tables_of(tmp_path)["savings"].rows[0]
-    assert row[9].value == pytest.approx(70.0)  # median of 90, 50, 70
-    assert row[8].value == pytest.approx(70.0)
-    assert row[11].value == pytest.approx(np.median([101 / 110, 104 / 108, 130 / 200]))
+    table = tables_of(tmp_path)["savings"]
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    assert row["joules saved %"].value == pytest.approx(70.0)  # median of 90, 50, 70
+    assert row["CPU s saved %"].value == pytest.approx(70.0)
+    assert row["memory ratio"].value == pytest.approx(np.median([101 / 110, 104 / 108, 130 / 200]))
+    assert row["pairs"] == 3
 
 
 def test_a_void_run_keeps_its_accuracy_but_not_its_cost(tmp_path: Path) -> None:

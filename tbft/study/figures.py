@@ -87,7 +87,7 @@ def accuracy_bars(results: Results) -> "Figure | None":
                     label="base model" if place == 0 else None,
                 )
         axis.set_xticks(range(len(settings)), [_size(s) for s in settings])
-        axis.set_title(_title(settings[0]), fontsize=9)
+        axis.set_title(f"{_title(settings[0])}\n{_tuned(settings[0]).removesuffix(', ')}", fontsize=9)
         axis.set_ylabel("test accuracy (%)")
         axis.grid(visible=False, axis="x")
     shared_legend(figure, axes)
@@ -118,9 +118,10 @@ def pareto(results: Results) -> "Figure | None":
         front = pareto_front(list(points.values()))
         axis.plot(*zip(*front, strict=True), color="black", linewidth=0.9, zorder=2, label="Pareto front")
         axis.set_xscale("log")
+        axis.xaxis.set_major_formatter("{x:g}")
         axis.set_xlabel(f"joules for one adaptation ({_kind(results, [setting])})")
         axis.set_ylabel("test accuracy (%)")
-        axis.set_title(f"{_title(setting)}\n{_size(setting)}", fontsize=9)
+        axis.set_title(f"{_title(setting)}\n{_tuned(setting)}{_size(setting)}", fontsize=9)
     shared_legend(figure, axes)
     return figure
 
@@ -163,7 +164,7 @@ def energy_by_phase(results: Results) -> "Figure | None":
         axis.set_ylabel(f"joules ({_kind(results, [setting])})")
         axis.tick_params(axis="x", rotation=60)
         axis.grid(visible=False, axis="x")
-        axis.set_title(f"{_title(setting)}\n{_size(setting)}", fontsize=9)
+        axis.set_title(f"{_title(setting)}\n{_tuned(setting)}{_size(setting)}", fontsize=9)
     shared_legend(figure, axes)
     return figure
 
@@ -191,7 +192,7 @@ def learning_curves(results: Results) -> "Figure | None":
                 )
         axis.set_xlabel(f"joules since the start ({_kind(results, [setting])})")
         axis.set_ylabel("validation accuracy (%)")
-        axis.set_title(f"{_title(setting)}\n{_size(setting)}", fontsize=9)
+        axis.set_title(f"{_title(setting)}\n{_tuned(setting)}{_size(setting)}", fontsize=9)
     shared_legend(figure, axes)
     return figure
 
@@ -205,8 +206,12 @@ def _panels(results: Results) -> list[list[Setting]]:
 
 
 def _title(setting: Setting) -> str:
+    return f"{setting.level} level, {setting.dataset}" if setting.level else setting.dataset
+
+
+def _tuned(setting: Setting) -> str:
     own = LEVEL_BLOCK.get(setting.level)
-    return f"{setting.level} level, {setting.dataset}" + (f" (TBFT tunes {own})" if own else "")
+    return f"TBFT tunes {own}, " if own else ""
 
 
 def _size(setting: Setting) -> str:

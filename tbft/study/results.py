@@ -134,11 +134,20 @@ class Results:
             blocks[own] = "block"
         return {block: blocks[block] for block in SINGLE_BLOCKS if block in blocks}
 
+    @cached_property
+    def blocks(self) -> set[str]:
+        """Every block that was tuned on its own in any setting."""
+        return {block for setting in self.settings() for block in self.single_blocks(setting)}
+
     def block_average(self, setting: Setting, metric: Metric) -> dict[Pair, float]:
-        """The paper's Block Avg: the mean over the single blocks, for each pair at which all of them ran."""
-        each = [self.by_pair(setting, series, metric) for series in self.single_blocks(setting).values()]
-        if len(each) < 2:
+        """The paper's Block Avg: the mean over the single blocks, for each pair at which all of them ran.
+
+        Empty while a block of the network is missing that ran in any other setting.
+        """
+        singles = self.single_blocks(setting)
+        if len(singles) < 2 or set(singles) != self.blocks:
             return {}
+        each = [self.by_pair(setting, series, metric) for series in singles.values()]
         shared = set.intersection(*(set(values) for values in each))
         return {pair: statistics.fmean(values[pair] for values in each) for pair in shared}
 
@@ -147,12 +156,34 @@ class Results:
         return [name for name in FULL if self.runs(setting, name)]
 
 
-def per_seed(values: dict[Pair, float]) -> list[float]:
-    """Average over the drifts of each seed, as the paper does: one figure a seed, in their order."""
-    seeds = defaultdict(list)
+def seeds_of(values: dict[Pair, float]) -> dict[int, float]:
+    """Average over the drifts of each seed, as the paper does.
+
+    Of a study that is not finished, seeds with fewer drifts than the fullest one are left out: a mean over other
+    drifts cannot be compared.
+    """
+    seeds: dict[int, dict[str, float]] = defaultdict(dict)
     for pair, value in values.items():
-        seeds[pair.seed].append(value)
-    return [statistics.fmean(seeds[seed]) for seed in sorted(seeds)]
+        seeds[pair.seed][pair.drift] = value
+    most = max((len(drifts) for drifts in seeds.values()), default=0)
+    return {seed: statistics.fmean(seeds[seed].values()) for seed in sorted(seeds) if len(seeds[seed]) == most}
+
+
+def per_seed(values: dict[Pair, float]) -> list[float]:
+    """The averages of `seeds_of` in the order of the seeds."""
+    return list(seeds_of(values).values())
+
+
+def level_mean(values: Iterable[tuple[str, float]]) -> float | None:
+    """Mean over the levels of the means within each level, so that no level counts for more than another.
+
+    Args:
+        values: Level and figure of each row.
+    """
+    levels = defaultdict(list)
+    for level, value in values:
+        levels[level].append(value)
+    return statistics.fmean(map(statistics.fmean, levels.values())) if levels else None
 
 
 def differences(ours: dict[Pair, float], theirs: dict[Pair, float]) -> dict[Pair, float]:

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 
+from tbft.study.paper import paper_figures
 from tbft.study.record import Record
 from tbft.study.results import Setting
 from tbft.study.table import PAPER, Value
 
 HEAD = ("figures", "level", "data set", "size", "variant")
 PAPER_NOTE = "Rows marked paper are the paper's own figures (arXiv:2403.15905), of other machines and base models."
+BUSY = 0.1  # threads that other programs kept busy on average, above which joules of the machine are not the run's
 
 
 def paper_notes(rows: Sequence[tuple[Value, ...]]) -> list[str]:
@@ -29,3 +31,31 @@ def energy_kind(runs: Sequence[Record]) -> str:
     """Say whether joules come from a sensor or from a model."""
     kinds = {"measured" if run.measured else "modelled" for run in runs if run.joules}
     return " and ".join(sorted(kinds)) if kinds else "unknown"
+
+
+def paper_sizes(setting: Setting) -> dict[int, dict[str, list[float]]]:
+    """The paper's accuracies at a setting's level, by training size; empty for a level it does not have."""
+    return paper_figures()["accuracy"].get(setting.level, {}).get("sizes", {})
+
+
+def paper_head(setting: Setting) -> tuple[Value, ...]:
+    """The first columns of the paper's row beside ours."""
+    return setting.level, paper_figures()["accuracy"][setting.level]["dataset"], setting.train_size, ""
+
+
+def cost_notes(records: Iterable[Record]) -> list[str]:
+    """Warn of what makes costs hard to compare."""
+    records = list(records)
+    notes = []
+    shared = sum(record.shared_machine for record in records)
+    if shared:
+        notes.append(f"{shared} of {len(records)} runs shared their machine: their cost is too high.")
+    busy = sum(record.busy_threads > BUSY for record in records)
+    if busy:
+        notes.append(
+            f"Other programs were at work in {busy} of {len(records)} runs: joules count them too, CPU seconds do not."
+        )
+    machines = sorted({record.machine for record in records if record.machine})
+    if len(machines) > 1:
+        notes.append(f"Costs come from {len(machines)} machines: {', '.join(machines)}.")
+    return notes

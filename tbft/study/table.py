@@ -51,7 +51,8 @@ def show(value: Value) -> str:
     if isinstance(value, (str, int)):
         return str(value)
     estimate = value if isinstance(value, Estimate) else Estimate(value)
-    digits = _digits(estimate.value)
+    width = 0.0 if estimate.low is None or estimate.high is None else estimate.high - estimate.low
+    digits = _digits(max(abs(estimate.value), width))
     number = f"{estimate.value:{'+' if estimate.signed else ''}.{digits}f}"
     if estimate.sd is not None:
         return f"{number} ± {estimate.sd:.{digits}f}"

@@ -3,9 +3,9 @@
 import statistics
 from collections.abc import Sequence
 
-from tbft.study.cost_tables import cost_table, energy_to_accuracy_table, savings_table
+from tbft.study.cost_tables import cost_table, energy_to_accuracy_table
+from tbft.study.improvement_table import improvement_table
 from tbft.study.noised_blocks import noised_blocks_table
-from tbft.study.paper import paper_figures
 from tbft.study.record import LEVEL_BLOCK, PHASES, Problem
 from tbft.study.results import (
     Pair,
@@ -13,12 +13,12 @@ from tbft.study.results import (
     Setting,
     accuracy_of_base,
     accuracy_on_test,
-    differences,
     per_seed,
     setting_of,
 )
-from tbft.study.rows import HEAD, energy_kind, head, paper_notes, percent
-from tbft.study.statistics import Estimate, mean_sd, paired_interval
+from tbft.study.rows import HEAD, energy_kind, head, paper_head, paper_notes, paper_sizes, percent
+from tbft.study.savings_table import savings_table
+from tbft.study.statistics import Estimate, mean_sd
 from tbft.study.table import OURS, PAPER, Table, Value
 
 
@@ -55,54 +55,11 @@ def accuracy_table(results: Results) -> Table:
         rows.append((OURS, *head(setting), unadapted, *values, average))
         rows += _paper_accuracy(setting, names)
         notes += _uneven(setting, by_series)
-        singles = results.single_blocks(setting)
-        if average is not None and len(singles) < 4:
-            notes.append(f"Block Avg of {_name(setting)} is over {', '.join(singles)} only.")
+        missing = sorted(results.blocks - set(results.single_blocks(setting)))
+        if missing and results.single_blocks(setting):
+            notes.append(f"Block Avg of {_name(setting)} waits for {', '.join(missing)}.")
     columns = (*HEAD, "base", *names, "Block Avg")
     return Table("accuracy", "Test accuracy (%)", columns, tuple(rows), tuple(dict.fromkeys(notes + paper_notes(rows))))
-
-
-def improvement_table(results: Results) -> Table:
-    """What choosing the right block is worth: TBFT's accuracy over that of a mean block, in points."""
-    rows: list[tuple[Value, ...]] = []
-    gains: list[float] = []
-    for setting in results.settings():
-        target = results.target(setting)
-        average = results.block_average(setting, accuracy_on_test)
-        if target is None or not average:
-            continue
-        ours = results.by_pair(setting, target, accuracy_on_test)
-        gain = percent(per_seed(differences(ours, average)))
-        gains += [statistics.fmean(gain)] if gain else []
-        values = (mean_sd(percent(per_seed(values))) for values in (ours, average))
-        rows.append((OURS, *head(setting), target, *values, paired_interval(gain)))
-        paper = _paper_sizes(setting).get(setting.train_size)
-        if paper:
-            block, mean = paper[LEVEL_BLOCK[setting.level]], paper["block_avg"]
-            rows.append(
-                (
-                    PAPER,
-                    *_paper_head(setting),
-                    "block",
-                    _pair(block),
-                    _pair(mean),
-                    Estimate(block[0] - mean[0], signed=True),
-                )
-            )
-    if gains:
-        overall = paper_figures()["headline"]["accuracy_over_block_avg"]
-        rows.append((OURS, "all", "", None, "", "", None, None, Estimate(statistics.fmean(gains), signed=True)))
-        rows.append((PAPER, "all", "", None, "", "", None, None, Estimate(overall, signed=True)))
-    return Table(
-        "improvement",
-        "Improvement of TBFT over Block Avg (points of test accuracy)",
-        (*HEAD, "TBFT", "accuracy %", "Block Avg %", "improvement"),
-        tuple(rows),
-        (
-            *paper_notes(rows),
-            "[low, high]: 95 % confidence interval of the paired differences over seeds (Student's t).",
-        ),
-    )
 
 
 def problem_table(problems: Sequence[Problem]) -> Table:
@@ -145,13 +102,13 @@ def records_table(results: Results) -> Table:
 
 def _paper_accuracy(setting: Setting, names: Sequence[str]) -> list[tuple[Value, ...]]:
     """The paper's row for the same level and size, its full fine-tuning under `paper-full` or `full`."""
-    paper = _paper_sizes(setting).get(setting.train_size)
+    paper = paper_sizes(setting).get(setting.train_size)
     if paper is None:
         return []
     full = next((name for name in ("paper-full", "full", "tuned-full") if name in names), "")
     renamed = {"block": LEVEL_BLOCK[setting.level], full: "full"}
     values = [_pair(paper.get(renamed.get(name, name))) for name in names]
-    return [(PAPER, *_paper_head(setting), None, *values, _pair(paper["block_avg"]))]
+    return [(PAPER, *paper_head(setting), None, *values, _pair(paper["block_avg"]))]
 
 
 def _pair(mean_and_sd: Sequence[float] | None) -> Estimate | None:
@@ -168,11 +125,3 @@ def _uneven(setting: Setting, by_series: dict[str, dict[Pair, float]]) -> list[s
 
 def _name(setting: Setting) -> str:
     return " ".join(str(part) for part in head(setting) if part)
-
-
-def _paper_sizes(setting: Setting) -> dict[int, dict[str, list[float]]]:
-    return paper_figures()["accuracy"].get(setting.level, {}).get("sizes", {})
-
-
-def _paper_head(setting: Setting) -> tuple[Value, ...]:
-    return setting.level, paper_figures()["accuracy"][setting.level]["dataset"], setting.train_size, ""
