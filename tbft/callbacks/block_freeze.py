@@ -27,7 +27,9 @@ class BlockFreezeCallback(Callback):
             re-estimates all of them by one forward pass over training images, then holds those of frozen
             blocks; ``batch`` lets every block, frozen ones too, use batch statistics and follow them (the
             paper's protocol). Blocks that train always use batch statistics.
-        statistics_images: training images that ``refresh`` looks at; ``None`` is all of them.
+        statistics_images: training images for the re-estimate. ``None`` is all of them under ``refresh`` and none
+            under ``batch``, where a number lets the statistics start from the target's before they follow it
+            (few steps do not carry them there: each moves them by a tenth).
         strategy: name of the strategy in the record; ``None`` names it after the blocks.
     """
 
@@ -111,7 +113,8 @@ class BlockFreezeCallback(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Re-estimate the statistics where the policy says so, once."""
-        if self.statistics != "refresh" or self.refreshed:
+        follows = self.statistics == "batch" and self.statistics_images is None
+        if self.statistics == "source" or follows or self.refreshed:
             return
         chain, data = _parts(trainer, pl_module)
         assert data.train is not None

@@ -58,7 +58,7 @@ class KeepBestCallback(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score the base model before its statistics change."""
         freeze = next(c for c in trainer.callbacks if isinstance(c, BlockFreezeCallback))  # type: ignore[attr-defined]
-        if freeze.statistics == "refresh":
+        if freeze.statistics != "source":
             self._score_base(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
