@@ -74,6 +74,16 @@ def test_a_board_gets_the_command_for_what_it_lacks(
     assert any(expected in command for command in commands), commands
 
 
+@pytest.mark.parametrize(("machine", "commands"), [("x86_64", 1), ("aarch64", 0)])
+def test_only_processors_that_have_rapl_are_told_to_load_its_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str, commands: int
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr("tbft.energy.remedies._nvidia", lambda *args: [])
+    (remedy,) = remedies([], tmp_path, "no-such-program", tmp_path)
+    assert "no power sensor" in remedy.what and len(remedy.commands) == commands
+
+
 def test_the_command_prints_the_survey_of_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
     main_meter(0.2)
     assert "model:cpu_load" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 from collections.abc import Sequence
@@ -55,13 +56,16 @@ def remedies(
     if model and not any(name.startswith("hwmon:") for name in names):
         found.append(_current_sensor(sysfs, model))
     if not found and not board and "rapl" not in names:
-        found.append(
-            Remedy(
-                "this machine shows no power sensor (virtual machines and most containers do not): "
-                "its figures stay modelled. On the host itself, load RAPL's driver",
-                ("sudo modprobe intel_rapl_msr",),
-            )
+        nothing = (
+            "this machine shows no power sensor (virtual machines and most containers do not): "
+            "its figures stay modelled"
         )
+        if platform.machine().lower() in ("x86_64", "amd64"):  # RAPL is theirs alone
+            found.append(
+                Remedy(f"{nothing}. On the host itself, load RAPL's driver", ("sudo modprobe intel_rapl_msr",))
+            )
+        else:
+            found.append(Remedy(nothing))
     return found
 
 
