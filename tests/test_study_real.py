@@ -1,0 +1,75 @@
+"""Studies of real runs on the digits: what TBFT costs against full fine-tuning, and a cluster's accuracies."""
+
+import json
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+
+from tbft.cli import check, main
+from tbft.study.command import RUNNER, Execution, execute
+from tbft.study.grid import Study
+from tbft.study.record import read_ledger
+from tbft.study.results import Results, adaptation_cpu_seconds
+
+
+@pytest.fixture(autouse=True)
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder, in which the ledger of each study is `runs/NAME`."""
+    monkeypatch.chdir(tmp_path)
+
+
+def median_cpu_seconds(results: Results) -> dict[str, dict[str, float]]:
+    """CPU-seconds of a whole adaptation, by level and strategy: medians over seeds."""
+    return {
+        setting.level: {
+            name: median(results.by_pair(setting, name, adaptation_cpu_seconds).values())
+            for name in results.series(setting)
+        }
+        for setting in results.settings()
+    }
+
+
+def test_tbft_is_cheaper_than_either_full_fine_tuning_at_every_level() -> None:
+    assert main(["study", "--config", "study/savings_digits.yaml", "--no_isolate", "--grid.seed", "[0, 1]"]) == 0
+    records, problems = read_ledger(Path("runs/savings_digits"))
+    assert not problems
+    cost = median_cpu_seconds(Results(records))
+    assert set(cost) == {"input", "feature", "output"}
+    for level, of in cost.items():
+        assert set(of) == {"block", "tuned-full", "paper-full"}
+        assert of["block"] < min(of["tuned-full"], of["paper-full"]), level
+    saved = {level: 1 - of["block"] / of["tuned-full"] for level, of in cost.items()}
+    assert saved["output"] == max(saved.values())
+    page = Path("runs/savings_digits/report/tables.md").read_text()
+    assert "15.09" in page and "47.29" in page and "67.92" in page  # the paper's, beside ours
+
+
+def four_cells(root: str) -> Study:
+    grid: dict[str, Any] = {
+        "drift": {"feature": {"config": "feature.yaml"}, "output": {"config": "output.yaml"}},
+        "strategy": ["block", "fc"],
+    }
+    options = {"data.train_size": 100, "trainer.max_epochs": 2}
+    return Study("few", Path(root), grid, options)
+
+
+def test_a_cluster_reaches_the_same_accuracies_cell_by_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
+    assert execute(four_cells("local"), Execution(), check, RUNNER) == 0
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        assert execute(four_cells("cluster"), Execution(executor="ray"), check, RUNNER) == 0
+    finally:
+        ray.shutdown()
+    here, there = (
+        {path.parent.name: json.loads(path.read_text()) for path in Path(root).glob("*/result.json")}
+        for root in ("local", "cluster")
+    )
+    assert len(here) == 4 and here.keys() == there.keys()
+    for key, record in here.items():
+        assert there[key]["accuracy"] == record["accuracy"], key
+        assert there[key]["environment"]["threads"] == record["environment"]["threads"]
+        assert (Path("cluster") / key / "model.safetensors").is_file()
