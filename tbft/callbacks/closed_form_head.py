@@ -36,6 +36,11 @@ class ClosedFormHeadCallback(Callback):
     def __init__(self, solve: bool = False, images: int | None = None) -> None:
         self.solve, self.images, self.used = solve, images, 0
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Load the solver with the other libraries, before the run's phases begin."""
+        if stage == "fit" and self.solve:
+            import sklearn.linear_model  # noqa: F401
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Solve, if the head alone is the target."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,7 @@ class RunRecordCallback(Callback):
             },
             "kept": keep.kept,
             **{name: {**phases, **metered.get(name, {})} for name in ("joules", "cpu_seconds", "wall_seconds")},
+            "process_cpu_seconds": time.process_time(),
             "joules_net": metered.get("joules_net"),
             "energy_source": energy_source,
             "co2e_grams": metered.get("co2e_grams", 0.0),
