@@ -29,7 +29,7 @@ def test_the_record_keeps_its_contract(run):
     _, record = run("fit", "--config", "feature.yaml", "--seed_everything", "3")
     assert record["schema"] == 1 and record["seed"] == 3 and record["name"] == "run"
     assert record["drift"] == {"level": "feature", "name": "subpopulation", "severity": None}
-    assert (record["strategy"], record["blocks"], record["statistics"]) == ("block", ["block3"], "source")
+    assert (record["strategy"], record["blocks"], record["statistics"]) == ("block", ["block3"], "refresh")
     assert 0 <= record["accuracy"]["base"] < record["accuracy"]["validation"] <= 1
     for figure in ("joules", "cpu_seconds", "wall_seconds"):
         booked = record[figure]

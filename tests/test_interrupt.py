@@ -24,14 +24,9 @@ def start(folder: Path, *options: str) -> subprocess.Popen:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # A test run in the background is told to ignore Ctrl-C, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-
-
-def wait_for(path: Path, seconds: float = 90) -> None:
-    end = time.monotonic() + seconds
-    while not path.is_file():
-        assert time.monotonic() < end, f"no {path}"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
