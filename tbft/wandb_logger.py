@@ -48,7 +48,7 @@ class RunLogger(WandbLogger):
         super().__init__(
             name=name,
             project=project,
-            save_dir=folder,
+            save_dir=folder.resolve(),  # wandb's service keeps the working folder that it was started in
             offline=offline,
             group=group,
             tags=tags,

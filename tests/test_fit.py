@@ -140,9 +140,10 @@ def test_weights_and_biases_can_read_the_run(run):
     assert code == 0
     (folder,) = Path("runs/run/wandb").glob("offline-run-*")
     wandb = Path(sys.executable).parent / "wandb"
-    shown = subprocess.run(
-        [wandb, "leet", "inspect", "--json", folder], capture_output=True, text=True, check=True, timeout=60
-    ).stdout
+    command = [str(wandb), "leet", "inspect", "--json", str(folder)]
+    inspected = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert inspected.returncode == 0, inspected.stderr
+    shown = inspected.stdout
     lines = [json.loads(line) for line in shown.splitlines()]
     config = next(line["config"]["update"] for line in lines if "data" in line.get("config", {}).get("update", {}))
     assert config["data"]["init_args"]["task"] == "superclasses"
