@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import logging
 import time
@@ -241,11 +243,13 @@ class PersonalizationCLI(LightningCLI):
         classes, data = self.datamodule.classes, self.datamodule
         assert data.test is not None
         best, winner = probabilities.max(1)
-        lines = ["image,label,predicted,probability"]
-        rows = zip(data.test.y.tolist(), winner.tolist(), best.tolist(), strict=True)
-        lines += [f"{i},{classes[y]},{classes[c]},{p:.4f}" for i, (y, c, p) in enumerate(rows)]
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["image", "label", "predicted", "probability"])
+        rows = zip(data.test_names, data.test.y.tolist(), winner.tolist(), best.tolist(), strict=True)
+        writer.writerows([name, classes[y], classes[c], f"{p:.4f}"] for name, y, c, p in rows)
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(self.folder / "predictions.csv", "\n".join(lines) + "\n")
+        write_text(self.folder / "predictions.csv", table.getvalue())
         print(f"{len(winner)} predictions: {self.folder / 'predictions.csv'}")
 
     def _check(self, freeze: BlockFreezeCallback) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,6 +93,89 @@ def test_savings_are_paired_by_drift_and_seed(tmp_path: Path) -> None:
     assert row["CPU s saved %"].value == pytest.approx(70.0)
     assert row["memory ratio"].value == pytest.approx(np.median([101 / 110, 104 / 108, 130 / 200]))
     assert row["pairs"] == 3
+
+
+def improvements(root: Path) -> dict[tuple, Any]:
+    """Improvement of each of our rows, by level and size."""
+    rows = tables_of(root)["improvement"].rows
+    return {(row[1], row[3]): row[8] for row in rows if row[0] == "ours"}
+
+
+def write_blocks(
+    root: Path, level: str, size: int, seed: int, accuracies: dict[str, float], drift: str = "fog"
+) -> None:
+    for strategy, accuracy in accuracies.items():
+        tested = {"base": 0.1, "validation": 0.5, "test": accuracy}
+        content = record(level, strategy, seed, size, accuracy=tested)
+        content["drift"]["name"] = drift
+        write_record(root, f"{level}{size}{seed}{strategy}{drift}", content)
+
+
+def test_the_mean_improvement_weighs_the_levels_alike_and_is_paired_by_seed(tmp_path: Path) -> None:
+    others = dict.fromkeys(("block2", "block3", "fc"), 0.4)
+    for seed, gain in enumerate((0.04, 0.08, 0.12)):  # over Block Avg three quarters of what block1 is ahead
+        for size in (1000, 2000, 3000):
+            write_blocks(tmp_path, "input", size, seed, {"block1": 0.4 + gain, **others})
+        write_blocks(tmp_path, "output", 1000, seed, {"block1": 0.4, **others, "fc": 0.8})
+    found = improvements(tmp_path)
+    assert found["input", 1000].value == pytest.approx(6.0)
+    assert found["output", 1000].value == pytest.approx(30.0)
+    assert found["all", None].value == pytest.approx((6 + 30) / 2)
+    interval = scipy.stats.ttest_1samp([(3 + 30) / 2, (6 + 30) / 2, (9 + 30) / 2], 0).confidence_interval()
+    assert (found["all", 1000].low, found["all", 1000].high) == pytest.approx((interval.low, interval.high))
+    beside = [row for row in tables_of(tmp_path)["improvement"].rows if row[:4] == ("paper", "all", "", 1000)]
+    paper = paper_figures()["accuracy"]
+    own = {"input": "block1", "output": "fc"}
+    gains = [
+        paper[level]["sizes"][1000][block][0] - paper[level]["sizes"][1000]["block_avg"][0]
+        for level, block in own.items()
+    ]
+    assert beside[0][8].value == pytest.approx(np.mean(gains))
+
+
+def test_a_seed_that_lacks_drifts_waits_for_them(tmp_path: Path) -> None:
+    blocks = {"block1": 0.5, "block2": 0.4, "block3": 0.4, "fc": 0.4}
+    write_blocks(tmp_path, "input", 1000, 0, blocks, "fog")
+    write_blocks(tmp_path, "input", 1000, 0, {**blocks, "block1": 0.9}, "snow")
+    write_blocks(tmp_path, "input", 1000, 1, blocks, "fog")
+    estimate = tables_of(tmp_path)["accuracy"].rows[0][6]
+    assert (estimate.value, estimate.n) == (pytest.approx(70.0), 1)
+
+
+def test_block_average_waits_for_every_block(tmp_path: Path) -> None:
+    blocks = {"block1": 0.5, "block2": 0.4, "block3": 0.4, "fc": 0.4}
+    write_blocks(tmp_path, "input", 1000, 0, blocks)
+    write_blocks(tmp_path, "input", 2000, 0, {"block1": 0.5, "block2": 0.4})
+    assert set(improvements(tmp_path)) == {("input", 1000)}
+    assert "Block Avg of input input-data 2000 waits for block3, fc." in tables_of(tmp_path)["accuracy"].notes
+
+
+def test_models_with_noise_have_a_table_of_their_own(tmp_path: Path) -> None:
+    import json
+
+    cells = {}
+    for noised in ("block1", "fc"):
+        for tuned, accuracy in (("block1", 0.4), ("fc", 0.6), ("full", 0.7)):
+            key = f"{noised}-{tuned}"
+            tested = {"base": 0.1, "test": accuracy + 0.2 * (noised == tuned)}
+            write_record(tmp_path, key, record("input", tuned, 0, accuracy=tested))
+            cells[key] = {"labels": {"model.noise_block": noised, "strategy": tuned, "seed": "0"}}
+    (tmp_path / "study.json").write_text(json.dumps({"schema": 1, "cells": cells}))
+    tables = tables_of(tmp_path)
+    assert set(tables) == {"noised_blocks"}
+    rows = {
+        row[1]: [round(value.value) for value in row[2:]] for row in tables["noised_blocks"].rows if row[0] == "ours"
+    }
+    assert rows == {"block1": [60, 40], "fc": [60, 80], "full": [70, 70]}
+    assert write_report(tmp_path).folder.joinpath("report.html").is_file()
+
+
+def test_other_programs_at_work_are_told(tmp_path: Path) -> None:
+    for seed, threads in enumerate((0.0, 1.5)):
+        found = {"other_programs_threads": threads}
+        write_record(tmp_path, f"run{seed}", record("input", "block", seed, conditions=found))
+    notes = " ".join(tables_of(tmp_path)["cost"].notes)
+    assert "at work in 1 of 2 runs" in notes
 
 
 def test_a_void_run_keeps_its_accuracy_but_not_its_cost(tmp_path: Path) -> None:

@@ -76,4 +76,9 @@ def shared_legend(figure: "Figure", axes: "Sequence[Axes]") -> None:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     order = sorted(entries, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
-    figure.legend([entries[name] for name in order], order, loc="outside lower center", ncols=min(len(order), 7))
+    figure.legend(
+        [entries[name] for name in order],
+        order,
+        loc="outside lower center",
+        ncols=min(len(order), 1 + 2 * min(len(axes), 3)),
+    )

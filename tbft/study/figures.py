@@ -96,6 +96,8 @@ def accuracy_bars(results: Results) -> "Figure | None":
 
 def pareto(results: Results) -> "Figure | None":
     """Accuracy against joules: one marker a strategy, and the front of those that no other beats in both."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     panels = [[s] for s in results.settings() if len(_points(results, s)) > 1]
     if not panels:
         return None
@@ -118,7 +120,9 @@ def pareto(results: Results) -> "Figure | None":
         front = pareto_front(list(points.values()))
         axis.plot(*zip(*front, strict=True), color="black", linewidth=0.9, zorder=2, label="Pareto front")
         axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_xlabel(f"joules for one adaptation ({_kind(results, [setting])})")
         axis.set_ylabel("test accuracy (%)")
         axis.set_title(f"{_title(setting)}\n{_tuned(setting)}{_size(setting)}", fontsize=9)
@@ -215,7 +219,7 @@ def _tuned(setting: Setting) -> str:
 
 
 def _size(setting: Setting) -> str:
-    return f"{setting.train_size} images" + (f", {setting.variant}" if setting.variant else "")
+    return f"{setting.train_size} images" + (f"\n{setting.variant}" if setting.variant else "")
 
 
 def _points(results: Results, setting: Setting) -> dict[str, tuple[float, float]]:

@@ -9,6 +9,11 @@ from tbft.study.table import OURS, PAPER, Table, Value
 AXIS = "model.noise_block"
 
 
+def without_noise(results: Results) -> Results:
+    """The records of base models as they are: after weight noise, no level says which block is the right one."""
+    return Results(record for record in results.records if AXIS not in record.labels)
+
+
 def noised_blocks_table(results: Results) -> Table:
     """Accuracy in % by the block tuned (rows) and the block whose weights were disturbed (columns).
 

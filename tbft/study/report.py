@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tbft import atomic
 from tbft.errors import BadInput
+from tbft.study.noised_blocks import without_noise
 from tbft.study.record import Problem, read_ledger
 from tbft.study.results import Results
 from tbft.study.table import Table, show, to_csv, to_markdown
@@ -74,7 +75,7 @@ def _write(runs: Path, folder: Path, tables: Sequence[Table], results: Results, 
     for table in [*tables, records_table(results)]:
         atomic.write_text(folder / f"{table.name}.csv", to_csv(table))
     atomic.write_text(folder / "tables.md", "\n".join(to_markdown(table) for table in tables))
-    figures = all_figures(results)
+    figures = all_figures(without_noise(results))
     for name, (_, figure) in figures.items():
         save_png(figure, folder / f"{name}.png")
         save_svg(figure, folder / f"{name}.svg")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from tbft.study.cost_tables import cost_table, energy_to_accuracy_table
 from tbft.study.improvement_table import improvement_table
-from tbft.study.noised_blocks import noised_blocks_table
+from tbft.study.noised_blocks import noised_blocks_table, without_noise
 from tbft.study.record import LEVEL_BLOCK, PHASES, Problem
 from tbft.study.results import (
     Pair,
@@ -29,13 +29,14 @@ def all_tables(results: Results, problems: Sequence[Problem] = ()) -> list[Table
         results: The completed records.
         problems: Records that could not be used.
     """
+    plain = without_noise(results)
     made = [
-        improvement_table(results),
-        savings_table(results),
-        accuracy_table(results),
+        improvement_table(plain),
+        savings_table(plain),
+        accuracy_table(plain),
         noised_blocks_table(results),
-        cost_table(results),
-        energy_to_accuracy_table(results),
+        cost_table(plain),
+        energy_to_accuracy_table(plain),
         problem_table(problems),
     ]
     return [table for table in made if table.rows]
