@@ -32,7 +32,9 @@ def noised_blocks_table(results: Results) -> Table:
                 [
                     100 * value
                     for s in sorted(settings[block], key=str)
-                    for value in per_seed(results.by_pair(s, tuned, accuracy_on_test))
+                    for value in per_seed(
+                        results.by_pair(s, results.single_blocks(s).get(tuned, tuned), accuracy_on_test)
+                    )
                 ]
             )
             for block in noised
