@@ -46,7 +46,7 @@ def main(args: list[str] | None = None) -> int:
     try:
         return _run(given)
     except BadInput as error:
-        return _complain(str(error))
+        return _complain(error)
     except Terminated:
         return TERMINATED
     except KeyboardInterrupt:
@@ -109,9 +109,11 @@ def _run(args: list[str]) -> int:
     from jsonargparse import ArgumentError
 
     from tbft.lightning_cli import PersonalizationCLI
+    from tbft.terminal import telling
 
     try:
-        PersonalizationCLI(args)
+        with telling():
+            PersonalizationCLI(args)
     except ArgumentError as error:
         raise BadInput(_one_line(error)) from None
     return DONE
@@ -146,7 +148,9 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _complain(message: str) -> int:
+def _complain(error: BadInput) -> int:
+    # A worker process wraps its traceback around the message, which comes last.
+    message = _one_line(error).rsplit("BadInput: ", 1)[-1]
     print(f"tbft: {message}", file=sys.stderr)
     return BAD_INPUT
 

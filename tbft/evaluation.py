@@ -1,12 +1,18 @@
-"""Loss and accuracy of the network as it stands."""
+"""What the network as it stands makes of images: loss and accuracy, predictions."""
 
 from __future__ import annotations
 
+import csv
+import io
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
+from tbft.atomic import write_text
+from tbft.data import DomainData
 from tbft.data.batches import Examples
 from tbft.models.statistics import inference_mode_of
 from tbft.module import ImageClassifier
@@ -30,3 +36,23 @@ def evaluate(module: ImageClassifier, examples: Examples, batch_size: int = 128)
             loss += F.cross_entropy(logits, y, reduction="sum")
             correct += (logits.argmax(1) == y).sum()
     return Score(loss.item() / len(examples), correct.item() / len(examples))
+
+
+def write_predictions(file: Path, probabilities: Tensor, data: DomainData) -> None:
+    """Write a table of the test images: image, label, predicted class and its probability.
+
+    Args:
+        file: CSV file; its folder is made.
+        probabilities: of the classes ``(N, C)``, in the order of the test images.
+        data: whose test images they are.
+    """
+    assert data.test is not None
+    best, winner = probabilities.max(1)
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["image", "label", "predicted", "probability"])
+    rows = zip(data.test_names, data.test.y.tolist(), winner.tolist(), best.tolist(), strict=True)
+    names = data.classes
+    writer.writerows([image, names[y], names[c], f"{p:.4f}"] for image, y, c, p in rows)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_text(file, table.getvalue())

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
-import logging
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +32,13 @@ from tbft.callbacks import (
 )
 from tbft.data import DomainData
 from tbft.errors import BadInput
-from tbft.evaluation import evaluate
+from tbft.evaluation import evaluate, write_predictions
 from tbft.models import load_weights, read_weights, save_weights
 from tbft.module import ImageClassifier
 from tbft.presets import find
 from tbft.run import RunSettings
 from tbft.summary import print_summary
+from tbft.terminal import quiet_lightning
 
 _NOT_HASHED = ("run", "energy", "config", "ckpt_path", "weights_only")
 
@@ -239,18 +236,10 @@ class PersonalizationCLI(LightningCLI):
     def predict(self, **kwargs: Any) -> None:
         """Predict the test images' classes, and write them as ``predictions.csv`` into the run's folder."""
         batches = self.trainer.predict(**{**kwargs, "return_predictions": True})
-        probabilities = torch.cat(batches)  # type: ignore[arg-type]
-        classes, data = self.datamodule.classes, self.datamodule
-        assert data.test is not None
-        best, winner = probabilities.max(1)
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["image", "label", "predicted", "probability"])
-        rows = zip(data.test_names, data.test.y.tolist(), winner.tolist(), best.tolist(), strict=True)
-        writer.writerows([name, classes[y], classes[c], f"{p:.4f}"] for name, y, c, p in rows)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(self.folder / "predictions.csv", table.getvalue())
-        print(f"{len(winner)} predictions: {self.folder / 'predictions.csv'}")
+        assert self.datamodule.test is not None
+        file = self.folder / "predictions.csv"
+        write_predictions(file, torch.cat(batches), self.datamodule)  # type: ignore[arg-type]
+        print(f"{len(self.datamodule.test)} predictions: {file}")
 
     def _check(self, freeze: BlockFreezeCallback) -> None:
         """Everything that can be wrong with the input, found before anything is written.
@@ -320,21 +309,3 @@ class ArgumentsOnly(PersonalizationCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run nothing."""
-
-
-def quiet_lightning() -> None:
-    """Leave out what Lightning tells everybody and what does not hold here (data lies in memory)."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    for text in (
-        "does not have many workers",
-        "smaller than the logging interval",
-        "LightningCLI's args",
-        "in eval mode at the start of training",
-        "exists and is not empty",
-        "configure_optimizers. returned .None",
-        "srun. command",
-        "LeafSpec",
-        "It is recommended to use .self.log",  # every process evaluates all images
-    ):
-        warnings.filterwarnings("ignore", message=f".*{text}")

@@ -54,12 +54,12 @@ class RunSettings:
         if self.name is None:
             older = [
                 folder,
-                *sorted(root.glob(f"{default_name}.*"), key=lambda path: int(path.suffix[1:] or 0)),
+                *sorted(root.glob(f"{default_name}.[0-9]*"), key=lambda path: int(path.suffix[1:] or 0)),
             ]
             older = [path for path in older if path.is_dir()]
             if resume and older:
                 folder = older[-1]
-            elif older:
+            elif older and not self.overwrite:
                 folder = root / f"{default_name}.{len(older) + 1}"
         elif not resume and not self.overwrite and status_of(folder) == "completed":
             raise BadInput(f"{folder} holds a completed run: choose another run.name, or give --run.overwrite true")

@@ -51,7 +51,10 @@ def _accuracy(record: dict[str, Any]) -> str:
 
 def _cost(record: dict[str, Any]) -> str:
     measured = "measured" if record["energy_source"].get("measured") else "modelled, not measured"
-    return (
-        f"{record['joules']['adaptation']:.1f} J ({measured}), "
-        f"{record['cpu_seconds']['adaptation']:.1f} CPU-s, {record['wall_seconds']['adaptation']:.1f} s"
-    )
+    joules, cpu, wall = (record[key]["adaptation"] for key in ("joules", "cpu_seconds", "wall_seconds"))
+    return f"{_figure(joules)} J ({measured}), {_figure(cpu)} CPU-s, {_figure(wall)} s"
+
+
+def _figure(value: float) -> str:
+    """One decimal, or below 1 two digits that count."""
+    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"

@@ -54,6 +54,7 @@ class RunLogger(WandbLogger):
             tags=tags,
             settings=wandb.Settings(mode="offline" if offline else "online", **settings),
         )
+        self._wandb_init.pop("anonymous", None)  # Lightning passes it on even if nobody gave it, and wandb warns
 
     def finish(self, result: dict[str, Any]) -> None:
         """Log a run's record as its summary, flat (``accuracy.test``, ``joules.train``, ...), and close the run."""

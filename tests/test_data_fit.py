@@ -216,6 +216,23 @@ def test_bad_input_is_said_in_one_line(run, tmp_path, capsys, spoil):
     assert words in err and len(err.strip().splitlines()) == 1
 
 
+def test_a_broken_picture_that_a_worker_meets_is_said_in_one_line(run, tmp_path, capsys):
+    root = odd_pictures(tmp_path / "mine")
+    truncated(root)
+    options = ("--data.memory_limit", "0.001", "--data.workers", "1", "--trainer.max_epochs", "1")
+    code, _ = run(
+        "fit",
+        *FOLDER,
+        "--data.root",
+        str(root),
+        "--model.base",
+        base("b.safetensors", ("bar", "disc", "box")),
+        *options,
+    )
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert code == 2 and last.startswith("tbft: ") and "0-large.jpg" in last
+
+
 def test_broken_pictures_are_skipped_on_request_and_counted(run, tmp_path):
     root = odd_pictures(tmp_path / "mine")
     truncated(root)

@@ -100,6 +100,15 @@ def test_a_new_run_never_writes_over_an_older_one(run, monkeypatch):
     folders = sorted(path.parent.name for path in Path("runs").glob("*/result.json"))
     assert len(folders) == 2 and folders[1] == folders[0] + ".2"
     assert run("fit", "--config", "output.yaml", name=folders[0])[0] == 2
+    assert main(["fit", "--config", "output.yaml", "--run.wandb", "off", "--run.overwrite", "true"]) == 0
+    assert len([*Path("runs").iterdir()]) == 2
+
+
+def test_a_run_tells_what_it_chose(run, capsys):
+    assert run("fit", "--config", "feature.yaml", "--trainer.max_epochs", "1")[0] == 0
+    told = capsys.readouterr().out.splitlines()
+    assert any("data.memory_limit" in line and "kept in memory" in line for line in told)
+    assert any("block3 is computed once" in line for line in told)
 
 
 def test_metrics_stand_in_a_table(run):

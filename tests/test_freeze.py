@@ -101,34 +101,3 @@ def test_freezing_twice_is_freezing_once():
 def test_a_drift_level_tunes_its_block(level, block):
     _, data = ImageClassifier(base="digits"), Digits(image_size=16)
     assert BlockFreezeCallback(level=level).target_of(_.model, data) == (block,)
-
-
-@pytest.mark.parametrize("blocks", [["block2"], ["block3"], ["fc"]])
-def test_cached_and_uncached_training_give_the_same_weights(blocks):
-    def sgd(parameters):
-        return torch.optim.SGD(parameters, lr=0.05, momentum=0.9)
-
-    cached, _, data = personalize(blocks, cache=True, optimizer=sgd)
-    uncached, _, _ = personalize(blocks, cache=False, optimizer=sgd)
-    assert data.train.start == blocks[0]
-    for a, b in zip(cached.model.state_dict().values(), uncached.model.state_dict().values(), strict=True):
-        assert torch.allclose(a.float(), b.float(), atol=1e-5)
-
-
-def test_the_cache_runs_the_prefix_once_per_image():
-    class Counted(ImageClassifier):
-        seen = 0
-
-    module = Counted(base="digits")
-    module.model.layer1.register_forward_hook(lambda m, x, y: setattr(Counted, "seen", Counted.seen + len(y)))
-    data = Digits(corruption="contrast", train_size=200, image_size=16)
-    Trainer(
-        max_epochs=3,
-        callbacks=[BlockFreezeCallback(blocks=["block3"]), FeatureCacheCallback()],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    ).fit(module, datamodule=data)
-    assert Counted.seen == 200

@@ -88,6 +88,8 @@ class FeatureCacheCallback(Callback):
             log.warning("the prefix runs in every epoch, for its outputs cannot be kept: %s", error)
             self.place, self.mib = "none", 0.0
             return
+        where = {"memory": "in memory", "disk": f"on disk, in {root}"}[self.place]
+        log.info("what enters %s is computed once: %.1f MiB, kept %s", target[0], self.mib, where)
         data.enter_at(target[0], train=features[0], val=features[1])
 
     def _reserve(self, like: Tensor, count: int, folder: Path) -> Tensor:
@@ -116,7 +118,6 @@ class FeatureCacheCallback(Callback):
             # Blocks are claimed now, so that a full disk is an error here and not a crash when a page is written.
             _claim(file.fileno(), values * like.element_size())
             pages = np.memmap(file, dtype=np.uint8, mode="r+", shape=(values * like.element_size(),))
-        log.info("%.0f MiB of features lie on disk, in %s", mib, folder)
         return torch.from_numpy(pages).view(like.dtype).view(count, *like.shape[1:])
 
 

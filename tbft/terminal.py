@@ -1,0 +1,53 @@
+"""What a run tells on the terminal beside its result."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lightning.pytorch.utilities import rank_zero_only
+
+# What Lightning tells everybody and what does not hold here, where data lies in memory.
+_NOISE = (
+    "does not have many workers",
+    "smaller than the logging interval",
+    "LightningCLI's args",
+    "in eval mode at the start of training",
+    "exists and is not empty",
+    "configure_optimizers. returned .None",
+    "srun. command",
+    "LeafSpec",
+    "It is recommended to use .self.log",  # every process evaluates all images
+)
+
+
+@contextmanager
+def telling() -> Iterator[None]:
+    """Show the choices that a run makes (where images and features lie, the number format), and its warnings.
+
+    Choices go to standard output, warnings to standard error. Of several processes only the first tells its choices.
+    """
+    log, before = logging.getLogger("tbft"), logging.getLogger("tbft").level
+    choices, warned = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
+    choices.addFilter(lambda record: record.levelno < logging.WARNING and rank_zero_only.rank == 0)  # type: ignore[attr-defined]
+    warned.setLevel(logging.WARNING)
+    log.setLevel(logging.INFO)
+    for handler in (choices, warned):
+        log.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in (choices, warned):
+            log.removeHandler(handler)
+        log.setLevel(before)
+
+
+def quiet_lightning() -> None:
+    """Leave out what Lightning tells everybody."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for text in _NOISE:
+        warnings.filterwarnings("ignore", message=f".*{text}")
