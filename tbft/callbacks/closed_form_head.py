@@ -27,7 +27,7 @@ class ClosedFormHeadCallback(Callback):
 
     Args:
         solve: whether to solve; off leaves the head to the optimiser.
-        images: training images to solve from; ``None`` lets validation decide, beginning with 20 a class.
+        images: training images to solve from; ``None`` lets validation decide, beginning with 10 a class.
 
     Attributes:
         used: training images that were used.
@@ -62,7 +62,7 @@ class ClosedFormHeadCallback(Callback):
         data.enter_at("fc", val=validation)
         # Positions in a split are sorted, so a draw keeps every share representative.
         order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(data.seed)).tolist()
-        size = min(self.images or 20 * classes, len(order))
+        size = min(self.images or 10 * classes, len(order))
         x, y = validation[:0], data.train.y[:0]
         best: SolvedHead | None = None
         while True:
