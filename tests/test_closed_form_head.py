@@ -83,7 +83,7 @@ def test_more_images_are_used_only_where_validation_gains(run, caplog):
         return line.args[0]
 
     assert solved_from("--head.images", "100") == 100
-    assert 100 <= solved_from("--data.train_size", "800") <= 720  # 10 a class, then twice as many, ...
+    assert solved_from("--data.train_size", "800") in (200, 400)  # 10 a class, then twice as many; of 720
 
 
 def test_what_is_not_the_head_alone_is_trained(run):

@@ -265,6 +265,15 @@ def test_an_axis_of_ones_own_is_not_averaged_away(tmp_path: Path) -> None:
     assert ("to come", "not run", "the study has not come to it") in tables["problems"].rows
 
 
+def test_many_runs_to_come_are_counted(tmp_path: Path) -> None:
+    import json
+
+    write_record(tmp_path, "run", record("input", "block", 0))
+    cells = {f"cell{number}": {"labels": {}} for number in range(30)}
+    (tmp_path / "study.json").write_text(json.dumps({"schema": 1, "cells": cells}))
+    assert [row[:2] for row in tables_of(tmp_path)["problems"].rows] == [("cell0 and 29 others", "not run")]
+
+
 def test_the_pareto_front_is_what_nothing_beats() -> None:
     chance = np.random.default_rng(0)
     points = [(float(c), float(v)) for c, v in chance.integers(0, 8, (40, 2))]

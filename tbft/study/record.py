@@ -13,6 +13,7 @@ SCHEMA = 1
 RESULT_FILE = "result.json"
 STUDY_FILE = "study.json"
 PHASES = ("prepare", "train", "validate", "save")  # what `adaptation` is the sum of
+NOT_RUN = "not run"  # the state of a cell without a record
 STATUSES = ("completed", "interrupted", "failed")
 LEVEL_BLOCK = {"input": "block1", "feature": "block3", "output": "fc"}  # the paper's table 1
 
@@ -231,7 +232,7 @@ def read_ledger(folder: Path) -> tuple[list[Record], list[Problem]]:
         records.append(record)
     for root, entries in cells.items():
         missing = [key for key in entries if root / key not in seen]
-        problems += [Problem(key, "not run", "the study has not come to it") for key in missing]
+        problems += [Problem(key, NOT_RUN, "the study has not come to it") for key in missing]
     if not records and not problems:
         raise BadInput(f"{folder} holds no {RESULT_FILE}: give the folder that a study or a fit wrote its runs to")
     return records, problems

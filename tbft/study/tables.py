@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from tbft.study.cost_tables import cost_table, energy_to_accuracy_table
 from tbft.study.improvement_table import improvement_table
 from tbft.study.noised_blocks import noised_blocks_table, without_noise
-from tbft.study.record import LEVEL_BLOCK, PHASES, Problem
+from tbft.study.record import LEVEL_BLOCK, NOT_RUN, PHASES, Problem
 from tbft.study.results import (
     Pair,
     Results,
@@ -20,6 +20,8 @@ from tbft.study.rows import HEAD, energy_kind, head, paper_head, paper_notes, pa
 from tbft.study.savings_table import savings_table
 from tbft.study.statistics import Estimate, mean_sd
 from tbft.study.table import OURS, PAPER, Table, Value
+
+_LISTED = 5  # runs still to come that are listed one by one
 
 
 def all_tables(results: Results, problems: Sequence[Problem] = ()) -> list[Table]:
@@ -65,8 +67,12 @@ def accuracy_table(results: Results) -> Table:
 
 def problem_table(problems: Sequence[Problem]) -> Table:
     """Runs that are missing from the other tables, or whose cost is."""
-    rows = tuple((problem.key, problem.kind, problem.reason) for problem in problems)
-    return Table("problems", "Runs that could not be used in full", ("run", "state", "reason"), rows)
+    waiting = [problem for problem in problems if problem.kind == NOT_RUN]
+    rows: list[tuple[Value, ...]] = [(problem.key, problem.kind, problem.reason) for problem in problems]
+    if len(waiting) > _LISTED:
+        rows = [row for row in rows if row[1] != NOT_RUN]
+        rows.append((f"{waiting[0].key} and {len(waiting) - 1} others", NOT_RUN, waiting[0].reason))
+    return Table("problems", "Runs that could not be used in full", ("run", "state", "reason"), tuple(rows))
 
 
 def records_table(results: Results) -> Table:
