@@ -1,6 +1,5 @@
 """A process for each cell: a crash takes one cell, and peak memory is the cell's own."""
 
-import signal
 import subprocess
 import sys
 import threading
@@ -70,7 +69,7 @@ class IsolatedExecutor:
             self._stopped = True
             living = list(self._living)
         for process in living:
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # not SIGINT, which the children of a background shell ignore
         for process in living:
             try:
                 process.wait(GRACE_SECONDS)
