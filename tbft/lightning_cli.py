@@ -208,6 +208,7 @@ class PersonalizationCLI(LightningCLI):
             return
         adapted = {key: value.clone() for key, value in module.model.state_dict().items()}
         with phase(trainer, "test"):
+            module.to(trainer.strategy.root_device)  # which Lightning's tests leave
             module.model.load_state_dict(keep.base_weights)
             accuracy["base"] = evaluate(module, data.test).accuracy
             module.model.load_state_dict(adapted)

@@ -122,7 +122,9 @@ class ImageClassifier(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Choose the number format, once the device is known."""
-        self.computes_in(self.number_format or cheapest_format(self.trainer.strategy.root_device))
+        strategy = self.trainer.strategy
+        # Of several processes all compute as the first one found.
+        self.computes_in(self.number_format or strategy.broadcast(cheapest_format(strategy.root_device)))
 
     def computes_in(self, number_format: NumberFormat) -> None:
         """Compute in this format from now on."""

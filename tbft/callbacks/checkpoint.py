@@ -35,7 +35,10 @@ class EpochCheckpoint(Checkpoint):
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that a crash or a power cut leaves whole (Lightning's own stage in another folder, unsynced)."""
+    """Checkpoints that a crash or a power cut leaves whole, and that run no code when they are read.
+
+    Lightning's own are staged in another folder and not synced, and some are unpickled.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write beside the target, sync, then replace it."""
@@ -44,3 +47,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, buffer.getvalue())
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read tensors and plain values alone, wherever the file comes from."""
+        return super().load_checkpoint(path, map_location, weights_only=True)

@@ -30,7 +30,7 @@ class ClosedFormHeadCallback(Callback):
         images: training images to solve from; ``None`` lets validation decide, beginning with 10 a class.
 
     Attributes:
-        used: training images that were used.
+        used: training images that the head is solved from.
     """
 
     def __init__(self, solve: bool = False, images: int | None = None) -> None:
@@ -48,6 +48,8 @@ class ClosedFormHeadCallback(Callback):
         assert isinstance(pl_module, ImageClassifier) and isinstance(data, DomainData)
         if not self.solve or freeze.target != ("fc",):
             return
+        if data.augment != "none":
+            log.warning("the head is solved from one view of each image: data.augment %s changes them", data.augment)
         with inference_mode_of(pl_module.model):
             head = self.solve_from(pl_module, data)
         pl_module.model.head.load_state_dict(head.layer.state_dict())
@@ -55,7 +57,7 @@ class ClosedFormHeadCallback(Callback):
         log.info("the head is solved from %d images (penalty %g)", self.used, head.penalty)
 
     def solve_from(self, module: ImageClassifier, data: DomainData) -> SolvedHead:
-        """Grow the sample until validation no longer gains, and give the last head."""
+        """Grow the sample until validation no longer gains, and give the head that validates best."""
         assert data.train is not None and data.val is not None
         classes = module.num_classes
         validation = features_of(module, data.val, "fc")
@@ -70,8 +72,11 @@ class ClosedFormHeadCallback(Callback):
             x = torch.cat([x, features_of(module, data.train.subset(part), "fc")])
             y = torch.cat([y, data.train.y[part]])
             head = solve_head((x, y), (validation, data.val.y), classes)
-            self.used = size
+            gain = head.accuracy - best.accuracy if best else 1.0
+            if gain >= 0:  # of equals the one from more images
+                best, self.used = head, size
             error = math.sqrt(head.accuracy * (1 - head.accuracy) / len(data.val))
-            if self.images or size == len(order) or (best and head.accuracy - best.accuracy <= error):
-                return head
-            best, size = head, min(2 * size, len(order))
+            if self.images or size == len(order) or gain <= error:
+                assert best is not None
+                return best
+            size = min(2 * size, len(order))

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import logging
+
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from tbft.data import DomainData
+
+log = logging.getLogger(__name__)
 
 
 class DataOnDevice(Callback):
     """Moves pictures that lie in memory to the module's device before the first of them is used (``data.on_device``).
 
     A uint8 picture of 32 px takes 3 KiB there. Normalisation, augmentation and the prefix then run on the device.
+    Where the device has no room for all, they cross batch by batch.
     """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Move the pictures, if the data asks for it."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, DomainData)
-        if data.on_device:
+        if not data.on_device:
+            return
+        try:
             data.to(pl_module.device)
+        except torch.OutOfMemoryError as error:
+            data.on_device = False
+            log.warning("the pictures do not all fit the device and cross batch by batch: %s", error)
 
     on_validation_start = on_test_start = on_predict_start = on_fit_start

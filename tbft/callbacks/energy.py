@@ -19,9 +19,15 @@ log = logging.getLogger(__name__)
 ADAPTATION = ("prepare", "train", "validate", "save")
 """Phases that bring the model up to date; testing for the report is booked apart."""
 
+BOOKED = ("joules", "cpu_seconds", "wall_seconds")
+"""Figures that are booked by phase."""
+
 
 class EnergyCallback(Callback):
     """Books joules, CPU-seconds and wall-seconds to the phases of a run, with CodeCarbon beside it.
+
+    What a run has cost travels in its checkpoint: the figures of a resumed run, and its budgets, contain those of the
+    interrupted part up to that checkpoint.
 
     Args:
         sources: power sources in order of trust: ``auto``, or names as ``python -m tbft meter`` lists them.
@@ -63,6 +69,16 @@ class EnergyCallback(Callback):
         }
         self.meter: EnergyMeter | None = None
         self.open: list[str] = []
+        self.earlier: dict[str, Any] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the run has cost so far."""
+        record = self._record()
+        return {name: record[name] for name in (*BOOKED, "co2e_grams", "measured") if name in record}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Count on from what the interrupted part of the run has cost."""
+        self.earlier = state_dict
 
     def check(self) -> None:
         """Find out before the run whether the meter can do what is asked for.
@@ -110,7 +126,24 @@ class EnergyCallback(Callback):
         if self.meter is None:
             return {}
         self.meter.stop(idle=idle)
-        return {**self.meter.record(), "stopped_by": self.stopped_by}
+        return {**self._record(), "stopped_by": self.stopped_by}
+
+    def _record(self) -> dict[str, Any]:
+        """The meter's record, with what an interrupted part of this run has cost."""
+        if self.meter is None:
+            return {}
+        record, earlier = self.meter.record(), self.earlier
+        source = record["energy_source"]
+        if earlier:
+            for name in BOOKED:
+                both = (earlier[name], record[name])
+                record[name] = {key: sum(part.get(key, 0.0) for part in both) for key in {**both[0], **both[1]}}
+            grams = (earlier["co2e_grams"], record["co2e_grams"])
+            record["co2e_grams"] = None if None in grams else sum(grams)
+            record["joules_net"] = None  # the interrupted part has no baseline after it
+            source["measured"] = source["measured"] and earlier["measured"]
+            source["notes"].append("resumed: the figures contain the interrupted part's, up to its last checkpoint")
+        return {**record, "measured": source["measured"]}
 
     def draw(self, folder: Path) -> Path | None:
         """Draw the run's power over time as ``power.png``; ``None`` where nothing was metered or drawing fails."""
@@ -130,7 +163,11 @@ class EnergyCallback(Callback):
         """Joules and wall-seconds of the adaptation so far."""
         if self.meter is None:
             return 0.0, 0.0
-        return self.meter.joules_so_far(ADAPTATION), self.meter.seconds_so_far(ADAPTATION)
+        joules, seconds = self.meter.joules_so_far(ADAPTATION), self.meter.seconds_so_far(ADAPTATION)
+        if self.earlier:
+            joules += self.earlier["joules"]["adaptation"]
+            seconds += self.earlier["wall_seconds"]["adaptation"]
+        return joules, seconds
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The adaptation begins."""

@@ -73,12 +73,16 @@ class FeatureCacheCallback(Callback):
             log.warning("nothing is cached: augmented images differ in every epoch (data.augment: none caches)")
             return
         assert data.train is not None and data.val is not None
-        root = Path(self.folder or trainer.default_root_dir)
+        root, total = Path(self.folder or trainer.default_root_dir), len(data.train) + len(data.val)
         try:
             with inference_mode_of(chain):
                 features = [
                     features_of(
-                        pl_module, part, target[0], self.batch_size, lambda y, count: self._reserve(y, count, root)
+                        pl_module,
+                        part,
+                        target[0],
+                        self.batch_size,
+                        lambda y, count: self._reserve(y, count, total, root),
                     )
                     for part in (data.train, data.val)
                 ]
@@ -92,23 +96,22 @@ class FeatureCacheCallback(Callback):
         log.info("what enters %s is computed once: %.1f MiB, kept %s", target[0], self.mib, where)
         data.enter_at(target[0], train=features[0], val=features[1])
 
-    def _reserve(self, like: Tensor, count: int, folder: Path) -> Tensor:
-        """Room for ``count`` features in the layout of ``like``, where the limits allow it.
+    def _reserve(self, like: Tensor, count: int, total: int, folder: Path) -> Tensor:
+        """Room for ``count`` of ``total`` features in the layout of ``like``, where the limits allow it for all.
 
         Raises:
             OSError: if they fit neither memory nor disk.
         """
         like = like.bfloat16() if self.half else like
-        mib = like[0].numel() * like.element_size() * count / 2**20
-        self.mib += mib
+        self.mib = like[0].numel() * like.element_size() * total / 2**20
         if self.mib <= self.memory_limit:
             self.place = "memory"
             room = torch.empty((count, *like.shape[1:]), dtype=like.dtype, device=like.device)
             last = like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last)
             return room.contiguous(memory_format=torch.channels_last) if last else room
-        if mib > self.disk_limit:
+        if self.mib > self.disk_limit:
             raise OSError(
-                f"{self.mib:.0f} MiB of features exceed cache.memory_limit ({self.memory_limit:g}) and "
+                f"{self.mib:.3g} MiB of features exceed cache.memory_limit ({self.memory_limit:g}) and "
                 f"cache.disk_limit ({self.disk_limit:g})"
             )
         self.place = "disk"

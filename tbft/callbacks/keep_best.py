@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any, Literal
 
 import torch
@@ -22,7 +23,7 @@ class KeepBestCallback(Callback):
     """Keeps the weights of the epoch with the lowest validation loss, or the base model's.
 
     At the end of the fit the best weights are compared with the base model on the validation images; the
-    base model stays if it was more accurate. What it remembers travels in the checkpoint, so a resumed run
+    base model stays if it was more accurate, or if no epoch had a finite loss. What it remembers travels in the checkpoint, so a resumed run
     decides as an uninterrupted one.
 
     Attributes:
@@ -71,7 +72,7 @@ class KeepBestCallback(Callback):
             return
         metrics = trainer.callback_metrics
         score = Score(float(metrics["val/loss"]), float(metrics["val/accuracy"]))
-        if self.best is None or score.loss < self.best.loss:
+        if math.isfinite(score.loss) and (self.best is None or score.loss < self.best.loss):
             module, _ = _parts(trainer, pl_module)
             self.best = score
             self.best_weights = {
@@ -84,13 +85,16 @@ class KeepBestCallback(Callback):
         """Load the best weights, or the base model's if these were better."""
         module, data = _parts(trainer, pl_module)
         self._score_base(trainer, pl_module)
-        if self.best is None:  # no epoch ran: the weights were prepared, not trained
+        if self.best is None:  # the weights were prepared and not trained, or training diverged
             assert data.val is not None
             with phase(trainer, "validate"):
                 self.best = evaluate(module, data.val)
         elif self.best_weights:
             module.model.load_state_dict({**self.base_weights, **self.best_weights})
-        if self.base is not None and self.best.accuracy < self.base.accuracy:
+        diverged = not math.isfinite(self.best.loss)
+        if diverged:
+            log.warning("training diverged: the validation loss is %g; try a lower learning rate", self.best.loss)
+        if self.base is not None and (diverged or self.best.accuracy < self.base.accuracy):
             log.warning(
                 "the adapted weights reach %.1f %% on the validation images, the base model %.1f %%: it is kept",
                 100 * self.best.accuracy,

@@ -138,6 +138,7 @@ class RunRecordCallback(Callback):
                 "torch": torch.__version__,
                 "python": platform.python_version(),
                 "device": _device_name(module),
+                "number_format": module.number_format.name if module.number_format else None,
                 "threads": torch.get_num_threads(),
                 "machine": f"{platform.machine()} {_processor()}".strip(),
             },

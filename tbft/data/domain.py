@@ -180,9 +180,9 @@ class DomainData(LightningDataModule, ABC):
         self.val = Examples(val, self.val.y, start=start)
 
     def to(self, device: torch.device) -> None:
-        """Move what lies in memory to a device."""
+        """Move the pictures that lie in memory to a device; cached features stay where the cache keeps them."""
         for part in (self.train, self.val, self.test):
-            if part is not None:
+            if part is not None and part.start is None:
                 part.to(device)
 
     def train_dataloader(self) -> DataLoader[Batch]:
