@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -52,15 +53,11 @@ class RunSettings:
         root = Path(self.root).expanduser()
         folder = root / (self.name or default_name)
         if self.name is None:
-            older = [
-                folder,
-                *sorted(root.glob(f"{default_name}.[0-9]*"), key=lambda path: int(path.suffix[1:] or 0)),
-            ]
-            older = [path for path in older if path.is_dir()]
+            older = _numbered(root, default_name)
             if resume and older:
-                folder = older[-1]
+                folder = older[max(older)]
             elif older and not self.overwrite:
-                folder = root / f"{default_name}.{len(older) + 1}"
+                folder = root / f"{default_name}.{max(older) + 1}"
         elif not resume and not self.overwrite and status_of(folder) == "completed":
             raise BadInput(f"{folder} holds a completed run: choose another run.name, or give --run.overwrite true")
         _check_writable(folder)
@@ -97,6 +94,13 @@ def status_of(folder: Path) -> str | None:
         return str(json.loads((folder / "result.json").read_text())["status"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _numbered(root: Path, name: str) -> dict[int, Path]:
+    """Folders of the runs of one name by number: ``name`` is the first, ``name.2`` the second, ..."""
+    numbered = re.compile(rf"{re.escape(name)}(?:\.([0-9]+))?")
+    matches = ((numbered.fullmatch(path.name), path) for path in root.glob("*") if path.is_dir())
+    return {int(match[1] or 1): path for match, path in matches if match}
 
 
 def _check_writable(folder: Path) -> None:

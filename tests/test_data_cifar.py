@@ -36,9 +36,10 @@ def opened(kind, root, **options):
 
 @pytest.fixture
 def files(tmp_path):
-    """Two training files of 30 and 20 images, and a test file of 40."""
+    """Five training files of 50 images in all, and a test file of 40."""
     made = {}
-    for name, count in (("data_batch_1", 30), ("data_batch_2", 20), ("test_batch", 40)):
+    counts = {"data_batch_1": 15, "data_batch_2": 5, "data_batch_3": 10, "data_batch_4": 12, "data_batch_5": 8}
+    for name, count in {**counts, "test_batch": 40}.items():
         made[name] = pictures(count)
         binary(tmp_path / "cifar-10-batches-bin" / f"{name}.bin", *made[name])
     return made
@@ -63,7 +64,7 @@ def test_the_test_images_are_the_target_domain(tmp_path, files):
 def test_the_source_domain_trains_on_train_and_tests_on_test(tmp_path, files):
     data = opened(CIFAR10, tmp_path, domain="source")
     assert len(data.train) + len(data.val) == 50 and len(data.test) == 40
-    assert same_pictures(data.train, *whole(files["data_batch_1"], files["data_batch_2"]))
+    assert same_pictures(data.train, *whole(*(files[f"data_batch_{i}"] for i in range(1, 6))))
     assert same_pictures(data.test, *files["test_batch"])
 
 
@@ -91,6 +92,20 @@ def test_wrong_binary_files_are_named(tmp_path, files):
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(BadInput, match=r"test_batch.bin has \d+ bytes"):
         opened(CIFAR10, tmp_path)
+
+
+def test_an_interrupted_unpack_is_no_data_set(tmp_path, files, monkeypatch):
+    folder = tmp_path / "cifar-10-batches-bin"
+    archive = tmp_path / "mirror.tar"
+    monkeypatch.setattr(cifar10, "MD5", tarred(archive, folder.iterdir()))
+    for number in (2, 4):
+        (folder / f"data_batch_{number}.bin").unlink()
+    with pytest.raises(
+        BadInput, match=r"batches-bin lacks data_batch_2\.bin, data_batch_4\.bin\): give --data\.download"
+    ):
+        opened(CIFAR10, tmp_path, domain="source")
+    data = opened(CIFAR10, tmp_path, domain="source", download=True, url=archive.as_uri())
+    assert len(data.train) + len(data.val) == 50
 
 
 def test_pickles_are_not_opened(tmp_path):
@@ -135,8 +150,6 @@ def tarred(path, files):
 
 def test_cifar10_is_downloaded_once(tmp_path, files, monkeypatch):
     source = tmp_path / "cifar-10-batches-bin"
-    for number in (3, 4, 5):
-        shutil.copy(source / "data_batch_2.bin", source / f"data_batch_{number}.bin")
     archive, root = tmp_path / "mirror.tar", tmp_path / "root"
     options = {"download": True, "url": archive.as_uri(), "train_size": 20}
     monkeypatch.setattr(cifar10, "MD5", tarred(archive, source.iterdir()))

@@ -39,8 +39,9 @@ def cifar(tmp_path):
     folder.mkdir()
     images = np.stack([stripes(label) for label in labels])
     records = np.concatenate([labels[:, None].astype(np.uint8), images.transpose(0, 3, 1, 2).reshape(200, -1)], 1)
-    for name in ("data_batch_1", "test_batch"):
-        records.tofile(folder / f"{name}.bin")
+    records.tofile(folder / "test_batch.bin")
+    for number, part in enumerate(np.array_split(records, 5), 1):
+        part.tofile(folder / f"data_batch_{number}.bin")
     np.save(folder / "fog.npy", np.tile(images, (5, 1, 1, 1)))
     np.save(folder / "labels.npy", np.tile(labels, 5).astype(np.uint8))
     return str(folder)

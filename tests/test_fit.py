@@ -11,6 +11,7 @@ import yaml
 
 from tbft import presets
 from tbft.models import read_weights
+from tbft.run import RunSettings
 
 FIT = [name for name in presets.names() if name in ("input.yaml", "feature.yaml", "output.yaml")]
 
@@ -102,6 +103,23 @@ def test_a_new_run_never_writes_over_an_older_one(run, monkeypatch):
     assert run("fit", "--config", "output.yaml", name=folders[0])[0] == 2
     assert main(["fit", "--config", "output.yaml", "--run.wandb", "off", "--run.overwrite", "true"]) == 0
     assert len([*Path("runs").iterdir()]) == 2
+
+
+@pytest.mark.parametrize(
+    ("present", "new", "newest"),
+    [
+        ([], "x", "x"),
+        (["x"], "x.2", "x"),
+        (["x.2"], "x.3", "x.2"),
+        (["x", "x.10", "x.9", "xy.12", "x.2b"], "x.11", "x.10"),
+    ],
+)
+def test_a_new_runs_number_follows_the_highest(tmp_path, present, new, newest):
+    for name in present:
+        (tmp_path / name).mkdir()
+    settings = RunSettings(root=str(tmp_path))
+    assert settings.folder("x").name == new
+    assert settings.folder("x", resume=True).name == newest
 
 
 def test_a_run_tells_what_it_chose(run, capsys):

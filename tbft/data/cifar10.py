@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 """Of the archive, as its authors publish it beside the link."""
 
 _RECORD = 1 + 3 * 32 * 32
-_FILES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
-_BINARY = {"train": "data_batch_*.bin", "test": "test_batch.bin"}
+_FILES = {"train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)), "test": ("test_batch.bin",)}
+_ALL_FILES = _FILES["train"] + _FILES["test"]
 
 
 class CIFAR10(DomainData):
@@ -35,8 +36,8 @@ class CIFAR10(DomainData):
 
     The target domain is the 10,000 test images, which a corruption or a label map drifts; the source domain is
     the training images, and a base model is tested on the test images. ``root`` is searched for
-    ``data_batch_*.bin`` and ``test_batch.bin``, also inside ``cifar-10-batches-bin``, and for pictures in
-    ``{train,test}/<class>``.
+    ``data_batch_1.bin`` to ``data_batch_5.bin`` and ``test_batch.bin``, also inside ``cifar-10-batches-bin``, and
+    for pictures in ``{train,test}/<class>``.
 
     Args:
         root: folder of the data set.
@@ -73,20 +74,18 @@ class CIFAR10(DomainData):
     def _records(self, part: str) -> dict[Path, NDArray[np.uint8]]:
         """Each binary file's records ``(N, 3073)``: label, then red, green and blue planes; memory-mapped."""
         inside = self.root / "cifar-10-batches-bin"
-        if self.download and not list(self.root.glob(_BINARY[part])):
-            fetch_archive(
-                self.url, MD5, inside, _FILES.__contains__, lambda: all((inside / f).is_file() for f in _FILES)
-            )
-        files = sorted(self.root.glob(_BINARY[part])) or sorted(inside.glob(_BINARY[part]))
-        if not files:
-            pickled = list(self.root.rglob("data_batch_1"))
-            found = f"{pickled[0].parent} holds pickles, which could run code" if pickled else "nothing of it is there"
+        folder = next((place for place in (self.root, inside) if not _missing(place, _FILES[part])), None)
+        if folder is None and self.download:
+            fetch_archive(self.url, MD5, inside, _ALL_FILES.__contains__, lambda: not _missing(inside, _ALL_FILES))
+            folder = inside
+        if folder is None:
             raise BadInput(
-                f"{self.root} has neither {part}/<class> folders nor {_BINARY[part]} of CIFAR-10 ({found}): give "
-                "--data.download true to fetch the binary version, or another data.root"
+                f"{self.root} has neither {part}/<class> folders nor every binary file of CIFAR-10 "
+                f"({self._found(part)}): give --data.download true to fetch them, or another data.root"
             )
         records = {}
-        for file in files:
+        for name in _FILES[part]:
+            file = folder / name
             size = file.stat().st_size
             if not size or size % _RECORD:
                 raise BadInput(
@@ -95,6 +94,20 @@ class CIFAR10(DomainData):
                 )
             records[file] = np.memmap(file, np.uint8, "r").reshape(-1, _RECORD)
         return records
+
+    def _found(self, part: str) -> str:
+        """What lies there instead of all files of a part."""
+        for folder in (self.root, self.root / "cifar-10-batches-bin"):
+            missing = _missing(folder, _FILES[part])
+            if len(missing) < len(_FILES[part]):
+                return f"{folder} lacks {', '.join(missing)}"
+        if pickled := next(self.root.rglob("data_batch_1"), None):
+            return f"{pickled.parent} holds pickles, which could run code"
+        return "nothing of it is there"
+
+
+def _missing(folder: Path, names: Sequence[str]) -> list[str]:
+    return [name for name in names if not (folder / name).is_file()]
 
 
 def _open_records(parts: dict[str, dict[Path, NDArray[np.uint8]]], size: int) -> Pictures:
