@@ -18,6 +18,7 @@ from tbft.errors import BadInput
 from tbft.study.command import Execution, execute
 from tbft.study.grid import Study
 from tbft.study.ledger import LOCK_FILE
+from tbft.study.record import read_ledger
 
 RUNNER = "study_stand_in:main"
 TESTS = str(Path(__file__).parent)
@@ -89,6 +90,37 @@ def test_a_grown_grid_runs_only_what_is_new() -> None:
     grown.grid["seed"] = [0, 1, 2]
     run(grown)
     assert sorted(ran().values()) == [1] * 9
+
+
+def test_records_of_an_edited_study_are_not_mixed_with_the_new_ones(working_folder: Path) -> None:
+    run(study())
+    (working_folder / "strategy" / "fc.yaml").write_text("name: another recipe\n")
+    run(study())
+    assert sorted(ran().values()) == [1] * 8
+    records, problems = read_ledger(Path("runs"))
+    assert len(records) == 6
+    assert [(problem.key, problem.kind) for problem in problems] == [("2 records", "superseded")]
+    assert "2 records" in Path("runs/report/problems.csv").read_text()
+
+
+def test_cells_of_an_earlier_plan_are_neither_awaited_nor_lost() -> None:
+    run(study())
+    narrow = study()
+    narrow.grid["seed"] = [2]
+    run(narrow)
+    records, problems = read_ledger(Path("runs"))
+    assert {record.seed for record in records} == {2}
+    assert [problem.key for problem in problems] == ["6 records"]
+    wide = study()
+    wide.grid["seed"] = [0, 1, 2]
+    run(wide)
+    assert sorted(ran().values()) == [1] * 9
+    records, problems = read_ledger(Path("runs"))
+    assert {record.seed for record in records} == {0, 1, 2}
+    assert not problems
+    next(Path("runs").glob("*seed0*/result.json")).unlink()
+    run(narrow)
+    assert "not run" not in Path("runs/report/problems.csv").read_text()
 
 
 @pytest.mark.parametrize("isolate", [False, True])

@@ -10,7 +10,7 @@ from pathlib import Path
 from tbft import atomic
 from tbft.errors import BadInput
 from tbft.study.grid import Cell
-from tbft.study.record import RESULT_FILE, SCHEMA, STUDY_FILE, HalfWritten, read_cells, read_record
+from tbft.study.record import RESULT_FILE, SCHEMA, STUDY_FILE, SUPERSEDED, HalfWritten, read_cells, read_record
 
 LOCK_FILE = ".study.lock"
 LOGS = "logs"
@@ -90,14 +90,17 @@ class Ledger:
         return (self.root / STUDY_FILE).exists()
 
     def enter(self, cells: Sequence[Cell]) -> None:
-        """Write down the cells beside those of earlier studies, so that a report knows what is still to come.
+        """Write down the cells, so that a report knows what is still to come and what no longer counts.
+
+        Cells of earlier plans are kept and marked as superseded until a plan has them again: a changed recipe has
+        other keys, and its records must not be averaged with those of the old one.
 
         Raises:
             BadInput: When the file cannot be written or is another program's.
         """
-        entries = read_cells(self.root)
+        entries = {key: {**entry, SUPERSEDED: True} for key, entry in read_cells(self.root).items()}
         for cell in cells:
-            known = {"labels": dict(cell.labels), "arguments": list(cell.arguments)}
+            known = {"labels": dict(cell.labels), "arguments": list(cell.arguments), SUPERSEDED: False}
             entries[cell.key] = entries.get(cell.key, {}) | known
         self._write_cells(entries)
 

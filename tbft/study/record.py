@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ RESULT_FILE = "result.json"
 STUDY_FILE = "study.json"
 PHASES = ("prepare", "train", "validate", "save")  # what `adaptation` is the sum of
 NOT_RUN = "not run"  # the state of a cell without a record
+SUPERSEDED = "superseded"  # the state of a cell that the study's present plan no longer has
 STATUSES = ("completed", "interrupted", "failed")
 LEVEL_BLOCK = {"input": "block1", "feature": "block3", "output": "fc"}  # the paper's table 1
 
@@ -92,8 +94,8 @@ class Problem:
     """A record that no table can use, and why.
 
     Attributes:
-        key: Name of the run's folder.
-        kind: `half-written`, `foreign`, `failed`, `interrupted`, `void`, or `not run`.
+        key: Name of the run's folder; of superseded ones, how many there are.
+        kind: `half-written`, `foreign`, `failed`, `interrupted`, `void`, `not run`, or `superseded`.
         reason: One line for the reader.
     """
 
@@ -213,9 +215,13 @@ def read_ledger(folder: Path) -> tuple[list[Record], list[Problem]]:
     problems: list[Problem] = []
     cells = {path.parent: read_cells(path.parent) for path in sorted(folder.rglob(STUDY_FILE))}
     seen = set()
+    superseded: Counter[Path] = Counter()
     for path in sorted(folder.rglob(RESULT_FILE)):
         seen.add(path.parent)
         entry = cells.get(path.parent.parent, {}).get(path.parent.name, {})
+        if entry.get(SUPERSEDED):
+            superseded[path.parent.parent] += 1
+            continue
         try:
             record = read_record(path, entry.get("labels"))
         except HalfWritten as error:
@@ -231,15 +237,18 @@ def read_ledger(folder: Path) -> tuple[list[Record], list[Problem]]:
             problems.append(Problem(record.key, "void", f"its cost is left out: {record.void}"))
         records.append(record)
     for root, entries in cells.items():
-        missing = [key for key in entries if root / key not in seen]
+        missing = [key for key, entry in entries.items() if root / key not in seen and not entry.get(SUPERSEDED)]
         problems += [Problem(key, NOT_RUN, "the study has not come to it") for key in missing]
+    for root, number in superseded.items():
+        reason = f"earlier plans of {root.name} had them; a study with such a plan takes them up again"
+        problems.append(Problem(f"{number} records", SUPERSEDED, reason))
     if not records and not problems:
         raise BadInput(f"{folder} holds no {RESULT_FILE}: give the folder that a study or a fit wrote its runs to")
     return records, problems
 
 
 def read_cells(root: Path) -> dict[str, dict[str, Any]]:
-    """Read which cells a ledger is meant to hold: key to `{"labels": ..., "arguments": ...}`.
+    """Read which cells a ledger is meant to hold: key to `{"labels": ..., "arguments": ..., "superseded": ...}`.
 
     Raises:
         BadInput: When the file is not a study's.
