@@ -86,6 +86,7 @@ def test_parts_of_the_grid_can_be_left_out() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"grid": {}}, "the grid of study 'quick' is empty"),
         ({"grid": {"seed": []}}, r"grid\.seed is empty"),
         ({"grid": {"seed": 3}}, "give a list of values"),
         ({"grid": {"drift": {"input": "input.yaml"}}}, "give a mapping of fit options"),
@@ -95,6 +96,8 @@ def test_parts_of_the_grid_can_be_left_out() -> None:
         ({"exclude": [{"size": 1}]}, "names the axis 'size'"),
         ({"exclude": [{"seed": 7}]}, "names 7"),
         ({"exclude": [{"seed": [0, 1]}]}, "has no cell"),
+        ({"exclude": [{}]}, "exclude has an empty clause"),
+        ({"exclude": [{"strategy": []}]}, r"exclude\.strategy is empty"),
     ],
 )
 def test_a_wrong_grid_is_told_in_words(changes: dict[str, Any], words: str) -> None:

@@ -99,8 +99,8 @@ def test_records_of_an_edited_study_are_not_mixed_with_the_new_ones(working_fold
     assert sorted(ran().values()) == [1] * 8
     records, problems = read_ledger(Path("runs"))
     assert len(records) == 6
-    assert [(problem.key, problem.kind) for problem in problems] == [("2 records", "superseded")]
-    assert "2 records" in Path("runs/report/problems.csv").read_text()
+    assert [(problem.key, problem.kind) for problem in problems] == [("2 of earlier plans", "superseded")]
+    assert "2 of earlier plans" in Path("runs/report/problems.csv").read_text()
 
 
 def test_cells_of_an_earlier_plan_are_neither_awaited_nor_lost() -> None:
@@ -110,7 +110,7 @@ def test_cells_of_an_earlier_plan_are_neither_awaited_nor_lost() -> None:
     run(narrow)
     records, problems = read_ledger(Path("runs"))
     assert {record.seed for record in records} == {2}
-    assert [problem.key for problem in problems] == ["6 records"]
+    assert [problem.key for problem in problems] == ["6 of earlier plans"]
     wide = study()
     wide.grid["seed"] = [0, 1, 2]
     run(wide)

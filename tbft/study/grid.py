@@ -74,6 +74,8 @@ def cells_of(study: Study) -> list[Cell]:
     Raises:
         BadInput: When the grid is empty or misspelt, a preset is unknown, or two cells would do the same.
     """
+    if not study.grid:
+        raise BadInput(f"the grid of study {study.name!r} is empty: give it an axis, such as seed: [0, 1, 2]")
     axes = {name: _axis(name, points) for name, points in study.grid.items()}
     for clause in study.exclude:
         _check_clause(clause, axes)
@@ -91,7 +93,7 @@ def cells_of(study: Study) -> list[Cell]:
             if not any(_excluded(clause, labels) for clause in study.exclude):
                 cells.append(_cell(study, ordered, labels))
     if not cells:
-        raise BadInput(f"study {study.name!r} has no cell: its grid is empty or excluded; give each axis a value")
+        raise BadInput(f"study {study.name!r} has no cell: all of its grid is excluded; leave some of it in")
     _refuse_doubles(cells)
     return cells
 
@@ -174,9 +176,13 @@ def _word(axis: str, label: str) -> str:
 
 
 def _check_clause(clause: Any, axes: Mapping[str, list[Point]]) -> None:
+    if not clause:
+        raise BadInput("exclude has an empty clause: name labels on an axis, such as {seed: 2}, or leave it out")
     for axis, wanted in clause.items():
         if axis not in axes:
             raise BadInput(f"exclude names the axis {axis!r}, which grid does not have: {', '.join(axes) or 'none'}")
+        if not _labels(wanted):
+            raise BadInput(f"exclude.{axis} is empty: name labels on the axis, or leave it out")
         known = {label for label, _ in axes[axis]}
         unknown = [label for label in _labels(wanted) if label not in known]
         if unknown:
@@ -184,7 +190,7 @@ def _check_clause(clause: Any, axes: Mapping[str, list[Point]]) -> None:
 
 
 def _excluded(clause: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    return bool(clause) and all(labels[axis] in _labels(wanted) for axis, wanted in clause.items())
+    return all(labels[axis] in _labels(wanted) for axis, wanted in clause.items())
 
 
 def _labels(wanted: Any) -> list[str]:

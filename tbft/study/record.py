@@ -240,8 +240,8 @@ def read_ledger(folder: Path) -> tuple[list[Record], list[Problem]]:
         missing = [key for key, entry in entries.items() if root / key not in seen and not entry.get(SUPERSEDED)]
         problems += [Problem(key, NOT_RUN, "the study has not come to it") for key in missing]
     for root, number in superseded.items():
-        reason = f"earlier plans of {root.name} had them; a study with such a plan takes them up again"
-        problems.append(Problem(f"{number} records", SUPERSEDED, reason))
+        reason = f"the present plan of {root.name} does not have them; a study that does takes them up again"
+        problems.append(Problem(f"{number} of earlier plans", SUPERSEDED, reason))
     if not records and not problems:
         raise BadInput(f"{folder} holds no {RESULT_FILE}: give the folder that a study or a fit wrote its runs to")
     return records, problems
