@@ -58,7 +58,8 @@ def main(args: list[str] | None = None) -> int:
             return TERMINATED if isinstance(error.__context__, Terminated) else INTERRUPTED
         return ended[0]
     except Exception as error:
-        return _failed(error)
+        bad_input = _cause(error)
+        return _complain(bad_input) if bad_input else _failed(error)
     finally:
         _on_sigterm(old)
 
@@ -153,6 +154,13 @@ def _complain(error: BadInput) -> int:
     message = _one_line(error).rsplit("BadInput: ", 1)[-1]
     print(f"tbft: {message}", file=sys.stderr)
     return BAD_INPUT
+
+
+def _cause(error: BaseException | None) -> BadInput | None:
+    """The bad input that an error was made from: jsonargparse puts one of its own around what a data set refuses."""
+    while error is not None and not isinstance(error, BadInput):
+        error = error.__cause__
+    return error
 
 
 def _failed(error: Exception) -> int:

@@ -6,3 +6,14 @@ class BadInput(ValueError):  # noqa: N818 - the user's word for it, not an inter
 
     The command line prints the message on standard error and ends with exit code 2.
     """
+
+
+def check_at_least(least: float, section: str, **options: float | None) -> None:
+    """Refuse options of a section that are below the least number that makes sense; ``None`` is not given.
+
+    Raises:
+        BadInput: naming the option.
+    """
+    for name, number in options.items():
+        if number is not None and not number >= least:  # what is no number at all (nan) too
+            raise BadInput(f"{section}.{name} is {number}: it must be at least {least}")

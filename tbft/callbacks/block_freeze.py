@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from tbft.data import DomainData
-from tbft.errors import BadInput
+from tbft.errors import BadInput, check_at_least
 from tbft.models.chain import LEVELS, BlockChain
 from tbft.models.statistics import estimating_statistics, set_modes
 from tbft.module import ImageClassifier
@@ -31,6 +31,9 @@ class BlockFreezeCallback(Callback):
             under ``batch``, where a number lets the statistics start from the target's before they follow it
             (few steps do not carry them there: each moves them by a tenth).
         strategy: name of the strategy in the record; ``None`` names it after the blocks.
+
+    Raises:
+        BadInput: if statistics are to be re-estimated on no image.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class BlockFreezeCallback(Callback):
         statistics_images: int | None = None,
         strategy: str | None = None,
     ) -> None:
+        check_at_least(1, "freeze", statistics_images=statistics_images)
         self.level, self.blocks, self.statistics = level, blocks, statistics
         self.statistics_images, self.strategy = statistics_images, strategy
         self.target: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from tbft.callbacks.block_freeze import BlockFreezeCallback
 from tbft.callbacks.feature_cache import features_of
 from tbft.data import DomainData
+from tbft.errors import check_at_least
 from tbft.models.head import SolvedHead, solve_head
 from tbft.models.statistics import inference_mode_of
 from tbft.module import ImageClassifier
@@ -27,13 +28,18 @@ class ClosedFormHeadCallback(Callback):
 
     Args:
         solve: whether to solve; off leaves the head to the optimiser.
-        images: training images to solve from; ``None`` lets validation decide, beginning with 10 a class.
+        images: training images to solve from, at least 2; ``None`` lets validation decide, beginning with 10 a
+            class.
+
+    Raises:
+        BadInput: if there are too few.
 
     Attributes:
         used: training images that the head is solved from.
     """
 
     def __init__(self, solve: bool = False, images: int | None = None) -> None:
+        check_at_least(2, "head", images=images)  # the penalty is in units of the features' variance
         self.solve, self.images, self.used = solve, images, 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

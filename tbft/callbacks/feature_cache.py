@@ -15,6 +15,7 @@ from torch import Tensor
 from tbft.callbacks.block_freeze import BlockFreezeCallback
 from tbft.data import DomainData
 from tbft.data.batches import Examples
+from tbft.errors import check_at_least
 from tbft.models.statistics import has_statistics, inference_mode_of
 from tbft.module import ImageClassifier
 
@@ -39,6 +40,9 @@ class FeatureCacheCallback(Callback):
         half: keep features in 16 bits (bfloat16), half the space.
         batch_size: images in one forward pass through the prefix.
 
+    Raises:
+        BadInput: if a number is too small.
+
     Attributes:
         place: where the cache is: ``memory``, ``disk`` or ``none``.
         mib: its size.
@@ -53,6 +57,8 @@ class FeatureCacheCallback(Callback):
         half: bool = False,
         batch_size: int = 128,
     ) -> None:
+        check_at_least(1, "cache", batch_size=batch_size)
+        check_at_least(0, "cache", memory_limit=memory_limit, disk_limit=disk_limit)
         self.enabled, self.memory_limit, self.disk_limit = enabled, memory_limit, disk_limit
         self.folder, self.half, self.batch_size = folder, half, batch_size
         self.place, self.mib = "none", 0.0
