@@ -12,6 +12,7 @@ import torch
 import yaml
 from jsonargparse import ActionConfigFile
 from lightning.pytorch import Trainer
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities import rank_zero_only
@@ -41,6 +42,8 @@ from tbft.summary import print_summary
 from tbft.terminal import quiet_lightning
 
 _NOT_HASHED = ("run", "energy", "config", "ckpt_path", "weights_only")
+_BUDGETS = ("budget_joules", "budget_seconds")
+_GPUS = {"gpu": (CUDAAccelerator, MPSAccelerator), "cuda": (CUDAAccelerator,), "mps": (MPSAccelerator,)}
 
 
 class PresetConfig(ActionConfigFile):
@@ -97,7 +100,20 @@ class PersonalizationCLI(LightningCLI):
         parser.add_lightning_class_args(FeatureCacheCallback, "cache")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
         parser.link_arguments("model.image_size", "data.init_args.image_size", apply_on="instantiate")
+        for name in ("mean", "std"):
+            parser.link_arguments(f"model.{name}", f"data.init_args.{name}", apply_on="instantiate")
         parser.link_arguments("model.classes", "data.init_args.base_classes", apply_on="instantiate")
+
+    def _set_seed(self) -> None:
+        """Seed everything, or say why not.
+
+        Raises:
+            BadInput: if numpy does not take that seed.
+        """
+        seed = int(self._get(self.config, "seed_everything"))
+        if not 0 <= seed < 2**32:
+            raise BadInput(f"seed_everything is {seed}: give a number from 0 to {2**32 - 1}")
+        super()._set_seed()
 
     def _parse_ckpt_path(self) -> None:
         """A checkpoint's hyper-parameters never override what the user wrote."""
@@ -110,6 +126,7 @@ class PersonalizationCLI(LightningCLI):
             self._get(self.config_init, key) for key in ("energy", "freeze", "head", "cache")
         )
         fitting = self.subcommand == "fit"
+        _check_accelerator(config.get("accelerator"))
         settings.use_threads()
         if fitting:
             energy.check()
@@ -120,9 +137,7 @@ class PersonalizationCLI(LightningCLI):
             resume = arguments.get("ckpt_path") is not None
             # Lightning starts further processes once the first has made the folder: they take that one.
             self.folder = settings.folder(self.default_name(freeze), resume=resume or rank_zero_only.rank > 0)  # type: ignore[attr-defined]
-            if arguments.get("ckpt_path") == "last":  # of a run that ended before its first epoch there is none
-                last = self.folder / "last.ckpt"
-                arguments["ckpt_path"] = str(last) if last.is_file() else None
+            arguments["ckpt_path"] = self._checkpoint()
         else:
             self.folder = self._fitted_folder() or Path(settings.root)
         keep = KeepBestCallback()
@@ -160,7 +175,9 @@ class PersonalizationCLI(LightningCLI):
         """Of everything that the outcome depends on; not of where it is recorded or how it is metered."""
         config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
         config = config.get(self.subcommand, config)
-        text = json.dumps({k: v for k, v in config.items() if k not in _NOT_HASHED}, sort_keys=True, default=str)
+        decisive = {k: v for k, v in config.items() if k not in _NOT_HASHED}
+        decisive |= {name: config["energy"][name] for name in _BUDGETS}
+        text = json.dumps(decisive, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def fit(self, **kwargs: Any) -> None:
@@ -176,8 +193,9 @@ class PersonalizationCLI(LightningCLI):
             trainer.fit(**kwargs)
             with phase(trainer, "save"):
                 if trainer.is_global_zero:
-                    save_weights(module.model, self.folder / "model.safetensors", data.classes)
-            if self.settings.test:
+                    weights = self.folder / "model.safetensors"
+                    save_weights(module.model, weights, data.classes, mean=module.mean, std=module.std)
+            if self.settings.test and data.test:  # of no image there is no accuracy
                 self._test()
             status = "completed"
         except (KeyboardInterrupt, SystemExit):
@@ -221,13 +239,33 @@ class PersonalizationCLI(LightningCLI):
 
     def _load_personalized(self) -> None:
         """``--ckpt_path``: a Lightning checkpoint, or weights; by default the weights beside the config."""
-        config = self.config_init[self.subcommand]
-        weights = config.get("ckpt_path")
-        if weights is None and self._fitted_folder():
-            weights = self.folder / "model.safetensors"
-        if weights is not None and Path(weights).suffix == ".safetensors":
-            load_weights(self.model.model, read_weights(str(weights)))
-            config["ckpt_path"] = None
+        file = self._checkpoint()
+        if file is None and self._fitted_folder():
+            file = str(self.folder / "model.safetensors")
+        if file is not None and Path(file).suffix == ".safetensors":
+            load_weights(self.model.model, read_weights(file))
+            file = None
+        self.config_init[self.subcommand]["ckpt_path"] = file
+
+    def _checkpoint(self) -> str | None:
+        """The file that ``--ckpt_path`` names: by its path, or as ``last`` of the run's folder.
+
+        Raises:
+            BadInput: if it is not there, is not on this machine, or no run can go on from it.
+        """
+        given, fitting = self.config_init[self.subcommand].get("ckpt_path"), self.subcommand == "fit"
+        if given is None:
+            return None
+        if "://" in str(given):  # Lightning would fetch it, and run what is pickled in it
+            raise BadInput(f"ckpt_path {given} is an address: download the file and give its path")
+        file = self.folder / "last.ckpt" if given == "last" else Path(given).expanduser()
+        if not file.is_file():
+            if given == "last" and fitting:  # a run that ended before its first epoch begins again
+                return None
+            raise BadInput(f"there is no checkpoint {file}: give a file, or last for the one in the run's folder")
+        if fitting and file.suffix == ".safetensors":
+            raise BadInput(f"{file} holds weights, from which no run goes on: give them as model.base")
+        return str(file)
 
     def _fitted_folder(self) -> Path | None:
         """Folder of the run whose ``config.yaml`` was given, if that is what was given."""
@@ -250,7 +288,9 @@ class PersonalizationCLI(LightningCLI):
         """
         module, data = self.model, self.datamodule
         target = freeze.target_of(module.model, data)
+        module.model.resolve([*(module.learning_rates or {})])
         trainer = self._get(self.config_init, "trainer")
+        module.check_length(trainer.get("max_epochs"), trainer.get("max_steps"))
         if any(word in str(trainer.get("strategy")) for word in ("spawn", "fork", "notebook")):
             raise BadInput(
                 f"trainer.strategy {trainer['strategy']} leaves the record in the processes that it starts: use ddp"
@@ -300,6 +340,14 @@ class PersonalizationCLI(LightningCLI):
             write_text(self.folder / "config.yaml", text)
             for logger in self.trainer.loggers:
                 logger.log_hyperparams(yaml.safe_load(text))
+
+
+def _check_accelerator(name: Any) -> None:
+    if name in _GPUS and not any(kind.is_available() for kind in _GPUS[name]):
+        raise BadInput(
+            f"trainer.accelerator is {name} and torch finds no such device here: leave gpu.yaml out, or give "
+            "--trainer.accelerator cpu"
+        )
 
 
 class ArgumentsOnly(PersonalizationCLI):

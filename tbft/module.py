@@ -39,6 +39,9 @@ class ImageClassifier(LightningModule):
         num_classes: outputs of the head. ``None`` is the base model's own.
         image_size: side of the images, in pixels. ``None`` is the base model's own.
         width: channels of the first stage of a pre-activation network. ``None`` is the base model's own, or 16.
+        mean: normalisation of the images on the scale 0 to 1, one value or one a channel. ``None`` is the base
+            model's own if its file says it, else ImageNet's for torchvision's networks and 0.5 for others.
+        std: likewise.
         optimizer: optimiser of the trained parameters.
         learning_rates: learning rates of single blocks, by name, instead of the optimiser's.
         schedule: learning rate over the run: ``constant``, ``cosine`` (down to 0) or ``one_cycle`` (up over
@@ -59,6 +62,8 @@ class ImageClassifier(LightningModule):
         num_classes: int | None = None,
         image_size: int | None = None,
         width: int | None = None,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
         optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=5e-3),
         learning_rates: dict[str, float] | None = None,
         schedule: Literal["constant", "cosine", "one_cycle"] = "one_cycle",
@@ -92,6 +97,8 @@ class ImageClassifier(LightningModule):
         )
         if self.base:
             load_weights(self.model, self.base)
+        self.mean = tuple(mean or (self.base and self.base.mean) or self.model.mean)
+        self.std = tuple(std or (self.base and self.base.std) or self.model.std)
         if noise_block is not None:
             _add_noise(self.model.modules_of(self.model.resolve([noise_block])), noise_scale)
         self.make_optimizer, self.schedule, self.learning_rates = optimizer, schedule, learning_rates
@@ -172,11 +179,23 @@ class ImageClassifier(LightningModule):
         """Book accuracy over all test images."""
         self._summarize("test", self.test_metrics)
 
+    def check_length(self, max_epochs: int | None, max_steps: int) -> None:
+        """Refuse a schedule over a run without an end (-1, as the trainer takes it).
+
+        Raises:
+            BadInput: if neither number ends the run.
+        """
+        if self.schedule != "constant" and max_epochs == max_steps == -1:
+            raise BadInput(
+                f"model.schedule {self.schedule} needs an end of the run: give trainer.max_epochs or "
+                "trainer.max_steps, or --model.schedule constant"
+            )
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser over what trains, and its schedule over the whole run.
 
         Raises:
-            BadInput: if nothing trains.
+            BadInput: if nothing trains, or the schedule has no length.
         """
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         if not trained and self.trainer.max_epochs == 0:
@@ -213,15 +232,17 @@ class ImageClassifier(LightningModule):
         """Optimiser steps of the whole run, at least 1.
 
         Not ``trainer.estimated_stepping_batches``: that opens the training data before the cache is filled.
+
+        Raises:
+            BadInput: if the run has no end.
         """
         trainer = self.trainer
-        if trainer.max_steps > 0:
-            return trainer.max_steps
-        batches = len(trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
-        if isinstance(trainer.limit_train_batches, int):
-            batches = min(batches, trainer.limit_train_batches)
-        batches = math.ceil(batches / trainer.accumulate_grad_batches)
-        return max(batches * (trainer.max_epochs or 0), 1)
+        self.check_length(trainer.max_epochs, trainer.max_steps)
+        batches, limit = len(trainer.datamodule.train_dataloader()), trainer.limit_train_batches  # type: ignore[attr-defined]
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)  # a number, or a share
+        epochs = trainer.max_epochs or 0
+        ends = [math.ceil(batches / trainer.accumulate_grad_batches) * epochs, trainer.max_steps]
+        return max(min(end for end in ends if end >= 0), 1)
 
     def _evaluate(self, batch: Batch, part: str, metrics: MetricCollection) -> None:
         logits = self(batch)

@@ -217,6 +217,14 @@ def test_bad_input_is_said_in_one_line(run, tmp_path, capsys, spoil):
     assert words in err and len(err.strip().splitlines()) == 1
 
 
+def test_ones_own_pictures_are_not_drifted_any_further(run, tmp_path):
+    root, weights = odd_pictures(tmp_path / "mine"), base("b.safetensors", ("bar", "disc", "box"))
+    for level in ("input", "feature", "output"):
+        options = ("--config", f"{level}.yaml", "--config", "data/folder.yaml", "--data.root", str(root))
+        code, record = run("fit", *options, "--model.base", weights, *SHORT, name=level)
+        assert code == 0 and record["drift"] == {"level": level, "name": "unknown", "severity": None}
+
+
 def test_a_broken_picture_that_a_worker_meets_is_said_in_one_line(run, tmp_path, capsys):
     root = odd_pictures(tmp_path / "mine")
     truncated(root)

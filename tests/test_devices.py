@@ -81,6 +81,31 @@ def test_pictures_that_do_not_fit_stay_where_they_are():
     assert data.train[0].x.device.type == "cpu"
 
 
+def test_cached_features_stay_where_the_cache_keeps_them():
+    data = Digits(on_device=True)
+    data.setup()
+    features = torch.zeros(len(data.train), 4), torch.zeros(len(data.val), 4)
+    data.enter_at("fc", train=features[0], val=features[1])
+    data.to(torch.device("meta"))
+    assert data.train.x.device.type == data.val.x.device.type == "cpu" and data.test.x.device.type == "meta"
+
+
+def test_a_device_that_is_too_small_gets_batch_by_batch(monkeypatch, caplog):
+    from types import SimpleNamespace
+
+    from tbft.callbacks import DataOnDevice
+    from tbft.data.batches import Examples
+
+    def full(self, device):
+        raise torch.OutOfMemoryError("no room")
+
+    data = Digits(on_device=True)
+    data.setup()
+    monkeypatch.setattr(Examples, "to", full)
+    DataOnDevice().on_fit_start(SimpleNamespace(datamodule=data), SimpleNamespace(device=torch.device("meta")))
+    assert not data.on_device and "batch by batch" in caplog.text
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("level", ["input", "feature", "output"])
 def test_each_level_runs_on_a_gpu(run, level):

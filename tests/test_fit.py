@@ -8,9 +8,14 @@ from statistics import mean
 import pytest
 import torch
 import yaml
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import LambdaCallback
 
 from tbft import presets
+from tbft.callbacks import BlockFreezeCallback
+from tbft.data import Digits
 from tbft.models import read_weights
+from tbft.module import ImageClassifier
 from tbft.run import RunSettings
 
 FIT = [name for name in presets.names() if name in ("input.yaml", "feature.yaml", "output.yaml")]
@@ -47,9 +52,45 @@ def test_the_record_keeps_its_contract(run):
 def test_the_hash_is_of_what_matters(run):
     hashes = {
         name: run("fit", "--config", "output.yaml", *options, name=name)[1]["config_hash"]
-        for name, options in {"a": [], "b": ["--run.tags", "[x]"], "c": ["--data.train_size", "200"]}.items()
+        for name, options in {
+            "a": [],
+            "b": ["--run.tags", "[x]", "--energy.country", "DEU"],
+            "c": ["--data.train_size", "200"],
+            "d": ["--energy.budget_seconds", "600"],
+        }.items()
     }
-    assert hashes["a"] == hashes["b"] != hashes["c"]
+    assert hashes["a"] == hashes["b"]
+    assert len(set(hashes.values())) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),  # of 6 batches an epoch
+    [
+        ({"max_epochs": 2}, 12),
+        ({"max_epochs": 2, "limit_train_batches": 0.5}, 6),
+        ({"max_epochs": 2, "limit_train_batches": 4, "accumulate_grad_batches": 3}, 4),
+        ({"max_epochs": 1, "max_steps": 1000}, 6),
+        ({"max_epochs": -1, "max_steps": 8}, 8),
+    ],
+)
+def test_the_schedule_ends_with_the_run(tmp_path, options, steps):
+    module = ImageClassifier(base="digits", schedule="one_cycle", optimizer=lambda p: torch.optim.SGD(p, lr=0.1))
+    rates = []
+    noted = LambdaCallback(on_train_batch_start=lambda t, *_: rates.append(t.optimizers[0].param_groups[0]["lr"]))
+    trainer = Trainer(
+        accelerator="cpu",
+        callbacks=[BlockFreezeCallback(blocks=["fc"]), noted],
+        default_root_dir=tmp_path,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        **options,
+    )
+    trainer.fit(module, datamodule=Digits(train_size=110, test_size=10, image_size=16, batch_size=18))
+    assert trainer.global_step == steps
+    assert max(rates) == pytest.approx(0.1, rel=0.2) and rates[-1] < 1e-5
 
 
 def test_the_same_seed_gives_the_same_weights(run):
@@ -120,6 +161,33 @@ def test_a_new_runs_number_follows_the_highest(tmp_path, present, new, newest):
     settings = RunSettings(root=str(tmp_path))
     assert settings.folder("x").name == new
     assert settings.folder("x", resume=True).name == newest
+
+
+def test_images_are_normalised_as_the_base_model_expects(run):
+    other = ("--model.mean", "[0.2]", "--model.std", "[0.1]")
+    assert run("fit", "--config", "base/digits.yaml", "--trainer.max_epochs", "4", *other, name="base")[0] == 0
+    test = (
+        "--config",
+        "strategy/none.yaml",
+        "--model.base",
+        "runs/base/model.safetensors",
+        "--data.corruption",
+        "null",
+    )
+    _, told = run("fit", "--config", "input.yaml", *test, name="told")
+    _, given = run("fit", "--config", "input.yaml", *test, *other, name="given")
+    _, wrong = run(
+        "fit", "--config", "input.yaml", *test, "--model.mean", "[0.5]", "--model.std", "[0.5]", name="wrong"
+    )
+    assert told["accuracy"]["test"] == given["accuracy"]["test"] > wrong["accuracy"]["test"] + 0.2
+
+
+def test_diverged_weights_are_never_kept(run, caplog):
+    code, record = run("fit", "--config", "input.yaml", "--model.optimizer.init_args.lr", "1e30")
+    assert code == 0 and record["kept"] == "base"
+    assert record["accuracy"]["test"] == record["accuracy"]["base"]
+    assert "diverged" in caplog.text
+    assert all(torch.isfinite(value).all() for value in read_weights("runs/run/model.safetensors").weights.values())
 
 
 def test_a_run_tells_what_it_chose(run, capsys):

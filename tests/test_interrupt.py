@@ -48,7 +48,10 @@ def test_resumed_weights_are_those_of_an_uninterrupted_run(tmp_path, uninterrupt
     assert start(tmp_path, "--ckpt_path", "last").wait(120) == 0
     record = json.loads((run / "result.json").read_text())
     assert record["status"] == "completed" and record["epochs"] == 50
-    assert len(record["curve"]) == 50  # the curve of both parts
+    assert len(record["curve"]) == 50  # the curve of both parts, and what both cost
+    joules = [point["joules"] for point in record["curve"]]
+    assert joules == sorted(joules) and joules[-1] <= record["joules"]["adaptation"]
+    assert record["wall_seconds"]["adaptation"] >= record["curve"][-1]["wall_seconds"]
     weights = read_weights(str(run / "model.safetensors")).weights
     assert all(torch.equal(weights[key], uninterrupted[key]) for key in uninterrupted)
 

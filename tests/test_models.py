@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from tbft.errors import BadInput
 from tbft.models import build, describe, load_weights, read_weights, save_weights
 from tbft.models.statistics import estimating_statistics
+from tbft.models.torchvision_resnet import NAMES as TORCHVISION
 
 NETWORKS = [("resnet8", 16), ("resnet26", 32), ("resnet18", 64), ("resnet50", 64)]
 
@@ -75,6 +76,17 @@ def test_architecture_is_told_from_the_weights(name, size):
     assert (found["architecture"], found["num_classes"]) == (name, 7)
 
 
+def test_every_torchvision_resnet_is_told_from_its_own_weights():
+    from torchvision.models import get_model
+
+    for name in TORCHVISION:
+        with torch.device("meta"):  # shapes alone
+            reference = get_model(name, num_classes=7).state_dict()
+            chain = build(name, num_classes=7, image_size=64).state_dict()
+        assert describe(reference) == {"architecture": name, "num_classes": 7, "width": 16}
+        assert {k: v.shape for k, v in chain.items()} == {k: v.shape for k, v in reference.items()}
+
+
 @pytest.mark.parametrize("prefix", ["", "module.", "model.", "module.model."])
 def test_weights_load_under_any_usual_prefix(tmp_path, prefix):
     chain = build("resnet8", num_classes=4, image_size=32)
@@ -84,11 +96,12 @@ def test_weights_load_under_any_usual_prefix(tmp_path, prefix):
     assert all(torch.equal(a, b) for a, b in zip(chain.parameters(), other.parameters(), strict=True))
 
 
-def test_saved_weights_carry_classes_and_image_size(tmp_path):
+def test_saved_weights_carry_what_a_device_must_know(tmp_path):
     chain = build("resnet8", num_classes=3, image_size=16)
     save_weights(chain, tmp_path / "model.safetensors", ("a", "b", "c"))
     base = read_weights(str(tmp_path / "model.safetensors"))
     assert (base.classes, base.image_size) == (("a", "b", "c"), 16)
+    assert (base.mean, base.std) == ((0.5,), (0.5,))
     assert all(torch.equal(base.weights[k], v) for k, v in chain.state_dict().items())
 
 
@@ -117,6 +130,20 @@ def test_weights_that_do_not_fit_are_explained(tmp_path):
         load_weights(build("resnet8", num_classes=5, image_size=32), base)
     with pytest.raises(BadInput, match="another architecture"):
         load_weights(build("resnet14", num_classes=4, image_size=32), base)
+    base.weights["layer1.0.se.weight"] = torch.zeros(3)
+    with pytest.raises(BadInput, match=r"resnet8 .* layer1\.0\.se\.weight\): such a network is not supported"):
+        load_weights(build("resnet8", num_classes=4, image_size=32), base)
+    narrow = {k: v for k, v in base.weights.items() if "conv1" in k or "fc" in k} | {
+        f"layer{i}.{j}.conv2.weight": torch.zeros(32, 32, 3, 3) for i in (1, 2, 3, 4) for j in (0, 1)
+    }
+    assert describe(narrow) is None
+
+
+def test_classes_that_no_list_names_are_explained(tmp_path):
+    weights = build("resnet8", num_classes=2, image_size=16).state_dict()
+    save_file(weights, tmp_path / "base.safetensors", {"classes": "cat,dog"})
+    with pytest.raises(BadInput, match=r"classes: 'cat,dog'.*\[\"cat\", \"dog\"\]"):
+        read_weights(str(tmp_path / "base.safetensors"))
 
 
 def test_refreshed_statistics_are_those_of_the_images():

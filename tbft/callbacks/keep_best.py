@@ -23,8 +23,8 @@ class KeepBestCallback(Callback):
     """Keeps the weights of the epoch with the lowest validation loss, or the base model's.
 
     At the end of the fit the best weights are compared with the base model on the validation images; the
-    base model stays if it was more accurate, or if no epoch had a finite loss. What it remembers travels in the checkpoint, so a resumed run
-    decides as an uninterrupted one.
+    base model stays if it was more accurate, or if no epoch had a finite loss. What it remembers travels in
+    the checkpoint, so a resumed run decides as an uninterrupted one.
 
     Attributes:
         base: score of the base model on the validation images; ``None`` when a base model is being trained.

@@ -20,7 +20,7 @@ from tbft.data.drift import Drift
 from tbft.data.label_maps import label_map
 from tbft.data.pictures import Pictures
 from tbft.data.splits import Indices, Split, device_split, paper_split
-from tbft.errors import BadInput
+from tbft.errors import BadInput, check_at_least
 
 log = logging.getLogger(__name__)
 AUGMENT = {"none": None, "crop": augment.crop, "crop_and_flip": augment.crop_and_flip}
@@ -40,13 +40,14 @@ class DomainData(LightningDataModule, ABC):
         split: ``device`` (validation carved out of ``train_size``) or ``paper`` (15 % of all images validate,
             15 % test).
         validation: share of the labelled images that validates, in the device's split.
-        test_size: images to test on; ``None`` is all that are left.
+        test_size: images to test on; ``None`` is all that are left, 0 none.
         corruption: corrupts every picture, e.g. ``gaussian_noise`` (see ``tbft.data.corruptions``).
         severity: of the corruption, 1 to 5.
         label_map: changes the labels, e.g. ``flip`` (see ``tbft.data.label_maps``).
         batch_size: images in a training batch.
         augment: ``none``, ``crop`` or ``crop_and_flip``, in training only.
-        mean: normalisation of the pictures on the scale 0 to 1, one value or one a channel.
+        mean: normalisation of the pictures on the scale 0 to 1, one value or one a channel; the CLI takes it
+            from the base model.
         std: likewise.
         memory_limit: pictures are kept in memory up to so many MiB, else read when they are needed.
         workers: processes that read pictures which do not lie in memory.
@@ -85,13 +86,12 @@ class DomainData(LightningDataModule, ABC):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for what, number in (("train_size", train_size), ("batch_size", batch_size)):
-            if number is not None and number < 1:
-                raise BadInput(f"data.{what} is {number}: it must be at least 1")
+        check_at_least(1, "data", train_size=train_size, batch_size=batch_size)
+        check_at_least(0, "data", test_size=test_size, memory_limit=memory_limit, workers=workers)
         if not 0 < validation < 1:
             raise BadInput(f"data.validation is {validation}: it is a share between 0 and 1")
         if len(mean) not in (1, 3) or len(std) not in (1, 3) or min(std) <= 0:
-            raise BadInput("data.mean and data.std take one number, or one a channel; deviations are above 0")
+            raise BadInput("model.mean and model.std take one number, or one a channel; deviations are above 0")
         self.domain, self.train_size, self.split, self.validation = domain, train_size, split, validation
         self.test_size, self.corruption, self.severity = test_size, corruption, severity
         self.label_map = label_map
@@ -196,8 +196,14 @@ class DomainData(LightningDataModule, ABC):
         return self.val.loader(max(self.batch_size, 128), workers=self._workers(self.val))
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """Test batches."""
+        """Test batches.
+
+        Raises:
+            BadInput: if there is no image to test on.
+        """
         assert self.test is not None
+        if not len(self.test):
+            raise BadInput("there is no image to test on: give a data.test_size above 0, or null for all that are left")
         return self.test.loader(max(self.batch_size, 128), workers=self._workers(self.test))
 
     def predict_dataloader(self) -> DataLoader[Batch]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ class BaseWeights:
         weights: tensors by state-dict key.
         classes: class names in label order; empty if the file does not say.
         image_size: side of the images that it was trained on, in pixels, if the file says so.
+        network: arguments of ``build`` that its keys and shapes tell.
+        mean, std: normalisation of the images that it was trained on; empty if the file does not say.
     """
 
     path: Path
@@ -35,6 +38,8 @@ class BaseWeights:
     classes: tuple[str, ...] = ()
     image_size: int | None = None
     network: dict[str, Any] = field(default_factory=dict)
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
 
 def find_weights(name: str) -> Path:
@@ -85,10 +90,23 @@ def read_weights(name: str) -> BaseWeights:
     if network is None:
         some = ", ".join(list(weights)[:3]) or "no tensors"
         raise BadInput(f"{path} belongs to no architecture known here (its keys: {some}, ...)")
+    classes, mean, std = (_listed(path, metadata, name) for name in ("classes", "mean", "std"))
     size = metadata.get("image_size")
-    return BaseWeights(
-        path, weights, tuple(json.loads(metadata.get("classes", "[]"))), int(size) if size else None, network
-    )
+    return BaseWeights(path, weights, classes, int(size) if size else None, network, mean, std)
+
+
+def _listed(path: Path, metadata: Mapping[str, str], name: str) -> tuple[Any, ...]:
+    """A list in a file's metadata; empty if the file does not say."""
+    try:
+        value = json.loads(metadata.get(name, "[]"))
+    except ValueError:
+        value = None
+    if not isinstance(value, list):
+        raise BadInput(
+            f"{path} says {name}: {metadata[name]!r} in its metadata, which is no JSON list: write it as one, "
+            f'such as ["cat", "dog"] or [0.5]'
+        )
+    return tuple(value)
 
 
 def _state_dict(content: Any) -> dict[str, Tensor]:
@@ -133,6 +151,12 @@ def load_weights(chain: BlockChain, base: BaseWeights) -> None:
         )
     if wrong:
         what = f"{base.network.get('architecture')} of width {base.network.get('width')}"
+        built = describe(own) or {}
+        if all(built.get(key) == base.network.get(key) for key in ("architecture", "width")):
+            raise BadInput(
+                f"{base.path} is much like a {what} but not one (first difference at {wrong[0]}): such a network is "
+                "not supported, choose another base model"
+            )
         raise BadInput(
             f"{base.path} is of another architecture ({what}; first difference at {wrong[0]}): leave "
             "model.architecture out to take the checkpoint's own, or choose another base model"
@@ -140,8 +164,22 @@ def load_weights(chain: BlockChain, base: BaseWeights) -> None:
     chain.load_state_dict(given, strict=False)
 
 
-def save_weights(chain: BlockChain, path: Path, classes: tuple[str, ...]) -> None:
-    """Write a network's weights as safetensors, with class names and image size, atomically.
+def save_weights(
+    chain: BlockChain,
+    path: Path,
+    classes: tuple[str, ...],
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> None:
+    """Write a network's weights as safetensors, with what a device must know of them, atomically.
+
+    Args:
+        chain: the network, whose image size is written too.
+        path: file to write.
+        classes: names in label order.
+        mean: normalisation of the images that it takes; ``None`` is its kind's usual one.
+        std: likewise.
 
     Raises:
         OSError: if the file cannot be written; an older file then stays as it was.
@@ -151,5 +189,10 @@ def save_weights(chain: BlockChain, path: Path, classes: tuple[str, ...]) -> Non
     from tbft.atomic import write_bytes
 
     weights = {key: value.detach().cpu().contiguous() for key, value in chain.state_dict().items()}
-    metadata = {"classes": json.dumps(list(classes)), "image_size": str(chain.image_size)}
+    metadata = {
+        "classes": json.dumps(list(classes)),
+        "image_size": str(chain.image_size),
+        "mean": json.dumps(list(mean or chain.mean)),
+        "std": json.dumps(list(std or chain.std)),
+    }
     write_bytes(path, save(weights, metadata))

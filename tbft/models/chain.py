@@ -24,10 +24,13 @@ class BlockChain(nn.Module, ABC):
     Attributes:
         num_classes: how many classes the head tells apart.
         image_size: side of the images that the network was built for, in pixels.
+        mean, std: normalisation of images on the scale 0 to 1 with which such networks are usually trained.
     """
 
     num_classes: int
     image_size: int
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.5,)
 
     @abstractmethod
     def chain(self) -> dict[str, tuple[nn.Module, ...]]:

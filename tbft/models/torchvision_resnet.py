@@ -1,4 +1,4 @@
-"""torchvision's ResNets (18, 34, 50, ...) as a chain of blocks, under torchvision's own state-dict keys."""
+"""torchvision's ResNets (18, 34, 50, ..., wide ones and ResNeXts too) as a chain of blocks, under torchvision's own state-dict keys."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from torch import nn
 
 from tbft.models.chain import BlockChain
 
-NAMES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "resnext50_32x4d")
+NAMES = (
+    *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+    *("resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2"),
+)
 
 
 class TorchvisionResNet(BlockChain):
@@ -17,6 +20,8 @@ class TorchvisionResNet(BlockChain):
         num_classes: outputs of the head.
         image_size: side of the images, in pixels (any size of at least 32 works; 224 is usual).
     """
+
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision's own weights take it
 
     def __init__(self, name: str = "resnet18", num_classes: int = 10, image_size: int = 224) -> None:
         super().__init__()

@@ -13,6 +13,18 @@ from tbft.models.preact_resnet import PreActResNet
 from tbft.models.torchvision_resnet import NAMES as TORCHVISION
 from tbft.models.torchvision_resnet import TorchvisionResNet
 
+_STAGES = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3], 101: [3, 4, 23, 3], 152: [3, 8, 36, 3]}
+"""Residual blocks in each stage, by depth (He et al. 2015, arXiv:1512.03385, table 1)."""
+
+_KINDS = {
+    (64, 64): "resnet{}",
+    (128, 4): "resnext{}_32x4d",
+    (256, 8): "resnext{}_32x8d",
+    (256, 4): "resnext{}_64x4d",
+    (128, 128): "wide_resnet{}_2",
+}
+"""torchvision's names by the first block's 3 x 3 convolution: channels out, and channels in of one group."""
+
 
 def build(architecture: str, *, num_classes: int, image_size: int, width: int = 16) -> BlockChain:
     """A network with fresh weights.
@@ -55,14 +67,11 @@ def describe(weights: Mapping[str, Tensor]) -> dict[str, int | str] | None:
     stages = [len({k.split(".")[1] for k in shapes if k.startswith(f"layer{i}.")}) for i in (1, 2, 3, 4)]
     width = shapes["conv1.weight"][0]
     if stages[3]:
-        kinds = {
-            (2, 2, 2, 2): "resnet18",
-            (3, 4, 6, 3): "resnet50" if "layer1.0.conv3.weight" in shapes else "resnet34",
-            (3, 4, 23, 3): "resnet101",
-            (3, 8, 36, 3): "resnet152",
-        }
-        name = kinds.get((stages[0], stages[1], stages[2], stages[3]))
-        return {"architecture": name, "num_classes": num_classes, "width": 16} if name else None
+        depth = 2 + sum(stages) * (3 if "layer1.0.conv3.weight" in shapes else 2)
+        kind = _KINDS.get(shapes.get("layer1.0.conv2.weight", ())[:2], "unknown")
+        name = kind.format(depth)
+        known = _STAGES.get(depth) == stages and name in TORCHVISION
+        return {"architecture": name, "num_classes": num_classes, "width": 16} if known else None
     if not stages[0] or stages[0] != stages[1] or stages[1] != stages[2]:
         return None
     cells = features / (4 * width)
