@@ -22,10 +22,32 @@ CASES = {
     "unknown corruption": (["--config", "input.yaml", "--data.corruption", "mud"], "gaussian_noise"),
     "unknown label map": (["--config", "output.yaml", "--data.label_map", "mirror"], "flip"),
     "unknown data set": (["--config", "input.yaml", "--data", "Atlantis"], "Atlantis"),
+    "block of a learning rate": (["--config", "feature.yaml", "--model.learning_rates", "{block9: 1}"], "'block9'"),
+    "schedule without end": (["--config", "feature.yaml", "--trainer.max_epochs", "-1"], "trainer.max_steps"),
+    "no checkpoint": (["--config", "feature.yaml", "--ckpt_path", "nope.ckpt"], "no checkpoint nope.ckpt"),
+    "checkpoint elsewhere": (["--config", "feature.yaml", "--ckpt_path", "http://a.b/c.ckpt"], "download the file"),
+    "no seed": (["--config", "feature.yaml", "--seed_everything", "-1"], "seed_everything is -1"),
     "no level": (
         ["--config", "input.yaml", "--data.corruption", "null", "--freeze.level", "null"],
         "input, feature, output",
     ),
+}
+
+
+OUT_OF_RANGE = {
+    "head.images": ["-5", "1"],
+    "freeze.statistics_images": ["0"],
+    "cache.batch_size": ["0"],
+    "cache.memory_limit": ["-1"],
+    "cache.disk_limit": ["-1"],
+    "data.batch_size": ["0"],
+    "data.memory_limit": ["-1"],
+    "data.test_size": ["-1"],
+}
+CASES |= {
+    f"{option} {value}": (["--config", "output.yaml", f"--{option}", value], f"{option} is {value}")
+    for option, values in OUT_OF_RANGE.items()
+    for value in values
 }
 
 
@@ -38,6 +60,43 @@ def test_fit_explains_bad_input(run, capsys, case):
     assert words in err
     assert len(err.strip().splitlines()) == 1 and len(err) < 400
     assert not record and not any(Path.cwd().iterdir())
+
+
+@pytest.mark.parametrize("command", ["fit", "test"])
+def test_a_gpu_that_is_not_there_is_named_with_the_way_out(run, capsys, monkeypatch, command):
+    from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
+
+    for kind in (CUDAAccelerator, MPSAccelerator):
+        monkeypatch.setattr(kind, "is_available", staticmethod(lambda: False))
+    assert run(command, "--config", "feature.yaml", "--config", "gpu.yaml")[0] == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "leave gpu.yaml out" in line and "--trainer.accelerator cpu" in line
+    assert not any(Path.cwd().iterdir())
+
+
+def test_a_checkpoint_to_test_must_be_a_file_here(run, capsys):
+    Path("weights.safetensors").touch()
+    for command, given, words in (
+        ("test", "nope.ckpt", "no checkpoint nope.ckpt"),
+        ("test", "nope.safetensors", "no checkpoint nope.safetensors"),
+        ("test", "last", "no checkpoint runs/last.ckpt"),
+        ("predict", "s3://bucket/a.ckpt", "download the file"),
+        ("fit", "weights.safetensors", "give them as model.base"),
+    ):
+        assert run(command, "--config", "output.yaml", "--ckpt_path", given)[0] == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert words in line
+
+
+def test_without_a_test_image_there_is_nothing_to_test(run, capsys):
+    code, record = run("fit", "--config", "output.yaml", "--data.test_size", "0")
+    assert code == 0 and record["status"] == "completed"
+    assert record["accuracy"]["test"] is None and record["accuracy"]["validation"] > 0
+    assert "not tested" in capsys.readouterr().out
+    for command in ("test", "predict"):
+        assert run(command, "--config", "runs/run/config.yaml")[0] == 2
+        assert "no image to test on" in capsys.readouterr().err
+    assert not Path("runs/run/predictions.csv").exists()
 
 
 def test_a_text_file_is_no_checkpoint(run, capsys):

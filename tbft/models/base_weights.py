@@ -92,6 +92,8 @@ def read_weights(name: str) -> BaseWeights:
         raise BadInput(f"{path} belongs to no architecture known here (its keys: {some}, ...)")
     classes, mean, std = (_listed(path, metadata, name) for name in ("classes", "mean", "std"))
     size = metadata.get("image_size")
+    if size and not size.isdecimal():
+        raise BadInput(f"{path} says image_size: {size!r} in its metadata: write the side in pixels, such as 224")
     return BaseWeights(path, weights, classes, int(size) if size else None, network, mean, std)
 
 

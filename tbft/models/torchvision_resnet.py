@@ -1,4 +1,4 @@
-"""torchvision's ResNets (18, 34, 50, ..., wide ones and ResNeXts too) as a chain of blocks, under torchvision's own state-dict keys."""
+"""torchvision's ResNets, wide ones and ResNeXts too, as a chain of blocks, under torchvision's own keys."""
 
 from __future__ import annotations
 

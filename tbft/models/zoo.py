@@ -16,7 +16,7 @@ from tbft.models.torchvision_resnet import TorchvisionResNet
 _STAGES = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3], 101: [3, 4, 23, 3], 152: [3, 8, 36, 3]}
 """Residual blocks in each stage, by depth (He et al. 2015, arXiv:1512.03385, table 1)."""
 
-_KINDS = {
+_KINDS: dict[tuple[int, ...], str] = {
     (64, 64): "resnet{}",
     (128, 4): "resnext{}_32x4d",
     (256, 8): "resnext{}_32x8d",
