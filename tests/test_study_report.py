@@ -142,6 +142,33 @@ def test_a_seed_that_lacks_drifts_waits_for_them(tmp_path: Path) -> None:
     assert (estimate.value, estimate.n) == (pytest.approx(70.0), 1)
 
 
+def accuracy_row(root: Path) -> dict[str, Any]:
+    table = tables_of(root)["accuracy"]
+    return dict(zip(table.columns, table.rows[0], strict=True))
+
+
+def test_columns_of_a_row_rest_on_the_same_drifts_and_seeds(tmp_path: Path) -> None:
+    everywhere, first = {"block2": 0.6, "fc": 0.4}, {"full": 0.5}
+    write_blocks(tmp_path, "input", 1000, 0, everywhere | first, "fog")
+    write_blocks(tmp_path, "input", 1000, 0, everywhere | first, "snow")
+    write_blocks(tmp_path, "input", 1000, 1, {"block2": 0.9, "fc": 0.9}, "fog")
+    write_blocks(tmp_path, "input", 1000, 1, {"block2": 0.9, "fc": 0.9}, "frost")  # as many drifts, but others
+    row = accuracy_row(tmp_path)
+    assert {name: round(row[name].value) for name in ("block2", "fc", "full")} == {"block2": 60, "fc": 40, "full": 50}
+    assert row["seeds"] == 1
+    notes = " ".join(tables_of(tmp_path)["accuracy"].notes)
+    assert "rests on 2 of 3 drifts and 1 of 2 seeds, those that every strategy has (full has fewest)" in notes
+
+
+def test_where_nothing_is_in_common_each_column_says_on_how_many_seeds_it_rests(tmp_path: Path) -> None:
+    write_blocks(tmp_path, "input", 1000, 0, {"block2": 0.6}, "fog")
+    write_blocks(tmp_path, "input", 1000, 1, {"block2": 0.8}, "fog")
+    write_blocks(tmp_path, "input", 1000, 2, {"fc": 0.4}, "fog")
+    row = accuracy_row(tmp_path)
+    assert (round(row["block2"].value), round(row["fc"].value), row["seeds"]) == (70, 40, "1 to 2")
+    assert "share no drift and seed yet" in " ".join(tables_of(tmp_path)["accuracy"].notes)
+
+
 def test_block_average_waits_for_every_block(tmp_path: Path) -> None:
     blocks = {"block1": 0.5, "block2": 0.4, "block3": 0.4, "fc": 0.4}
     write_blocks(tmp_path, "input", 1000, 0, blocks)

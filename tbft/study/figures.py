@@ -5,15 +5,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tbft.study.chart_style import COLOURS, HATCHES, new_figure, shared_legend, style, style_of
+from tbft.study.pairs import per_seed
 from tbft.study.record import LEVEL_BLOCK, PHASES, Record
-from tbft.study.results import (
-    Results,
-    Setting,
-    accuracy_of_base,
-    accuracy_on_test,
-    adaptation_joules,
-    per_seed,
-)
+from tbft.study.results import Results, Setting, accuracy_of_base, adaptation_joules
 from tbft.study.rows import energy_kind
 from tbft.study.statistics import mean_sd
 
@@ -56,10 +50,9 @@ def accuracy_bars(results: Results) -> "Figure | None":
         names = results.series(*settings)
         width = 0.84 / len(names)
         for place, setting in enumerate(settings):
+            accuracies = results.accuracies(setting)
             for index, name in enumerate(names):
-                estimate = mean_sd(
-                    [100 * value for value in per_seed(results.by_pair(setting, name, accuracy_on_test))]
-                )
+                estimate = mean_sd([100 * value for value in per_seed(accuracies.get(name, {}))])
                 if estimate is None:
                     continue
                 left = place + (index - (len(names) - 1) / 2) * width
@@ -227,7 +220,7 @@ def _points(results: Results, setting: Setting) -> dict[str, tuple[float, float]
     points = {}
     for name in results.series(setting):
         joules = list(results.by_pair(setting, name, adaptation_joules).values())
-        accuracy = per_seed(results.by_pair(setting, name, accuracy_on_test))
+        accuracy = per_seed(results.accuracies(setting)[name])
         if joules and statistics.median(joules) > 0:
             points[name] = (statistics.median(joules), 100 * statistics.fmean(accuracy))
     return points

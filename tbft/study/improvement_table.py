@@ -3,10 +3,11 @@
 import statistics
 from collections.abc import Mapping, Sequence
 
+from tbft.study.pairs import at, common_pairs, differences, per_seed, seeds_of
 from tbft.study.paper import paper_figures
 from tbft.study.record import LEVEL_BLOCK
-from tbft.study.results import Results, Setting, accuracy_on_test, differences, level_mean, per_seed, seeds_of
-from tbft.study.rows import HEAD, head, paper_head, paper_notes, paper_sizes, percent
+from tbft.study.results import Results, Setting, accuracy_on_test, level_mean
+from tbft.study.rows import HEAD, counts, head, paper_head, paper_notes, paper_sizes, percent
 from tbft.study.statistics import Estimate, mean_sd, paired_interval
 from tbft.study.table import OURS, PAPER, Table, Value
 
@@ -23,15 +24,13 @@ def improvement_table(results: Results) -> Table:
         average = results.block_average(setting, accuracy_on_test)
         if target is None or not average:
             continue
-        ours = {
-            pair: value for pair, value in results.by_pair(setting, target, accuracy_on_test).items() if pair in average
-        }
-        gain = seeds_of(differences(ours, average))
-        if not gain:
+        ours = results.by_pair(setting, target, accuracy_on_test)
+        shared = common_pairs([ours, average])
+        if not shared:
             continue
-        gains[setting] = gain
-        means = (mean_sd(percent(per_seed(values))) for values in (ours, average))
-        rows.append((OURS, *head(setting), target, *means, paired_interval(percent(gain.values()))))
+        gain = gains[setting] = seeds_of(at(shared, differences(ours, average)))
+        means = (mean_sd(percent(per_seed(at(shared, column)))) for column in (ours, average))
+        rows.append((OURS, *head(setting), target, *means, paired_interval(percent(gain.values())), len(gain)))
         rows += _paper_row(setting)
     sizes = sorted({setting.train_size for setting in gains})
     for size in sizes:
@@ -40,11 +39,11 @@ def improvement_table(results: Results) -> Table:
         rows += _mean_rows(gains, None)
     if rows:
         overall = paper_figures()["headline"]["accuracy_over_block_avg"]
-        rows.append((PAPER, "all", "its three", None, "", "block", None, None, Estimate(overall, signed=True)))
+        rows.append((PAPER, "all", "its three", None, "", "block", None, None, Estimate(overall, signed=True), None))
     return Table(
         "improvement",
         "Improvement of TBFT over Block Avg (points of test accuracy)",
-        (*HEAD, "TBFT", "accuracy %", "Block Avg %", "improvement"),
+        (*HEAD, "TBFT", "accuracy %", "Block Avg %", "improvement", "seeds"),
         tuple(rows),
         (
             "Block Avg is the mean over the single blocks. A row of all levels is the mean over the levels, each the "
@@ -66,10 +65,11 @@ def _mean_rows(gains: Gains, size: int | None) -> list[tuple[Value, ...]]:
     interval = paired_interval(percent(by_seed))
     complete = all(set(gain) == shared for gain in gains.values())
     estimate = interval if complete else Estimate(100 * ours, signed=True)
-    rows: list[tuple[Value, ...]] = [(OURS, "all", "", size, "", "", None, None, estimate)]
+    seeds = counts(map(len, gains.values()))
+    rows: list[tuple[Value, ...]] = [(OURS, "all", "", size, "", "", None, None, estimate, seeds)]
     paper = {setting: gain for setting in gains if (gain := _paper_gain(setting)) is not None}
     if {setting.level for setting in paper} == {setting.level for setting in gains}:
-        rows.append((PAPER, "all", "", size, "", "", None, None, Estimate(_mean(paper), signed=True)))
+        rows.append((PAPER, "all", "", size, "", "", None, None, Estimate(_mean(paper), signed=True), None))
     return rows
 
 
@@ -84,7 +84,7 @@ def _paper_row(setting: Setting) -> Sequence[tuple[Value, ...]]:
     if paper is None:
         return []
     means = (Estimate(paper[name][0], sd=paper[name][1]) for name in (LEVEL_BLOCK[setting.level], "block_avg"))
-    return [(PAPER, *paper_head(setting), "block", *means, Estimate(_paper_gain(setting) or 0.0, signed=True))]
+    return [(PAPER, *paper_head(setting), "block", *means, Estimate(_paper_gain(setting) or 0.0, signed=True), None)]
 
 
 def _paper_gain(setting: Setting) -> float | None:

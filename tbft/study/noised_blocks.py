@@ -1,7 +1,8 @@
 """The paper's motivation: noise on one block's weights is best undone by tuning that block."""
 
+from tbft.study.pairs import per_seed
 from tbft.study.paper import paper_figures
-from tbft.study.results import FULL, SINGLE_BLOCKS, Results, accuracy_on_test, per_seed, setting_of
+from tbft.study.results import FULL, SINGLE_BLOCKS, Results, setting_of
 from tbft.study.rows import paper_notes
 from tbft.study.statistics import mean_sd
 from tbft.study.table import OURS, PAPER, Table, Value
@@ -32,9 +33,7 @@ def noised_blocks_table(results: Results) -> Table:
                 [
                     100 * value
                     for s in sorted(settings[block], key=str)
-                    for value in per_seed(
-                        results.by_pair(s, results.single_blocks(s).get(tuned, tuned), accuracy_on_test)
-                    )
+                    for value in per_seed(results.accuracies(s).get(results.single_blocks(s).get(tuned, tuned), {}))
                 ]
             )
             for block in noised

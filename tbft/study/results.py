@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from tbft.study.pairs import Column, Pair, at, common_pairs
 from tbft.study.record import LEVEL_BLOCK, Record
 
 SINGLE_BLOCKS = ("block1", "block2", "block3", "block4", "fc")
@@ -33,14 +34,6 @@ class Setting:
     dataset: str
     train_size: int
     variant: str = ""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """What two strategies must share to be compared: the drift and the seed."""
-
-    drift: str
-    seed: int
 
 
 def accuracy_on_test(record: Record) -> float | None:
@@ -121,6 +114,12 @@ class Results:
                 values[pair_of(record)].append(value)
         return {pair: statistics.median(repeats) for pair, repeats in values.items()}
 
+    def accuracies(self, setting: Setting) -> dict[str, Column]:
+        """Test accuracy of each strategy at the drifts and seeds that all have; all there is where they share none."""
+        found = {name: self.by_pair(setting, name, accuracy_on_test) for name in self.series(setting)}
+        shared = common_pairs(found.values())
+        return {name: at(shared, column) for name, column in found.items()}
+
     def target(self, setting: Setting) -> str | None:
         """Name the series that is TBFT: the level's own recipe, or else its block; None if neither ran."""
         own = LEVEL_BLOCK.get(setting.level, "")
@@ -156,24 +155,6 @@ class Results:
         return [name for name in FULL if self.runs(setting, name)]
 
 
-def seeds_of(values: dict[Pair, float]) -> dict[int, float]:
-    """Average over the drifts of each seed, as the paper does.
-
-    Of a study that is not finished, seeds with fewer drifts than the fullest one are left out: a mean over other
-    drifts cannot be compared.
-    """
-    seeds: dict[int, dict[str, float]] = defaultdict(dict)
-    for pair, value in values.items():
-        seeds[pair.seed][pair.drift] = value
-    most = max((len(drifts) for drifts in seeds.values()), default=0)
-    return {seed: statistics.fmean(seeds[seed].values()) for seed in sorted(seeds) if len(seeds[seed]) == most}
-
-
-def per_seed(values: dict[Pair, float]) -> list[float]:
-    """The averages of `seeds_of` in the order of the seeds."""
-    return list(seeds_of(values).values())
-
-
 def level_mean(values: Iterable[tuple[str, float]]) -> float | None:
     """Mean over the levels of the means within each level, so that no level counts for more than another.
 
@@ -184,16 +165,6 @@ def level_mean(values: Iterable[tuple[str, float]]) -> float | None:
     for level, value in values:
         levels[level].append(value)
     return statistics.fmean(map(statistics.fmean, levels.values())) if levels else None
-
-
-def differences(ours: dict[Pair, float], theirs: dict[Pair, float]) -> dict[Pair, float]:
-    """`ours - theirs` wherever both ran."""
-    return {pair: ours[pair] - theirs[pair] for pair in ours if pair in theirs}
-
-
-def savings(ours: dict[Pair, float], theirs: dict[Pair, float]) -> list[float]:
-    """Fractions of their cost that were saved, wherever both ran and theirs is above zero."""
-    return [1 - ours[pair] / theirs[pair] for pair in ours if theirs.get(pair, 0) > 0]
 
 
 def joules_to_accuracy(record: Record, accuracy: float) -> float | None:

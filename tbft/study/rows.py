@@ -27,6 +27,12 @@ def percent(fractions: Iterable[float]) -> list[float]:
     return [100 * fraction for fraction in fractions]
 
 
+def counts(numbers: Iterable[int]) -> Value:
+    """How many values the figures of a row rest on: a number, or the smallest and the largest."""
+    found = sorted(set(numbers))
+    return (found[0] if len(found) == 1 else f"{found[0]} to {found[-1]}") if found else None
+
+
 def energy_kind(runs: Sequence[Record]) -> str:
     """Say whether joules come from a sensor or from a model."""
     kinds = {"measured" if run.measured else "modelled" for run in runs if run.joules}

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Iterable, Sequence
 
+from tbft.study.pairs import at, common_pairs, differences, per_seed, ratios
 from tbft.study.paper import paper_figures
 from tbft.study.record import LEVEL_BLOCK
 from tbft.study.results import (
@@ -12,11 +13,8 @@ from tbft.study.results import (
     accuracy_on_test,
     adaptation_cpu_seconds,
     adaptation_joules,
-    differences,
     level_mean,
     peak_memory,
-    per_seed,
-    savings,
 )
 from tbft.study.rows import HEAD, cost_notes, energy_kind, head, paper_notes, percent
 from tbft.study.statistics import Estimate, mean_sd, median, paired_interval
@@ -69,26 +67,25 @@ def saving(
     """Median over pairs of what a strategy saves of an opponent's cost, in %; None of the opponent itself."""
     if name == opponent:
         return None
-    saved = savings(results.by_pair(setting, name, metric), results.by_pair(setting, opponent, metric))
-    return median(percent(saved))
+    costs = ratios(results.by_pair(setting, name, metric), results.by_pair(setting, opponent, metric))
+    return median(percent(1 - ratio for ratio in costs))
 
 
 def _row(results: Results, setting: Setting, target: str, opponent: str) -> tuple[Value, ...]:
     ours, theirs = (results.by_pair(setting, name, accuracy_on_test) for name in (target, opponent))
-    both = [pair for pair in ours if pair in theirs]
-    accuracies = (mean_sd(percent(per_seed({pair: each[pair] for pair in both}))) for each in (ours, theirs))
+    shared = common_pairs([ours, theirs])
+    accuracies = (mean_sd(percent(per_seed(at(shared, column)))) for column in (ours, theirs))
     points = paired_interval(percent(per_seed(differences(ours, theirs))))
     saved = (
         saving(results, setting, target, opponent, metric) for metric in (adaptation_cpu_seconds, adaptation_joules)
     )
     kind = energy_kind(results.runs(setting, target) + results.runs(setting, opponent))
     memory = _ratio(results, setting, target, opponent)
-    return (OURS, *head(setting), target, opponent, *accuracies, points, *saved, kind, memory, len(both))
+    return (OURS, *head(setting), target, opponent, *accuracies, points, *saved, kind, memory, len(shared))
 
 
 def _ratio(results: Results, setting: Setting, name: str, opponent: str) -> Estimate | None:
-    ours, theirs = (results.by_pair(setting, series, peak_memory) for series in (name, opponent))
-    return median([ours[pair] / theirs[pair] for pair in ours if theirs.get(pair)])
+    return median(ratios(*(results.by_pair(setting, series, peak_memory) for series in (name, opponent))))
 
 
 def _paper_row(level: str) -> list[tuple[Value, ...]]:

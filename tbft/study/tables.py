@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from tbft.study.cost_tables import cost_table, energy_to_accuracy_table
 from tbft.study.improvement_table import improvement_table
 from tbft.study.noised_blocks import noised_blocks_table, without_noise
+from tbft.study.pairs import Pair, at, common_pairs, per_seed
 from tbft.study.record import LEVEL_BLOCK, NOT_RUN, PHASES, Problem
 from tbft.study.results import (
-    Pair,
     Results,
     Setting,
     accuracy_of_base,
     accuracy_on_test,
-    per_seed,
     setting_of,
 )
-from tbft.study.rows import HEAD, energy_kind, head, paper_head, paper_notes, paper_sizes, percent
+from tbft.study.rows import HEAD, counts, energy_kind, head, paper_head, paper_notes, paper_sizes, percent
 from tbft.study.savings_table import savings_table
 from tbft.study.statistics import Estimate, mean_sd
 from tbft.study.table import OURS, PAPER, Table, Value
@@ -50,19 +49,22 @@ def accuracy_table(results: Results) -> Table:
     rows: list[tuple[Value, ...]] = []
     notes = ["Mean ± standard deviation over seeds; each seed is the mean over its drifts."]
     for setting in results.settings():
-        by_series = {name: results.by_pair(setting, name, accuracy_on_test) for name in names}
-        base = [pair for name in names for pair in per_seed(results.by_pair(setting, name, accuracy_of_base))]
-        average = mean_sd(percent(per_seed(results.block_average(setting, accuracy_on_test))))
-        values = [mean_sd(percent(per_seed(by_series[name]))) for name in names]
-        unadapted = statistics.fmean(base) * 100 if base else None
-        rows.append((OURS, *head(setting), unadapted, *values, average))
+        columns = results.accuracies(setting)
+        shared = common_pairs(columns.values())
+        base = [at(shared, results.by_pair(setting, name, accuracy_of_base)) for name in columns]
+        known = [value for column in base for value in per_seed(column)]
+        unadapted = statistics.fmean(known) * 100 if known else None
+        values = [mean_sd(percent(per_seed(columns.get(name, {})))) for name in names]
+        average = mean_sd(percent(per_seed(at(shared, results.block_average(setting, accuracy_on_test)))))
+        rows.append((OURS, *head(setting), unadapted, *values, average, counts(value.n for value in values if value)))
         rows += _paper_accuracy(setting, names)
-        notes += _uneven(setting, by_series)
+        notes += _coverage(results, setting)
         missing = sorted(results.blocks - set(results.single_blocks(setting)))
         if missing and results.single_blocks(setting):
             notes.append(f"Block Avg of {_name(setting)} waits for {', '.join(missing)}.")
-    columns = (*HEAD, "base", *names, "Block Avg")
-    return Table("accuracy", "Test accuracy (%)", columns, tuple(rows), tuple(dict.fromkeys(notes + paper_notes(rows))))
+    headings = (*HEAD, "base", *names, "Block Avg", "seeds")
+    notes += paper_notes(rows)
+    return Table("accuracy", "Test accuracy (%)", headings, tuple(rows), tuple(dict.fromkeys(notes)))
 
 
 def problem_table(problems: Sequence[Problem]) -> Table:
@@ -115,19 +117,27 @@ def _paper_accuracy(setting: Setting, names: Sequence[str]) -> list[tuple[Value,
     full = next((name for name in ("paper-full", "full", "tuned-full") if name in names), "")
     renamed = {"block": LEVEL_BLOCK[setting.level], full: "full"}
     values = [_pair(paper.get(renamed.get(name, name))) for name in names]
-    return [(PAPER, *paper_head(setting), None, *values, _pair(paper["block_avg"]))]
+    return [(PAPER, *paper_head(setting), None, *values, _pair(paper["block_avg"]), None)]
 
 
 def _pair(mean_and_sd: Sequence[float] | None) -> Estimate | None:
     return Estimate(mean_and_sd[0], sd=mean_and_sd[1]) if mean_and_sd else None
 
 
-def _uneven(setting: Setting, by_series: dict[str, dict[Pair, float]]) -> list[str]:
-    """Warn where strategies were not run on the same drifts and seeds."""
-    counts = {name: len(pairs) for name, pairs in by_series.items() if pairs}
-    most = max(counts.values(), default=0)
-    fewer = [f"{name} {count} of {most}" for name, count in counts.items() if count < most]
-    return [f"{_name(setting)}: fewer runs of {', '.join(fewer)}."] if fewer else []
+def _coverage(results: Results, setting: Setting) -> list[str]:
+    """Tell on which drifts and seeds a row rests, where these are not all that ran."""
+    found = {name: results.by_pair(setting, name, accuracy_on_test) for name in results.series(setting)}
+    shared, ran = common_pairs(found.values()), set[Pair]().union(*found.values())
+    if shared == ran:
+        return []
+    if not shared:
+        return [f"{_name(setting)}: its strategies share no drift and seed yet, so each column rests on its own."]
+    fewest = min(found, key=lambda name: len(found[name]))
+    drifts, seeds = ({pair.drift for pair in shared}, {pair.seed for pair in shared})
+    return [
+        f"{_name(setting)}: rests on {len(drifts)} of {len({pair.drift for pair in ran})} drifts and {len(seeds)} of "
+        f"{len({pair.seed for pair in ran})} seeds, those that every strategy has ({fewest} has fewest)."
+    ]
 
 
 def _name(setting: Setting) -> str:
