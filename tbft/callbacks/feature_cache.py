@@ -25,8 +25,10 @@ log = logging.getLogger(__name__)
 class FeatureCacheCallback(Callback):
     """Runs the blocks before the target once over the training and validation images and keeps the outputs.
 
-    Training and validation then start at the target block. Nothing is cached where nothing is constant:
-    when the first block trains, when the statistics policy is ``batch``, or when images are augmented.
+    Training and validation then start at the target block. Nothing is cached where nothing is constant: when the
+    first block trains, when the statistics policy is ``batch``, or when images are augmented. The pass that
+    refreshes statistics cannot serve the cache too, for in it each norm uses the batch's statistics and not yet
+    those that are then held.
 
     The cache lies in memory up to a limit, above it in a file without a name that vanishes with the run (so
     no cache of another model or other data can ever be taken for this one's), and where neither fits the
@@ -37,7 +39,8 @@ class FeatureCacheCallback(Callback):
         memory_limit: MiB of features that are kept in memory.
         disk_limit: MiB of features that are kept on disk when memory does not hold them.
         folder: where that file lies; ``None`` is the run's folder (``/tmp`` is in memory on small boards).
-        half: keep features in 16 bits (bfloat16), half the space.
+        half: keep features in 16 bits (bfloat16), half the space; where convolutions compute in bfloat16
+            (``model.number_format``), features have 16 bits anyway.
         batch_size: images in one forward pass through the prefix.
 
     Raises:
