@@ -76,6 +76,33 @@ def write_ledger(root: Path, sizes: tuple[int, ...] = (1000,), seeds: tuple[int,
                     write_record(root, name, record(level, strategy, seed, size))
 
 
+def write_blocks(
+    root: Path, level: str, size: int, seed: int, accuracies: dict[str, float], drift: str = "fog"
+) -> None:
+    """A record of each strategy with the test accuracy that it is given."""
+    for strategy, accuracy in accuracies.items():
+        tested = {"base": 0.1, "validation": 0.5, "test": accuracy}
+        content = record(level, strategy, seed, size, accuracy=tested)
+        content["drift"]["name"] = drift
+        write_record(root, f"{level}{size}{seed}{strategy}{drift}", content)
+
+
+def tables_of(root: Path) -> dict[str, Any]:
+    """The tables of a ledger by name."""
+    from tbft.study.record import read_ledger
+    from tbft.study.results import Results
+    from tbft.study.tables import all_tables
+
+    records, problems = read_ledger(root)
+    return {table.name: table for table in all_tables(Results(records), problems)}
+
+
+def first_row(root: Path, name: str) -> dict[str, Any]:
+    """The first row of a table by its headings."""
+    table = tables_of(root)[name]
+    return dict(zip(table.columns, table.rows[0], strict=True))
+
+
 def main(args: list[str]) -> int:
     """Stand in for `fit`: write a record, or misbehave as `--model.behave` says."""
     options = dict(zip(args[1::2], args[2::2], strict=True))

@@ -4,34 +4,25 @@ import csv
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import scipy.stats
-from study_stand_in import record, write_ledger, write_record
+from study_stand_in import first_row, record, tables_of, write_blocks, write_ledger, write_record
 
 from tbft.cli import main
 from tbft.errors import BadInput
 from tbft.study.figures import pareto_front
 from tbft.study.paper import paper_figures
-from tbft.study.record import read_ledger
 from tbft.study.report import write_report
-from tbft.study.results import Results, joules_to_accuracy
 from tbft.study.statistics import mean_sd, median, paired_interval
-from tbft.study.tables import all_tables
 
 
 def rows_of(folder: Path, name: str) -> list[dict[str, str]]:
     with (folder / f"{name}.csv").open() as file:
         return list(csv.DictReader(file))
-
-
-def tables_of(root: Path) -> dict:
-    records, problems = read_ledger(root)
-    return {table.name: table for table in all_tables(Results(records), problems)}
 
 
 @pytest.fixture(scope="module")
@@ -81,34 +72,10 @@ def test_accuracy_is_averaged_over_drifts_before_seeds(tmp_path: Path) -> None:
     assert estimate.sd == pytest.approx(np.std([30, 70], ddof=1))
 
 
-def test_savings_are_paired_by_drift_and_seed(tmp_path: Path) -> None:
-    for seed, (ours, theirs) in enumerate([(1.0, 10.0), (4.0, 8.0), (30.0, 100.0)]):
-        for strategy, joules in (("block", ours), ("tuned-full", theirs)):
-            phases = {"adaptation": joules}
-            changed = {"joules": phases, "cpu_seconds": {"adaptation": 2 * joules}, "peak_rss_mib": 100 + joules}
-            write_record(tmp_path, f"{strategy}{seed}", record("input", strategy, seed, **changed))
-    table = tables_of(tmp_path)["savings"]
-    row = dict(zip(table.columns, table.rows[0], strict=True))
-    assert row["joules saved %"].value == pytest.approx(70.0)  # median of 90, 50, 70
-    assert row["CPU s saved %"].value == pytest.approx(70.0)
-    assert row["memory ratio"].value == pytest.approx(np.median([101 / 110, 104 / 108, 130 / 200]))
-    assert row["pairs"] == 3
-
-
 def improvements(root: Path) -> dict[tuple, Any]:
     """Improvement of each of our rows, by level and size."""
     rows = tables_of(root)["improvement"].rows
     return {(row[1], row[3]): row[8] for row in rows if row[0] == "ours"}
-
-
-def write_blocks(
-    root: Path, level: str, size: int, seed: int, accuracies: dict[str, float], drift: str = "fog"
-) -> None:
-    for strategy, accuracy in accuracies.items():
-        tested = {"base": 0.1, "validation": 0.5, "test": accuracy}
-        content = record(level, strategy, seed, size, accuracy=tested)
-        content["drift"]["name"] = drift
-        write_record(root, f"{level}{size}{seed}{strategy}{drift}", content)
 
 
 def test_the_mean_improvement_weighs_the_levels_alike_and_is_paired_by_seed(tmp_path: Path) -> None:
@@ -142,18 +109,13 @@ def test_a_seed_that_lacks_drifts_waits_for_them(tmp_path: Path) -> None:
     assert (estimate.value, estimate.n) == (pytest.approx(70.0), 1)
 
 
-def accuracy_row(root: Path) -> dict[str, Any]:
-    table = tables_of(root)["accuracy"]
-    return dict(zip(table.columns, table.rows[0], strict=True))
-
-
 def test_columns_of_a_row_rest_on_the_same_drifts_and_seeds(tmp_path: Path) -> None:
     everywhere, first = {"block2": 0.6, "fc": 0.4}, {"full": 0.5}
     write_blocks(tmp_path, "input", 1000, 0, everywhere | first, "fog")
     write_blocks(tmp_path, "input", 1000, 0, everywhere | first, "snow")
     write_blocks(tmp_path, "input", 1000, 1, {"block2": 0.9, "fc": 0.9}, "fog")
     write_blocks(tmp_path, "input", 1000, 1, {"block2": 0.9, "fc": 0.9}, "frost")  # as many drifts, but others
-    row = accuracy_row(tmp_path)
+    row = first_row(tmp_path, "accuracy")
     assert {name: round(row[name].value) for name in ("block2", "fc", "full")} == {"block2": 60, "fc": 40, "full": 50}
     assert row["seeds"] == 1
     notes = " ".join(tables_of(tmp_path)["accuracy"].notes)
@@ -164,7 +126,7 @@ def test_where_nothing_is_in_common_each_column_says_on_how_many_seeds_it_rests(
     write_blocks(tmp_path, "input", 1000, 0, {"block2": 0.6}, "fog")
     write_blocks(tmp_path, "input", 1000, 1, {"block2": 0.8}, "fog")
     write_blocks(tmp_path, "input", 1000, 2, {"fc": 0.4}, "fog")
-    row = accuracy_row(tmp_path)
+    row = first_row(tmp_path, "accuracy")
     assert (round(row["block2"].value), round(row["fc"].value), row["seeds"]) == (70, 40, "1 to 2")
     assert "share no drift and seed yet" in " ".join(tables_of(tmp_path)["accuracy"].notes)
 
@@ -195,35 +157,6 @@ def test_models_with_noise_have_a_table_of_their_own(tmp_path: Path) -> None:
     }
     assert rows == {"block1": [60, 40], "fc": [60, 80], "full": [70, 70]}
     assert write_report(tmp_path).folder.joinpath("report.html").is_file()
-
-
-def test_other_programs_at_work_are_told(tmp_path: Path) -> None:
-    for seed, threads in enumerate((0.0, 1.5)):
-        found = {"other_programs_threads": threads}
-        write_record(tmp_path, f"run{seed}", record("input", "block", seed, conditions=found))
-    notes = " ".join(tables_of(tmp_path)["cost"].notes)
-    assert "at work in 1 of 2 runs" in notes
-
-
-def test_a_void_run_keeps_its_accuracy_but_not_its_cost(tmp_path: Path) -> None:
-    write_record(tmp_path, "a", record("input", "block", 0, joules={"adaptation": 10.0}))
-    write_record(tmp_path, "b", record("input", "block", 1, joules={"adaptation": 990.0}, void="throttled"))
-    tables = tables_of(tmp_path)
-    assert tables["cost"].rows[0][7].value == 10.0
-    assert tables["accuracy"].rows[0][6].n == 2
-    assert tables["problems"].rows == (("b", "void", "its cost is left out: throttled"),)
-
-
-def test_energy_to_accuracy_is_that_of_the_first_validation_that_reaches_it(tmp_path: Path) -> None:
-    write_record(tmp_path, "run", record("input", "block", 0))
-    (run,), _ = read_ledger(tmp_path)
-    middle = run.curve[1]
-    assert joules_to_accuracy(run, middle.accuracy) == middle.joules
-    assert joules_to_accuracy(run, middle.accuracy + 1e-9) == run.curve[2].joules
-    assert joules_to_accuracy(run, 1.0) is None
-    whole = replace(run, curve=())
-    assert joules_to_accuracy(whole, run.accuracy["validation"]) == run.joules["adaptation"]
-    assert joules_to_accuracy(whole, 1.0) is None
 
 
 def test_what_cannot_be_used_is_told_and_stops_nothing(tmp_path: Path) -> None:
@@ -270,11 +203,6 @@ def test_modelled_energy_is_called_modelled(tmp_path: Path, reported: Path) -> N
     measured = record("input", "block", 0, energy_source={"cpu": "rapl", "measured": True})
     write_record(tmp_path, "run", measured)
     assert tables_of(tmp_path)["cost"].rows[0][8] == "measured"
-
-
-def test_shared_machines_are_told(tmp_path: Path) -> None:
-    write_record(tmp_path, "run", record("input", "block", 0, shared_machine=True))
-    assert any("shared their machine" in note for note in tables_of(tmp_path)["cost"].notes)
 
 
 def test_an_axis_of_ones_own_is_not_averaged_away(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ STUDY_FILE = "study.json"
 PHASES = ("prepare", "train", "validate", "save")  # what `adaptation` is the sum of
 NOT_RUN = "not run"  # the state of a cell without a record
 SUPERSEDED = "superseded"  # the state of a cell that the study's present plan no longer has
+BUSY_THREADS = 0.1  # that other programs keep busy on average, above which the machine's joules are not the run's
 STATUSES = ("completed", "interrupted", "failed")
 LEVEL_BLOCK = {"input": "block1", "feature": "block3", "output": "fc"}  # the paper's table 1
 
@@ -87,6 +88,11 @@ class Record:
     def completed(self) -> bool:
         """Whether the run went to its end."""
         return self.status == "completed"
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other programs or cells worked beside the run: their energy is in its joules."""
+        return self.shared_machine or self.busy_threads > BUSY_THREADS
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from tbft.study.costs import DISTURBED
 from tbft.study.paper import paper_figures
 from tbft.study.record import Record
 from tbft.study.results import Setting
@@ -9,7 +10,6 @@ from tbft.study.table import PAPER, Value
 
 HEAD = ("figures", "level", "data set", "size", "variant")
 PAPER_NOTE = "Rows marked paper are the paper's own figures (arXiv:2403.15905), of other machines and base models."
-BUSY = 0.1  # threads that other programs kept busy on average, above which joules of the machine are not the run's
 
 
 def paper_notes(rows: Sequence[tuple[Value, ...]]) -> list[str]:
@@ -55,11 +55,12 @@ def cost_notes(records: Iterable[Record]) -> list[str]:
     notes = []
     shared = sum(record.shared_machine for record in records)
     if shared:
-        notes.append(f"{shared} of {len(records)} runs shared their machine: their cost is too high.")
-    busy = sum(record.busy_threads > BUSY for record in records)
-    if busy:
+        notes.append(f"{shared} of {len(records)} runs shared their machine with other cells: their cost is too high.")
+    disturbed = sum(record.disturbed for record in records)
+    if disturbed:
         notes.append(
-            f"Other programs were at work in {busy} of {len(records)} runs: joules count them too, CPU seconds do not."
+            f"Other programs were at work in {disturbed} of {len(records)} runs, and are in their joules, not in their "
+            f"CPU-seconds. Such joules are left out where other runs suffice, and marked {DISTURBED} where not."
         )
     machines = sorted({record.machine for record in records if record.machine})
     if len(machines) > 1:

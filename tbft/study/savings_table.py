@@ -1,21 +1,13 @@
 """TBFT against full fine-tuning: what accuracy it keeps, and what it saves."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
+from tbft.study.costs import CPU_SECONDS, JOULES, saving
 from tbft.study.pairs import at, common_pairs, differences, per_seed, ratios
 from tbft.study.paper import paper_figures
 from tbft.study.record import LEVEL_BLOCK
-from tbft.study.results import (
-    Metric,
-    Results,
-    Setting,
-    accuracy_on_test,
-    adaptation_cpu_seconds,
-    adaptation_joules,
-    level_mean,
-    peak_memory,
-)
+from tbft.study.results import Results, Setting, accuracy_on_test, level_mean, peak_memory
 from tbft.study.rows import HEAD, cost_notes, energy_kind, head, paper_notes, percent
 from tbft.study.statistics import Estimate, mean_sd, median, paired_interval
 from tbft.study.table import OURS, PAPER, Table, Value
@@ -32,8 +24,9 @@ COLUMNS = (
     "energy is",
     "memory ratio",
     "pairs",
+    "pairs of joules",
 )
-POINTS, CPU, JOULES = (COLUMNS.index(name) for name in ("points", "CPU s saved %", "joules saved %"))
+AVERAGED = [COLUMNS.index(name) for name in ("points", "CPU s saved %", "joules saved %")]  # over levels
 
 
 def savings_table(results: Results) -> Table:
@@ -52,40 +45,27 @@ def savings_table(results: Results) -> Table:
         COLUMNS,
         tuple(rows),
         (
-            "Accuracy: mean ± standard deviation over seeds; points: mean difference, with its 95 % confidence "
-            "interval where there are two seeds.",
-            "Savings and memory ratio: medians over pairs of runs with the same drift and seed.",
+            "Accuracy: mean ± standard deviation over seeds; points: mean difference over seeds; savings: geometric "
+            "mean over pairs of runs with the same drift and seed; memory ratio: their median.",
+            "[low, high]: 95 % confidence interval (Student's t; of the logarithms of cost ratios for savings), where "
+            "there are two seeds or pairs.",
             *(f"{note} Its savings are of one training step." for note in paper_notes(rows)),
             *cost_notes(results.records),
         ),
     )
 
 
-def saving(
-    results: Results, setting: Setting, name: str, opponent: str, metric: Metric = adaptation_joules
-) -> Estimate | None:
-    """Median over pairs of what a strategy saves of an opponent's cost, in %; None of the opponent itself."""
-    if name == opponent:
-        return None
-    costs = ratios(results.by_pair(setting, name, metric), results.by_pair(setting, opponent, metric))
-    return median(percent(1 - ratio for ratio in costs))
-
-
 def _row(results: Results, setting: Setting, target: str, opponent: str) -> tuple[Value, ...]:
     ours, theirs = (results.by_pair(setting, name, accuracy_on_test) for name in (target, opponent))
     shared = common_pairs([ours, theirs])
     accuracies = (mean_sd(percent(per_seed(at(shared, column)))) for column in (ours, theirs))
-    points = paired_interval(percent(per_seed(differences(ours, theirs))))
-    saved = (
-        saving(results, setting, target, opponent, metric) for metric in (adaptation_cpu_seconds, adaptation_joules)
-    )
+    points = paired_interval(percent(per_seed(at(shared, differences(ours, theirs)))))
+    cpu, joules = (saving(results, setting, target, opponent, cost, shared) for cost in (CPU_SECONDS, JOULES))
     kind = energy_kind(results.runs(setting, target) + results.runs(setting, opponent))
-    memory = _ratio(results, setting, target, opponent)
-    return (OURS, *head(setting), target, opponent, *accuracies, points, *saved, kind, memory, len(shared))
-
-
-def _ratio(results: Results, setting: Setting, name: str, opponent: str) -> Estimate | None:
-    return median(ratios(*(results.by_pair(setting, series, peak_memory) for series in (name, opponent))))
+    memory = median(ratios(*(at(shared, results.by_pair(setting, name, peak_memory)) for name in (target, opponent))))
+    fewer = joules.n if joules and joules.n < len(shared) else None
+    names = (target, opponent)
+    return (OURS, *head(setting), *names, *accuracies, points, cpu, joules, kind, memory, len(shared), fewer)
 
 
 def _paper_row(level: str) -> list[tuple[Value, ...]]:
@@ -102,22 +82,23 @@ def _means(rows: Sequence[tuple[Value, ...]]) -> list[tuple[Value, ...]]:
         ours = [row for row in rows if row[0] == OURS and row[6] == opponent]
         if {row[1] for row in ours} != levels or len(levels) < 2 or any(row[4] for row in ours):
             continue
-        points, cpu, joules = (
-            _level_mean((str(row[1]), row[index]) for row in ours) for index in (POINTS, CPU, JOULES)
-        )
-        signed = None if points is None else Estimate(points, signed=True)
-        means.append((OURS, "all", "", None, "", "mean", opponent, None, None, signed, cpu, joules, "", None, None))
+        figures = [_level_mean([(str(row[1]), row[index]) for row in ours]) for index in AVERAGED]
+        means.append((OURS, "all", "", None, "", "mean", opponent, None, None, *figures, "", None, None, None))
     if means:
-        figures = paper_figures()
-        own = [figures["saving"][level][LEVEL_BLOCK[level]] for level in LEVEL_BLOCK if level in levels]
+        paper = paper_figures()
+        own = [paper["saving"][level][LEVEL_BLOCK[level]] for level in LEVEL_BLOCK if level in levels]
         means.append(_paper("all", "mean", statistics.fmean(own)))
-        means.append(_paper("all", "Block Avg", figures["headline"]["energy_saving_vs_full"]))
+        means.append(_paper("all", "Block Avg", paper["headline"]["energy_saving_vs_full"]))
     return means
 
 
-def _level_mean(values: Iterable[tuple[str, Value]]) -> float | None:
-    return level_mean((level, value.value) for level, value in values if isinstance(value, Estimate))
+def _level_mean(values: Sequence[tuple[str, Value]]) -> Estimate | None:
+    known = [(level, value) for level, value in values if isinstance(value, Estimate)]
+    mean = level_mean((level, estimate.value) for level, estimate in known)
+    if mean is None:
+        return None
+    return Estimate(mean, signed=known[0][1].signed, mark=max(estimate.mark for _, estimate in known))
 
 
 def _paper(level: str, tuned: str, joules: float) -> tuple[Value, ...]:
-    return (PAPER, level, "", None, "", tuned, "full", None, None, None, None, joules, "modelled", None, None)
+    return (PAPER, level, "", None, "", tuned, "full", None, None, None, None, joules, "modelled", None, None, None)

@@ -16,6 +16,7 @@ class Estimate:
         high: Upper end, or None.
         n: How many values it rests on.
         signed: Whether it is a difference, shown with its sign.
+        mark: Refers to a note below the table; follows the figure.
     """
 
     value: float
@@ -24,6 +25,7 @@ class Estimate:
     high: float | None = None
     n: int = 1
     signed: bool = False
+    mark: str = ""
 
 
 def mean_sd(values: Sequence[float]) -> Estimate | None:
@@ -65,3 +67,23 @@ def paired_interval(differences: Sequence[float], confidence: float = 0.95) -> E
     sd = statistics.stdev(differences)
     half = float(t.ppf((1 + confidence) / 2, n - 1)) * sd / math.sqrt(n)
     return Estimate(mean, low=mean - half, high=mean + half, n=n, signed=True)
+
+
+def saved_interval(ratios: Sequence[float]) -> Estimate | None:
+    """Percent saved, from the geometric mean of ratios of costs, with the interval of their logarithms.
+
+    Args:
+        ratios: Our cost as a part of theirs, for each pair.
+
+    Returns:
+        None of no pair; the median without an interval where something costs nothing, which has no logarithm.
+    """
+    if ratios and min(ratios) <= 0:
+        return median([100 * (1 - ratio) for ratio in ratios])
+    logs = paired_interval([math.log(ratio) for ratio in ratios])
+    if logs is None:
+        return None
+    # the larger ratio saves less
+    value, low, high = (None if log is None else -100 * math.expm1(log) for log in (logs.value, logs.high, logs.low))
+    assert value is not None
+    return Estimate(value, low=low, high=high, n=logs.n)

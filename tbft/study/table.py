@@ -45,20 +45,20 @@ class Table:
 
 
 def show(value: Value) -> str:
-    """Write one value: `73.5 ± 0.2`, `+15.3 [12.1, 18.5]`, or a dash for an unknown one."""
+    """Write one value: `73.52 ± 0.21`, `+15.3 [12.1, 18.5]`, or a dash for an unknown one."""
     if value is None:
         return "-"
     if isinstance(value, (str, int)):
         return str(value)
     estimate = value if isinstance(value, Estimate) else Estimate(value)
-    width = 0.0 if estimate.low is None or estimate.high is None else estimate.high - estimate.low
-    digits = _digits(max(abs(estimate.value), width))
-    number = f"{estimate.value:{'+' if estimate.signed else ''}.{digits}f}"
-    if estimate.sd is not None:
-        return f"{number} ± {estimate.sd:.{digits}f}"
+    sign = "+" if estimate.signed else ""
     if estimate.low is not None and estimate.high is not None:
-        return f"{number} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
-    return number
+        digits = 1 if estimate.high - estimate.low >= 1 else 2
+        interval = f"[{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+        return f"{estimate.value:{sign}.{digits}f} {interval}{estimate.mark}"
+    digits = _digits(estimate.value)
+    spread = "" if estimate.sd is None else f" ± {estimate.sd:.{digits}f}"
+    return f"{estimate.value:{sign}.{digits}f}{spread}{estimate.mark}"
 
 
 def _digits(value: float) -> int:
@@ -113,8 +113,8 @@ def to_csv(table: Table) -> str:
 def _parts(table: Table, index: int) -> dict[str, str]:
     """Which attributes of the estimates of a column are known, each with its suffix for the heading."""
     estimates = [row[index] for row in table.rows if isinstance(row[index], Estimate)]
-    suffixes = {"value": "", "sd": "sd", "low": "low", "high": "high", "n": "n"}
-    known = {name for name in suffixes for estimate in estimates if getattr(estimate, name) is not None}
+    suffixes = {"value": "", "sd": "sd", "low": "low", "high": "high", "n": "n", "mark": "mark"}
+    known = {name for name in suffixes for estimate in estimates if getattr(estimate, name) not in (None, "")}
     return {name: suffix for name, suffix in suffixes.items() if name == "value" or name in known}
 
 
