@@ -12,7 +12,6 @@ import torch
 import yaml
 from jsonargparse import ActionConfigFile
 from lightning.pytorch import Trainer
-from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities import rank_zero_only
@@ -31,6 +30,7 @@ from tbft.callbacks import (
     RunRecordCallback,
     phase,
 )
+from tbft.checks import check_accelerator, check_fit, checkpoint_file
 from tbft.data import DomainData
 from tbft.errors import BadInput
 from tbft.evaluation import evaluate, write_predictions
@@ -43,7 +43,6 @@ from tbft.terminal import quiet_lightning
 
 _NOT_HASHED = ("run", "energy", "config", "ckpt_path", "weights_only")
 _BUDGETS = ("budget_joules", "budget_seconds")
-_GPUS = {"gpu": (CUDAAccelerator, MPSAccelerator), "cuda": (CUDAAccelerator,), "mps": (MPSAccelerator,)}
 
 
 class PresetConfig(ActionConfigFile):
@@ -126,11 +125,11 @@ class PersonalizationCLI(LightningCLI):
             self._get(self.config_init, key) for key in ("energy", "freeze", "head", "cache")
         )
         fitting = self.subcommand == "fit"
-        _check_accelerator(config.get("accelerator"))
+        check_accelerator(config.get("accelerator"))
         settings.use_threads()
         if fitting:
             energy.check()
-            self._check(freeze)
+            check_fit(self.model, self.datamodule, freeze, config)
         self.settings = settings
         if fitting:
             arguments = self.config_init[self.subcommand]
@@ -248,24 +247,8 @@ class PersonalizationCLI(LightningCLI):
         self.config_init[self.subcommand]["ckpt_path"] = file
 
     def _checkpoint(self) -> str | None:
-        """The file that ``--ckpt_path`` names: by its path, or as ``last`` of the run's folder.
-
-        Raises:
-            BadInput: if it is not there, is not on this machine, or no run can go on from it.
-        """
-        given, fitting = self.config_init[self.subcommand].get("ckpt_path"), self.subcommand == "fit"
-        if given is None:
-            return None
-        if "://" in str(given):  # Lightning would fetch it, and run what is pickled in it
-            raise BadInput(f"ckpt_path {given} is an address: download the file and give its path")
-        file = self.folder / "last.ckpt" if given == "last" else Path(given).expanduser()
-        if not file.is_file():
-            if given == "last" and fitting:  # a run that ended before its first epoch begins again
-                return None
-            raise BadInput(f"there is no checkpoint {file}: give a file, or last for the one in the run's folder")
-        if fitting and file.suffix == ".safetensors":
-            raise BadInput(f"{file} holds weights, from which no run goes on: give them as model.base")
-        return str(file)
+        given = self.config_init[self.subcommand].get("ckpt_path")
+        return checkpoint_file(given, self.folder, fitting=self.subcommand == "fit")
 
     def _fitted_folder(self) -> Path | None:
         """Folder of the run whose ``config.yaml`` was given, if that is what was given."""
@@ -279,34 +262,6 @@ class PersonalizationCLI(LightningCLI):
         file = self.folder / "predictions.csv"
         write_predictions(file, torch.cat(batches), self.datamodule)  # type: ignore[arg-type]
         print(f"{len(self.datamodule.test)} predictions: {file}")
-
-    def _check(self, freeze: BlockFreezeCallback) -> None:
-        """Everything that can be wrong with the input, found before anything is written.
-
-        Raises:
-            BadInput: naming what is wrong.
-        """
-        module, data = self.model, self.datamodule
-        target = freeze.target_of(module.model, data)
-        module.model.resolve([*(module.learning_rates or {})])
-        trainer = self._get(self.config_init, "trainer")
-        module.check_length(trainer.get("max_epochs"), trainer.get("max_steps"))
-        if any(word in str(trainer.get("strategy")) for word in ("spawn", "fork", "notebook")):
-            raise BadInput(
-                f"trainer.strategy {trainer['strategy']} leaves the record in the processes that it starts: use ddp"
-            )
-        if not target and trainer.get("max_epochs") != 0:
-            raise BadInput(
-                "no parameter would train: name at least one block in freeze.blocks, or give --trainer.max_epochs 0 "
-                "to adapt the statistics alone"
-            )
-        data.setup("fit")
-        if len(data.classes) != module.num_classes:
-            where = module.base.path if module.base else "the network"
-            raise BadInput(
-                f"{where} tells {module.num_classes} classes apart and the data has {len(data.classes)}: "
-                "choose the base model that belongs to this data"
-            )
 
     def _loggers(self) -> list[Logger]:
         metrics = self.folder / "metrics.csv"
@@ -340,14 +295,6 @@ class PersonalizationCLI(LightningCLI):
             write_text(self.folder / "config.yaml", text)
             for logger in self.trainer.loggers:
                 logger.log_hyperparams(yaml.safe_load(text))
-
-
-def _check_accelerator(name: Any) -> None:
-    if name in _GPUS and not any(kind.is_available() for kind in _GPUS[name]):
-        raise BadInput(
-            f"trainer.accelerator is {name} and torch finds no such device here: leave gpu.yaml out, or give "
-            "--trainer.accelerator cpu"
-        )
 
 
 class ArgumentsOnly(PersonalizationCLI):

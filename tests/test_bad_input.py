@@ -1,5 +1,6 @@
 """What is wrong is said in one line, with exit code 2, and nothing is written."""
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,18 @@ def test_a_run_that_fails_is_recorded_as_failed(run, capsys, monkeypatch):
     code, record = run("fit", "--config", "feature.yaml")
     assert code == 1 and record["status"] == "failed"
     assert "the sensor fell off" in capsys.readouterr().err
+
+
+class _Code:
+    def __reduce__(self):
+        return (Path.touch, (Path("it_ran"),))
+
+
+@pytest.mark.parametrize("command", ["fit", "test"])
+def test_a_checkpoint_runs_no_code(run, capsys, command):
+    Path("evil.ckpt").write_bytes(pickle.dumps({"state_dict": _Code()}))
+    torch.save({"state_dict": _Code()}, "zipped.ckpt")
+    for name in ("evil.ckpt", "zipped.ckpt"):
+        assert run(command, "--config", "output.yaml", "--ckpt_path", name)[0] == 2
+        assert f"{name} cannot be read as a checkpoint" in capsys.readouterr().err
+    assert not Path("it_ran").exists()

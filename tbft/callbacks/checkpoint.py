@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from tbft.atomic import write_bytes
 from tbft.callbacks.energy import phase
+from tbft.errors import BadInput
 
 
 class EpochCheckpoint(Checkpoint):
@@ -49,5 +51,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         write_bytes(path, buffer.getvalue())
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read tensors and plain values alone, wherever the file comes from."""
-        return super().load_checkpoint(path, map_location, weights_only=True)
+        """Read tensors and plain values alone.
+
+        Raises:
+            BadInput: if the file is no checkpoint, or holds more than that.
+        """
+        try:
+            return super().load_checkpoint(path, map_location, weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+            reason = str(error).splitlines()[0]
+            raise BadInput(f"{path} cannot be read as a checkpoint ({reason}): give last.ckpt of a run") from None
