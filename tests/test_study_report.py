@@ -1,6 +1,7 @@
 """Records become tables, figures and one page that needs nothing else."""
 
 import csv
+import json
 import re
 import subprocess
 import sys
@@ -139,9 +140,20 @@ def test_block_average_waits_for_every_block(tmp_path: Path) -> None:
     assert "Block Avg of input input-data 2000 waits for block3, fc." in tables_of(tmp_path)["accuracy"].notes
 
 
-def test_models_with_noise_have_a_table_of_their_own(tmp_path: Path) -> None:
-    import json
+def test_block_average_waits_for_nothing_that_is_not_planned(tmp_path: Path) -> None:
+    def write_study(root: Path, level: str, strategies: tuple[str, ...], ran: int) -> None:
+        cells = {name: {"labels": {"drift": level, "strategy": name, "seed": "0"}} for name in strategies}
+        for name in strategies[:ran]:
+            write_record(root, name, record(level, name, 0))
+        (root / "study.json").write_text(json.dumps({"schema": 1, "cells": cells}))
 
+    write_study(tmp_path / "blocks", "input", ("block", "block2", "block3", "fc"), 3)
+    write_study(tmp_path / "savings", "output", ("block", "tuned-full"), 2)
+    notes = [note for note in tables_of(tmp_path)["accuracy"].notes if "Block Avg" in note]
+    assert notes == ["Block Avg of input input-data 1000 waits for fc."]
+
+
+def test_models_with_noise_have_a_table_of_their_own(tmp_path: Path) -> None:
     cells = {}
     for noised in ("block1", "fc"):
         for tuned, accuracy in (("block1", 0.4), ("fc", 0.6), ("full", 0.7)):
@@ -206,8 +218,6 @@ def test_modelled_energy_is_called_modelled(tmp_path: Path, reported: Path) -> N
 
 
 def test_an_axis_of_ones_own_is_not_averaged_away(tmp_path: Path) -> None:
-    import json
-
     cells = {}
     for value in ("refresh", "batch"):
         write_record(tmp_path, value, record("input", "block", 0))
@@ -221,8 +231,6 @@ def test_an_axis_of_ones_own_is_not_averaged_away(tmp_path: Path) -> None:
 
 
 def test_many_runs_to_come_are_counted(tmp_path: Path) -> None:
-    import json
-
     write_record(tmp_path, "run", record("input", "block", 0))
     cells = {f"cell{number}": {"labels": {}} for number in range(30)}
     (tmp_path / "study.json").write_text(json.dumps({"schema": 1, "cells": cells}))

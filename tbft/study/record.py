@@ -2,9 +2,9 @@
 
 import json
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,10 @@ SUPERSEDED = "superseded"  # the state of a cell that the study's present plan n
 BUSY_THREADS = 0.1  # that other programs keep busy on average, above which the machine's joules are not the run's
 STATUSES = ("completed", "interrupted", "failed")
 LEVEL_BLOCK = {"input": "block1", "feature": "block3", "output": "fc"}  # the paper's table 1
+
+
+Place = frozenset[tuple[str, str]]
+"""A cell's labels by axis, but for strategy, seed and repeat."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Record:
         machine: Where it ran.
         error: Why a failed run failed, where the record says so.
         labels: The study's axes and this cell's place on each; empty outside a study.
+        planned: Strategies that its study's plan has at this place on the other axes; empty outside a study.
     """
 
     key: str
@@ -83,6 +88,7 @@ class Record:
     machine: str = ""
     error: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    planned: frozenset[str] = frozenset()
 
     @property
     def completed(self) -> bool:
@@ -220,6 +226,7 @@ def read_ledger(folder: Path) -> tuple[list[Record], list[Problem]]:
     records: list[Record] = []
     problems: list[Problem] = []
     cells = {path.parent: read_cells(path.parent) for path in sorted(folder.rglob(STUDY_FILE))}
+    plans = {root: _plan(entries) for root, entries in cells.items()}
     seen = set()
     superseded: Counter[Path] = Counter()
     for path in sorted(folder.rglob(RESULT_FILE)):
@@ -241,7 +248,8 @@ def read_ledger(folder: Path) -> tuple[list[Record], list[Problem]]:
             continue
         if record.void:
             problems.append(Problem(record.key, "void", f"its cost is left out: {record.void}"))
-        records.append(record)
+        planned = plans.get(path.parent.parent, {}).get(_place(record.labels), set())
+        records.append(replace(record, planned=frozenset(planned)))
     for root, entries in cells.items():
         missing = [key for key, entry in entries.items() if root / key not in seen and not entry.get(SUPERSEDED)]
         problems += [Problem(key, NOT_RUN, "the study has not come to it") for key in missing]
@@ -251,6 +259,20 @@ def read_ledger(folder: Path) -> tuple[list[Record], list[Problem]]:
     if not records and not problems:
         raise BadInput(f"{folder} holds no {RESULT_FILE}: give the folder that a study or a fit wrote its runs to")
     return records, problems
+
+
+def _plan(entries: Mapping[str, Mapping[str, Any]]) -> dict[Place, set[str]]:
+    """Strategies that a study's present plan has at each place on the other axes."""
+    plan: dict[Place, set[str]] = defaultdict(set)
+    for entry in entries.values():
+        labels = entry.get("labels", {})
+        if "strategy" in labels and not entry.get(SUPERSEDED):
+            plan[_place(labels)].add(labels["strategy"])
+    return plan
+
+
+def _place(labels: Mapping[str, str]) -> Place:
+    return frozenset((axis, label) for axis, label in labels.items() if axis not in ("strategy", "seed", "repeat"))
 
 
 def read_cells(root: Path) -> dict[str, dict[str, Any]]:

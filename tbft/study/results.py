@@ -133,18 +133,25 @@ class Results:
             blocks[own] = "block"
         return {block: blocks[block] for block in SINGLE_BLOCKS if block in blocks}
 
-    @cached_property
-    def blocks(self) -> set[str]:
-        """Every block that was tuned on its own in any setting."""
-        return {block for setting in self.settings() for block in self.single_blocks(setting)}
+    def missing_blocks(self, setting: Setting) -> list[str]:
+        """Blocks that Block Avg waits for: those that are planned, or outside a study ran on the same data set."""
+        runs = [run for series in self.series(setting) for run in self.runs(setting, series)]
+        planned = {name for run in runs for name in run.planned}
+        if planned:
+            awaited = {LEVEL_BLOCK.get(setting.level, "") if name == "block" else name for name in planned}
+        else:
+            alike = [s for s in self.settings() if (s.level, s.dataset) == (setting.level, setting.dataset)]
+            awaited = {block for other in alike for block in self.single_blocks(other)}
+        awaited.intersection_update(SINGLE_BLOCKS)
+        return sorted(awaited - set(self.single_blocks(setting))) if len(awaited) > 1 else []
 
     def block_average(self, setting: Setting, metric: Metric) -> dict[Pair, float]:
         """The paper's Block Avg: the mean over the single blocks, for each pair at which all of them ran.
 
-        Empty while a block of the network is missing that ran in any other setting.
+        Empty while a block is missing.
         """
         singles = self.single_blocks(setting)
-        if len(singles) < 2 or set(singles) != self.blocks:
+        if len(singles) < 2 or self.missing_blocks(setting):
             return {}
         each = [self.by_pair(setting, series, metric) for series in singles.values()]
         shared = set.intersection(*(set(values) for values in each))

@@ -59,8 +59,8 @@ def accuracy_table(results: Results) -> Table:
         rows.append((OURS, *head(setting), unadapted, *values, average, counts(value.n for value in values if value)))
         rows += _paper_accuracy(setting, names)
         notes += _coverage(results, setting)
-        missing = sorted(results.blocks - set(results.single_blocks(setting)))
-        if missing and results.single_blocks(setting):
+        missing = results.missing_blocks(setting)
+        if missing:
             notes.append(f"Block Avg of {_name(setting)} waits for {', '.join(missing)}.")
     headings = (*HEAD, "base", *names, "Block Avg", "seeds")
     notes += paper_notes(rows)
