@@ -15,7 +15,6 @@ from study_stand_in import first_row, record, tables_of, write_blocks, write_led
 
 from tbft.cli import main
 from tbft.errors import BadInput
-from tbft.study.figures import pareto_front
 from tbft.study.paper import paper_figures
 from tbft.study.report import write_report
 from tbft.study.statistics import mean_sd, median, paired_interval
@@ -235,13 +234,6 @@ def test_many_runs_to_come_are_counted(tmp_path: Path) -> None:
     cells = {f"cell{number}": {"labels": {}} for number in range(30)}
     (tmp_path / "study.json").write_text(json.dumps({"schema": 1, "cells": cells}))
     assert [row[:2] for row in tables_of(tmp_path)["problems"].rows] == [("cell0 and 29 others", "not run")]
-
-
-def test_the_pareto_front_is_what_nothing_beats() -> None:
-    chance = np.random.default_rng(0)
-    points = [(float(c), float(v)) for c, v in chance.integers(0, 8, (40, 2))]
-    slow = {p for p in points if not any(q[0] <= p[0] and q[1] >= p[1] and q != p for q in points)}
-    assert set(pareto_front(points)) == slow
 
 
 def test_figures_are_written_for_screen_and_print_and_are_reproducible(tmp_path: Path, reported: Path) -> None:

@@ -2,19 +2,55 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from tbft.study.results import ORDER
+from tbft.study.record import LEVEL_BLOCK
+from tbft.study.results import ORDER, Setting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito, "Color Universal Design" (2008)
-COLOURS = ("#999999", "#56B4E9", "#D55E00", "#E69F00", "#009E73", "#0072B2", "#CC79A7", "#F0E442")
-HATCHES = ("", "///", "...", "xx")
-MARKERS = "osD^vPX*<>hdp8"
+
+@dataclass(frozen=True)
+class Look:
+    """How a strategy is drawn, the same in every figure.
+
+    Attributes:
+        colour: Of bars, lines and markers.
+        hatch: Of bars, for print.
+        marker: Of points.
+        line: Of lines.
+    """
+
+    colour: str
+    hatch: str
+    marker: str
+    line: str
+
+
+# Okabe and Ito, "Color Universal Design" (2008), its yellow a little darker to be seen on white. Eight colours do not
+# reach: the others are chosen to stay apart from these and from one another under deuteranopia and protanopia.
+LOOKS = {
+    "none": Look("#BBBBBB", "", "o", ":"),
+    "bn": Look("#56B4E9", "", "s", ":"),
+    "block": Look("#D55E00", "", "D", "-"),
+    "block1": Look("#E69F00", "", "^", "-"),
+    "block2": Look("#009E73", "", "v", "-"),
+    "block3": Look("#0072B2", "", "P", "-"),
+    "block4": Look("#99DD88", "", "X", "-"),
+    "fc": Look("#E0D030", "..", "*", "-"),
+    "block2+block3": Look("#88CCEE", "xx", "<", "-."),
+    "head": Look("#554400", "xx", ">", "-."),
+    "auto-rgn": Look("#4411AA", "xx", "h", "-."),
+    "tuned-full": Look("#CC79A7", "///", "d", "--"),
+    "paper-full": Look("#882255", "\\\\\\", "p", "--"),
+    "full": Look("#333333", "", "8", "--"),
+}
+OTHERS = ("#117733", "#999933", "#CC6677")  # of strategies of one's own
+PHASE_LOOKS = (("#999999", ""), ("#56B4E9", "///"), ("#D55E00", "..."), ("#E69F00", "xx"))
 STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -48,14 +84,10 @@ def save_svg(figure: "Figure", file: Path | BinaryIO) -> None:
         figure.savefig(file, format="svg", metadata={"Date": None})
 
 
-def style_of(series: str) -> tuple[str, str, str]:
-    """Colour, hatch and marker of a strategy: the same in every figure, no two alike among the known ones."""
-    index = ORDER.index(series) if series in ORDER else len(ORDER) + sum(map(ord, series))
-    return (
-        COLOURS[index % len(COLOURS)],
-        HATCHES[index // len(COLOURS) % len(HATCHES)],
-        MARKERS[index % len(MARKERS)],
-    )
+def look_of(series: str) -> Look:
+    """How a strategy is drawn; no two alike among the known ones."""
+    number = sum(map(ord, series))
+    return LOOKS.get(series) or Look(OTHERS[number % len(OTHERS)], "++", "HX8"[number % 3], "-.")
 
 
 def new_figure(panels: int) -> "tuple[Figure, list[Axes]]":
@@ -67,6 +99,53 @@ def new_figure(panels: int) -> "tuple[Figure, list[Axes]]":
     figure = Figure(figsize=(1.0 + 3.4 * columns, 0.9 + 2.9 * rows), layout="constrained")
     axes = [figure.add_subplot(rows, columns, index + 1) for index in range(panels)]
     return figure, axes
+
+
+def name_panel(axis: "Axes", setting: Setting, size: str = "") -> None:
+    """Head a panel by what drifted and which block TBFT tunes.
+
+    Args:
+        axis: The panel.
+        setting: What it shows.
+        size: The training size and variant, where the panel shows one only.
+    """
+    where = f"{setting.level} level, {setting.dataset}" if setting.level else setting.dataset
+    own = LEVEL_BLOCK.get(setting.level)
+    which = ", ".join(filter(None, [own and f"TBFT tunes {own}", size]))
+    axis.set_title("\n".join(filter(None, [where, which])), fontsize=9)
+
+
+def size_of(setting: Setting) -> str:
+    """The training size and variant of a setting."""
+    return f"{setting.train_size} images" + (f"\n{setting.variant}" if setting.variant else "")
+
+
+def log_joules(axis: "Axes") -> None:
+    """Make the x axis logarithmic, with three or four labels whatever its range."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(FixedLocator(few_ticks(*axis.get_xlim())))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter("{x:g}")
+
+
+def few_ticks(low: float, high: float) -> list[float]:
+    """Three or four round numbers between two limits of a logarithmic axis, fewer only where there are none.
+
+    >>> few_ticks(80, 2500), few_ticks(1300, 2600)
+    ([100.0, 300.0, 1000.0], [1500.0, 2000.0, 2500.0])
+    """
+    import math
+
+    from matplotlib.ticker import MaxNLocator
+
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
+        found = [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
+        if len(found) > 2:
+            return found[:: math.ceil(len(found) / 4)]
+    return [float(tick) for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
 
 
 def shared_legend(figure: "Figure", axes: "Sequence[Axes]") -> None:
