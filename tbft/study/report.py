@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,9 @@ def _write(runs: Path, folder: Path, tables: Sequence[Table], results: Results, 
         save_svg(figure, folder / f"{name}.svg")
     title = f"Personalization study: {runs.resolve().name}"
     machines = sorted({record.machine for record in results.records if record.machine})
-    summary = f"{len(results.records)} completed runs, {len(problems)} with problems"
+    kinds = Counter(problem.kind for problem in problems)
+    others = [f"{count} {kind}" for kind, count in kinds.items()]
+    summary = ", ".join([f"{len(results.records)} completed runs", *others])
     summary += f"; on {', '.join(machines)}." if machines else "."
     atomic.write_text(folder / PAGE, render_page(title, summary, tables, figures))
 
@@ -98,7 +101,7 @@ def render_page(title: str, summary: str, tables: Sequence[Table], figures: "dic
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(loader=PackageLoader("tbft.study", "."), autoescape=True, undefined=StrictUndefined)
-    environment.filters["shown"] = show
+    environment.filters["shown"] = lambda value: show(value).replace(" ± ", "\xa0±\xa0").replace(", ", ",\xa0")
     shown = [
         {"title": TITLES.get(name, name), "caption": caption, "source": _data_uri(figure)}
         for name, (caption, figure) in figures.items()

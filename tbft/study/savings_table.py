@@ -38,6 +38,8 @@ def savings_table(results: Results) -> Table:
         rows += [_row(results, setting, target, opponent) for opponent in results.opponents(setting)]
         if setting.level not in [later.level for later in settings[index + 1 :]]:
             rows += _paper_row(setting.level)
+    if all(row[-1] in (None, row[-2]) for row in rows):
+        rows = [(*row[:-1], None) for row in rows]  # a column that says nothing new
     rows += _means(rows)
     return Table(
         "savings",
@@ -63,9 +65,8 @@ def _row(results: Results, setting: Setting, target: str, opponent: str) -> tupl
     cpu, joules = (saving(results, setting, target, opponent, cost, shared) for cost in (CPU_SECONDS, JOULES))
     kind = energy_kind(results.runs(setting, target) + results.runs(setting, opponent))
     memory = median(ratios(*(at(shared, results.by_pair(setting, name, peak_memory)) for name in (target, opponent))))
-    fewer = joules.n if joules and joules.n < len(shared) else None
-    names = (target, opponent)
-    return (OURS, *head(setting), *names, *accuracies, points, cpu, joules, kind, memory, len(shared), fewer)
+    pairs = (len(shared), joules.n if joules else None)
+    return (OURS, *head(setting), target, opponent, *accuracies, points, cpu, joules, kind, memory, *pairs)
 
 
 def _paper_row(level: str) -> list[tuple[Value, ...]]:
