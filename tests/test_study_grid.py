@@ -110,6 +110,27 @@ def test_an_option_that_fit_does_not_know_is_told_before_anything_runs() -> None
         plan(study(options={"trainer.max_epoch": 3}), check)
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"data.trainsize": 3}, r"^fit does not know data\.trainsize .*: did you mean data\.train_size\?$"),
+        ({"trainer.max_epoch": 3}, r"^fit does not know trainer\.max_epoch .*: did you mean trainer\.max_epochs\?$"),
+        ({"xyzzy": 3}, r"^fit does not know xyzzy .*: leave it out"),
+        ({"xyzzy": 3, "data.trainsize": 3}, "^fit does not know "),
+    ],
+)
+def test_an_unknown_option_is_one_short_line_with_the_one_that_was_meant(
+    options: dict[str, Any], words: str, working_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tbft.cli import check as check_of_fit
+
+    monkeypatch.chdir(working_folder / "strategy")  # where no file stands before a shipped one
+    given = study(grid={"drift": {"input": {"config": "input.yaml"}}}, options=options)
+    with pytest.raises(BadInput, match=words) as told:
+        plan(given, check_of_fit)
+    assert len(str(told.value)) < 160
+
+
 def test_fit_checks_each_place_on_each_axis_once_or_so() -> None:
     checked: list[str] = []
     cells = plan(study(), lambda args: checked.append(" ".join(args)))

@@ -10,6 +10,7 @@ from tbft.study.executors import Executor, Job, Outcome
 from tbft.study.executors.job import BAD_INPUT, DONE
 from tbft.study.grid import Cell, Study, cells_of
 from tbft.study.ledger import Ledger, State
+from tbft.study.unknown_option import advise, options_of_fit, unknown_option
 
 
 class Progress(Protocol):
@@ -48,7 +49,11 @@ def plan(study: Study, check: Callable[[list[str]], None]) -> list[Cell]:
         try:
             check(list(cell.arguments))
         except BadInput as error:
-            raise BadInput(f"cell {cell.key}: {error}") from None
+            option = unknown_option(str(error))
+            if option is None:
+                raise BadInput(f"cell {cell.key}: {error}") from None
+            advice = advise(option, cell.arguments, options_of_fit)
+            raise BadInput(f"fit does not know {option} (in cell {cell.key}): {advice}") from None
     return cells
 
 
