@@ -119,6 +119,9 @@ def main(args: list[str]) -> int:
         return 1
     if behave == "raise":
         raise RuntimeError("no such drift")
+    if behave == "fill the disk":
+        print("tbft: the run failed: OSError: [Errno 28] No space left on device")
+        return 1
     if behave == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if behave == "interrupt":

@@ -143,6 +143,14 @@ def test_a_failed_cell_stops_nothing_and_is_shown_and_tried_again_next_time(
     assert sorted(ran().values()) == [1, 2, 2]
 
 
+@pytest.mark.parametrize("isolate", [False, True])
+def test_a_full_disk_stops_the_study_before_further_cells_run_in_vain(isolate: bool) -> None:
+    with pytest.raises(BadInput, match=r"no space was left for full-.*: free some and start the study again"):
+        run(behaving(full="fill the disk", a="", b="", c=""), isolate=isolate, retries=3)
+    assert len(ran()) <= 2  # an isolated one may have begun when the first is read
+    assert result("full")["status"] == "failed"
+
+
 def test_the_reason_of_an_exception_is_recorded() -> None:
     run(behaving(odd="raise"))
     assert result("odd")["error"] == "RuntimeError: no such drift"

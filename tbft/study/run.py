@@ -1,7 +1,9 @@
 """Running a study: what is still to do, in which order, and what became of it."""
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +13,8 @@ from tbft.study.executors.job import BAD_INPUT, DONE
 from tbft.study.grid import Cell, Study, cells_of
 from tbft.study.ledger import Ledger, State
 from tbft.study.unknown_option import advise, options_of_fit, unknown_option
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Progress(Protocol):
@@ -81,7 +85,8 @@ def run_study(
         progress: Makes what hears of ended cells, given how many there are and how many are to run.
 
     Raises:
-        BadInput: When the ledger is in use, cannot be written, or is not to be resumed.
+        BadInput: When the ledger is in use, cannot be written, or is not to be resumed, or when the disk is full: no
+            further cell could record what it did.
         KeyboardInterrupt: When interrupted; what was completed stays so.
     """
     ledger = Ledger(study.root)
@@ -94,7 +99,7 @@ def run_study(
         ledger.share([cell for cell in todo if shared])
         ledger.mark_shared(cells)
         failed: dict[str, str] = {}
-        with progress(len(cells), len(todo)) as listener:
+        with progress(len(cells), len(todo)) as listener, _full_disk_told(study):
             jobs = [_job(study, cell, ledger, extra(cell)) for cell in todo]
             for attempt in range(retries + 1):
                 again = []
@@ -121,7 +126,20 @@ def _settle(outcome: Outcome, ledger: Ledger) -> str:
         return ""
     reason = outcome.reason or "it ended well but left no completed record"
     ledger.fail(cell, reason)
+    if any(words in reason for words in map(os.strerror, FULL)):
+        raise BadInput(f"no space was left for {cell.key} ({reason}): free some and start the study again")
     return reason
+
+
+@contextmanager
+def _full_disk_told(study: Study) -> Iterator[None]:
+    """Turn what the system says of a full disk, such as of a log that cannot be written, into words."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise BadInput(f"no space is left for {study.root} ({error}): free some and start the study again") from None
 
 
 def _job(study: Study, cell: Cell, ledger: Ledger, extra: Sequence[str]) -> Job:
