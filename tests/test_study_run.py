@@ -146,7 +146,7 @@ def test_a_failed_cell_stops_nothing_and_is_shown_and_tried_again_next_time(
 @pytest.mark.parametrize("isolate", [False, True])
 def test_a_full_disk_stops_the_study_before_further_cells_run_in_vain(isolate: bool) -> None:
     with pytest.raises(BadInput, match=r"no space was left for full-.*: free some and start the study again"):
-        run(behaving(full="fill the disk", a="", b="", c=""), isolate=isolate, retries=3)
+        run(behaving(full="fill the disk", a="a", b="b", c="c"), isolate=isolate, retries=3)
     assert len(ran()) <= 2  # an isolated one may have begun when the first is read
     assert result("full")["status"] == "failed"
 
