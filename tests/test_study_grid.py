@@ -9,6 +9,7 @@ from study_stand_in import check
 
 from tbft import presets
 from tbft.errors import BadInput
+from tbft.study.cell_tags import tags_of
 from tbft.study.grid import Study, cells_of
 from tbft.study.run import plan
 
@@ -129,6 +130,16 @@ def test_an_unknown_option_is_one_short_line_with_the_one_that_was_meant(
     with pytest.raises(BadInput, match=words) as told:
         plan(given, check_of_fit)
     assert len(str(told.value)) < 160
+
+
+def test_a_cell_is_tagged_with_its_level_and_its_blocks_whatever_the_axes(working_folder: Path) -> None:
+    (working_folder / "strategy" / "fc.yaml").write_text("freeze: {blocks: [block2, fc]}\n")
+    given = study(grid={"strategy": ["block", "fc", "bn"]}, options={"config": "input.yaml"})
+    tags = {cell.labels["strategy"]: tags_of(cell) for cell in cells_of(given)}
+    assert tags["block"] == ["strategy:block", "level:input", "block:block1"]
+    assert tags["fc"] == ["strategy:fc", "level:input", "block:block2", "block:fc"]
+    told = study(grid={"seed": [0]}, options={"config": "input.yaml", "freeze": {"level": "output", "blocks": []}})
+    assert tags_of(cells_of(told)[0]) == ["seed:0", "level:output"]
 
 
 def test_fit_checks_each_place_on_each_axis_once_or_so() -> None:

@@ -203,12 +203,13 @@ def _executor(how: Execution, runner: str) -> Executor:
 
 
 def _recording_arguments(study: Study, cell: Cell, mode: str) -> list[str]:
-    """Where a cell stands in W&B (the study's group, a tag for each axis), and no picture of each cell's power."""
+    """Where a cell stands in W&B (the study's group, its tags), and no picture of each cell's power."""
     import json
 
-    tags = [f"{axis}:{label}"[:64] for axis, label in cell.labels.items()]  # W&B takes 64 characters
+    from tbft.study.cell_tags import tags_of
+
     plot = [] if "--energy.plot" in cell.arguments else ["--energy.plot", "false"]
-    return [*plot, "--run.wandb", mode, "--run.group", study.name, "--run.tags", json.dumps(tags)]
+    return [*plot, "--run.wandb", mode, "--run.group", study.name, "--run.tags", json.dumps(tags_of(cell))]
 
 
 def _report(runs: Path, folder: Path | None) -> Any:
