@@ -259,47 +259,6 @@ def test_an_interrupted_study_ends_soon_and_can_go_on(isolate: bool) -> None:
     assert run(study(), isolate=isolate) == 0
 
 
-def test_the_command_ends_with_130_when_a_cell_is_interrupted(
-    monkeypatch: pytest.MonkeyPatch, working_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from tbft import cli
-    from tbft.study import command
-
-    monkeypatch.setattr(cli, "check", check)
-    monkeypatch.setattr(command, "RUNNER", RUNNER)
-    (working_folder / "own.yaml").write_text(
-        "name: own\nroot: runs\ngrid:\n  drift:\n    now: {config: input.yaml, model.behave: interrupt}\n"
-    )
-    assert cli.main(["study", "--config", "own.yaml"]) == 130
-    assert "the same command goes on from here" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("args", "words"),
-    [
-        (["--config", "none.yaml"], "no configuration 'none.yaml'"),
-        (["--name", "x"], "required"),
-        (["--config", "own.yaml", "--colour", "red"], "unrecognized"),
-        (["--config", "own.yaml", "--executor", "slurm"], "executor"),
-        (["--config", "own.yaml", "--workers", "2"], "share this machine"),
-    ],
-)
-def test_bad_usage_is_one_line(
-    args: list[str],
-    words: str,
-    working_folder: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from tbft import cli
-
-    monkeypatch.setattr(cli, "check", check)
-    (working_folder / "own.yaml").write_text("name: own\nroot: runs\ngrid: {drift: {a: {config: input.yaml}}}\n")
-    assert cli.main(["study", *args]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert words in line
-
-
 def test_ray_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(BadInput, match="Ray is not installed"):
