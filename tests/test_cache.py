@@ -4,7 +4,7 @@ import os
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from bare_trainer import bare_trainer
 
 from tbft.callbacks import BlockFreezeCallback, FeatureCacheCallback
 from tbft.data import Digits
@@ -35,16 +35,10 @@ def train(folder, cache, *, target="block2", statistics="source", augment="none"
     torch.manual_seed(0)
     module = Counted(optimizer=sgd)
     data = Digits(corruption="contrast", train_size=IMAGES, image_size=16, batch_size=32, augment=augment)
-    Trainer(
+    bare_trainer(
         max_epochs=EPOCHS,
-        accelerator="cpu",
         callbacks=[BlockFreezeCallback(blocks=[target], statistics=statistics), cache],
         default_root_dir=folder,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
     ).fit(module, datamodule=data)
     return module, data
 

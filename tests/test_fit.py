@@ -8,7 +8,7 @@ from statistics import mean
 import pytest
 import torch
 import yaml
-from lightning.pytorch import Trainer
+from bare_trainer import bare_trainer
 from lightning.pytorch.callbacks import LambdaCallback
 
 from tbft import presets
@@ -77,14 +77,9 @@ def test_the_schedule_ends_with_the_run(tmp_path, options, steps):
     module = ImageClassifier(base="digits", schedule="one_cycle", optimizer=lambda p: torch.optim.SGD(p, lr=0.1))
     rates = []
     noted = LambdaCallback(on_train_batch_start=lambda t, *_: rates.append(t.optimizers[0].param_groups[0]["lr"]))
-    trainer = Trainer(
-        accelerator="cpu",
+    trainer = bare_trainer(
         callbacks=[BlockFreezeCallback(blocks=["fc"]), noted],
         default_root_dir=tmp_path,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         limit_val_batches=0,
         **options,
     )

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from bare_trainer import bare_trainer
 from torch.nn import BatchNorm2d
 
 from tbft.callbacks import BlockFreezeCallback, FeatureCacheCallback
@@ -15,15 +15,9 @@ def personalize(blocks, statistics="source", *, cache=True, epochs=2, level=None
     module = ImageClassifier(base="digits", schedule="constant", **({"optimizer": optimizer} if optimizer else {}))
     before = {key: value.clone() for key, value in module.state_dict().items()}
     freeze = BlockFreezeCallback(level=level, blocks=blocks, statistics=statistics)
-    trainer = Trainer(
+    trainer = bare_trainer(
         max_epochs=epochs,
-        accelerator="cpu",
         callbacks=[freeze, FeatureCacheCallback(enabled=cache)],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
     )
     data = Digits(corruption="contrast", train_size=200, image_size=16, batch_size=32)
     trainer.fit(module, datamodule=data)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import Trainer
+from bare_trainer import bare_trainer
 
 from tbft.callbacks import BlockFreezeCallback, RelativeGradientNormCallback
 from tbft.callbacks.relative_gradient_norm import relative_gradient_norms
@@ -22,15 +22,9 @@ def fitted(blocks, *, batch_size=256):
     module = ImageClassifier(base="digits", schedule="constant", optimizer=sgd)
     before = {name: value.clone() for name, value in module.model.state_dict().items()}
     scaling = RelativeGradientNormCallback()
-    trainer = Trainer(
+    trainer = bare_trainer(
         max_epochs=1,
-        accelerator="cpu",
         callbacks=[BlockFreezeCallback(blocks=blocks), scaling],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
     )
     data = Digits(label_map="flip", train_size=100, image_size=16, batch_size=batch_size)
     trainer.fit(module, datamodule=data)
