@@ -1,10 +1,10 @@
 """How every figure looks: colours that the colour-blind can tell apart, hatches and markers for print."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from tbft.study.record import LEVEL_BLOCK
 from tbft.study.results import ORDER, Setting
@@ -12,6 +12,8 @@ from tbft.study.results import ORDER, Setting
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Shown = TypeVar("Shown")
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def look_of(series: str) -> Look:
     return LOOKS.get(series) or Look(OTHERS[number % len(OTHERS)], "++", "HX8"[number % 3], "-.")
 
 
-def new_figure(panels: int) -> "tuple[Figure, list[Axes]]":
+def _new_figure(panels: int) -> "tuple[Figure, list[Axes]]":
     """Make a figure of so many panels, at most three in a row."""
     from matplotlib.figure import Figure
 
@@ -99,6 +101,22 @@ def new_figure(panels: int) -> "tuple[Figure, list[Axes]]":
     figure = Figure(figsize=(1.0 + 3.4 * columns, 0.9 + 2.9 * rows), layout="constrained")
     axes = [figure.add_subplot(rows, columns, index + 1) for index in range(panels)]
     return figure, axes
+
+
+def draw_panels(panels: Sequence[Shown], draw: "Callable[[Axes, Shown], None]") -> "Figure | None":
+    """Draw a figure panel by panel, with one legend for all; None where there is no panel.
+
+    Args:
+        panels: What each panel shows.
+        draw: Draws it.
+    """
+    if not panels:
+        return None
+    figure, axes = _new_figure(len(panels))
+    for axis, shown in zip(axes, panels, strict=True):
+        draw(axis, shown)
+    _shared_legend(figure, axes)
+    return figure
 
 
 def name_panel(axis: "Axes", setting: Setting, size: str = "") -> None:
@@ -148,7 +166,7 @@ def few_ticks(low: float, high: float) -> list[float]:
     return [float(tick) for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
 
 
-def shared_legend(figure: "Figure", axes: "Sequence[Axes]") -> None:
+def _shared_legend(figure: "Figure", axes: "Sequence[Axes]") -> None:
     """One legend for all panels, below them."""
     entries: dict[str, Any] = {}
     for axis in axes:

@@ -2,16 +2,16 @@
 
 import statistics
 from collections.abc import Sequence
+from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from tbft.study.chart_style import (
     PHASE_LOOKS,
+    draw_panels,
     log_joules,
     look_of,
     name_panel,
-    new_figure,
-    shared_legend,
     size_of,
 )
 from tbft.study.costs import DISTURBED, JOULES, cost_of, undisturbed
@@ -22,41 +22,40 @@ from tbft.study.rows import energy_kind
 from tbft.study.statistics import Estimate, mean_sd
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
 def pareto(results: Results) -> "Figure | None":
     """Accuracy against joules: one marker a strategy, and the front of those that no other beats in both."""
     panels = [s for s in results.settings() if len(_points(results, s)) > 1]
-    if not panels:
-        return None
-    figure, axes = new_figure(len(panels))
-    for axis, setting in zip(axes, panels, strict=True):
-        points = _points(results, setting)
-        for name, (joules, accuracy) in points.items():
-            look = look_of(name)
-            axis.errorbar(
-                joules,
-                accuracy.value,
-                yerr=accuracy.sd,
-                color=look.colour,
-                marker=look.marker,
-                markersize=7,
-                markeredgecolor="black",
-                markeredgewidth=0.6,
-                linestyle="none",
-                capsize=2,
-                label=name,
-                zorder=3,
-            )
-        front = pareto_front([(joules, accuracy.value) for joules, accuracy in points.values()])
-        axis.plot(*zip(*front, strict=True), color="black", linewidth=0.9, zorder=2, label="Pareto front")
-        log_joules(axis)
-        axis.set_xlabel(f"joules for one adaptation ({_kind(results, setting)})")
-        axis.set_ylabel("test accuracy (%)")
-        name_panel(axis, setting, size_of(setting))
-    shared_legend(figure, axes)
-    return figure
+    return draw_panels(panels, partial(_pareto_panel, results))
+
+
+def _pareto_panel(results: Results, axis: "Axes", setting: Setting) -> None:
+    points = _points(results, setting)
+    for name, (joules, accuracy) in points.items():
+        look = look_of(name)
+        axis.errorbar(
+            joules,
+            accuracy.value,
+            yerr=accuracy.sd,
+            color=look.colour,
+            marker=look.marker,
+            markersize=7,
+            markeredgecolor="black",
+            markeredgewidth=0.6,
+            linestyle="none",
+            capsize=2,
+            label=name,
+            zorder=3,
+        )
+    front = pareto_front([(joules, accuracy.value) for joules, accuracy in points.values()])
+    axis.plot(*zip(*front, strict=True), color="black", linewidth=0.9, zorder=2, label="Pareto front")
+    log_joules(axis)
+    axis.set_xlabel(f"joules for one adaptation ({_kind(results, setting)})")
+    axis.set_ylabel("test accuracy (%)")
+    name_panel(axis, setting, size_of(setting))
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -75,61 +74,57 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
 def energy_by_phase(results: Results) -> "Figure | None":
     """Stacked bars: median joules of each phase, one bar a strategy, one panel a setting."""
     panels = [s for s in results.settings() if _points(results, s)]
-    if not panels:
-        return None
-    figure, axes = new_figure(len(panels))
-    for axis, setting in zip(axes, panels, strict=True):
-        names = list(_points(results, setting))
-        bottom = [0.0] * len(names)
-        for phase, (colour, hatch) in zip(PHASES, PHASE_LOOKS, strict=True):
-            heights = [_phase_joules(results.runs(setting, name), phase) for name in names]
-            axis.bar(
-                names,
-                heights,
-                bottom=bottom,
-                color=colour,
-                hatch=hatch,
-                edgecolor="black",
-                linewidth=0.4,
-                label=phase,
-            )
-            bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
-        axis.set_ylabel(f"joules ({_kind(results, setting)})")
-        axis.tick_params(axis="x", rotation=60)
-        axis.grid(visible=False, axis="x")
-        name_panel(axis, setting, size_of(setting))
-    shared_legend(figure, axes)
-    return figure
+    return draw_panels(panels, partial(_phases_panel, results))
+
+
+def _phases_panel(results: Results, axis: "Axes", setting: Setting) -> None:
+    names = list(_points(results, setting))
+    bottom = [0.0] * len(names)
+    for phase, (colour, hatch) in zip(PHASES, PHASE_LOOKS, strict=True):
+        heights = [_phase_joules(results.runs(setting, name), phase) for name in names]
+        axis.bar(
+            names,
+            heights,
+            bottom=bottom,
+            color=colour,
+            hatch=hatch,
+            edgecolor="black",
+            linewidth=0.4,
+            label=phase,
+        )
+        bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
+    axis.set_ylabel(f"joules ({_kind(results, setting)})")
+    axis.tick_params(axis="x", rotation=60)
+    axis.grid(visible=False, axis="x")
+    name_panel(axis, setting, size_of(setting))
 
 
 def learning_curves(results: Results) -> "Figure | None":
     """Validation accuracy over the joules spent: a curve a strategy, its median, before a thin line for each run."""
     panels = [s for s in results.settings() if _curves(results, s)]
-    if not panels:
-        return None
-    figure, axes = new_figure(len(panels))
-    for axis, setting in zip(axes, panels, strict=True):
-        for name, curves in _curves(results, setting).items():
-            look = look_of(name)
-            for curve in curves:
-                axis.plot(*_line(curve), color=look.colour, linewidth=0.5, alpha=0.4, zorder=1)
-            axis.plot(
-                *_line(median_curve(curves)),
-                color=look.colour,
-                linestyle=look.line,
-                marker=look.marker,
-                markersize=4,
-                markeredgecolor="black",
-                markeredgewidth=0.3,
-                label=name,
-                zorder=2,
-            )
-        log_joules(axis)
-        axis.set_xlabel(f"joules since the start ({_kind(results, setting, every=True)})")
-        axis.set_ylabel("validation accuracy (%)")
-        name_panel(axis, setting, size_of(setting))
-    shared_legend(figure, axes)
-    return figure
+    return draw_panels(panels, partial(_curves_panel, results))
+
+
+def _curves_panel(results: Results, axis: "Axes", setting: Setting) -> None:
+    for name, curves in _curves(results, setting).items():
+        look = look_of(name)
+        for curve in curves:
+            axis.plot(*_line(curve), color=look.colour, linewidth=0.5, alpha=0.4, zorder=1)
+        axis.plot(
+            *_line(median_curve(curves)),
+            color=look.colour,
+            linestyle=look.line,
+            marker=look.marker,
+            markersize=4,
+            markeredgecolor="black",
+            markeredgewidth=0.3,
+            label=name,
+            zorder=2,
+        )
+    log_joules(axis)
+    axis.set_xlabel(f"joules since the start ({_kind(results, setting, every=True)})")
+    axis.set_ylabel("validation accuracy (%)")
+    name_panel(axis, setting, size_of(setting))
 
 
 def median_curve(curves: Sequence[Sequence[CurvePoint]]) -> list[CurvePoint]:

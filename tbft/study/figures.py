@@ -1,9 +1,10 @@
 """The paper's figures from our own records."""
 
 import statistics
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tbft.study.chart_style import look_of, name_panel, new_figure, shared_legend, size_of, style
+from tbft.study.chart_style import draw_panels, look_of, name_panel, size_of, style
 from tbft.study.energy_figures import energy_by_phase, learning_curves, pareto
 from tbft.study.pairs import per_seed
 from tbft.study.results import Results, Setting, accuracy_of_base
@@ -48,20 +49,17 @@ def all_figures(results: Results) -> "dict[str, tuple[str, Figure]]":
 
 def accuracy_bars(results: Results) -> "Figure | None":
     """The paper's bar charts: one panel a level and data set, a group of bars for each training size."""
-    panels = _panels(results)
-    if not panels:
-        return None
-    figure, axes = new_figure(len(panels))
-    for axis, settings in zip(axes, panels, strict=True):
-        names = results.series(*settings)
-        for place, setting in enumerate(settings):
-            _group(axis, place, results, setting, names)
-        axis.set_xticks(range(len(settings)), [size_of(s) for s in settings])
-        axis.set_ylabel("test accuracy (%)")
-        axis.grid(visible=False, axis="x")
-        name_panel(axis, settings[0])
-    shared_legend(figure, axes)
-    return figure
+    return draw_panels(_panels(results), partial(_bars, results))
+
+
+def _bars(results: Results, axis: "Axes", settings: list[Setting]) -> None:
+    names = results.series(*settings)
+    for place, setting in enumerate(settings):
+        _group(axis, place, results, setting, names)
+    axis.set_xticks(range(len(settings)), [size_of(s) for s in settings])
+    axis.set_ylabel("test accuracy (%)")
+    axis.grid(visible=False, axis="x")
+    name_panel(axis, settings[0])
 
 
 def _group(axis: "Axes", place: int, results: Results, setting: Setting, names: list[str]) -> None:
