@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 import yaml
-from jsonargparse import ActionConfigFile
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
@@ -36,21 +35,13 @@ from tbft.errors import BadInput
 from tbft.evaluation import evaluate, write_predictions
 from tbft.models import load_weights, read_weights, save_weights
 from tbft.module import ImageClassifier
-from tbft.presets import find
+from tbft.preset_option import PresetConfig
 from tbft.run import RunSettings
 from tbft.summary import print_summary
 from tbft.terminal import quiet_lightning
 
 _NOT_HASHED = ("run", "energy", "config", "ckpt_path", "weights_only")
 _BUDGETS = ("budget_joules", "budget_seconds")
-
-
-class PresetConfig(ActionConfigFile):
-    """``--config``: a file, or a configuration that ships with tbft by bare name."""
-
-    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
-        """Find the file, then read it as LightningCLI does."""
-        super().__call__(parser, cfg, str(find(values)), option_string)
 
 
 class PersonalizationCLI(LightningCLI):

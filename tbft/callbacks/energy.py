@@ -12,12 +12,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from tbft.energy import EnergyMeter, codecarbon_tables, find_sources
+from tbft.energy.record import ADAPTATION
 from tbft.errors import BadInput
 
 log = logging.getLogger(__name__)
-
-ADAPTATION = ("prepare", "train", "validate", "save")
-"""Phases that bring the model up to date; testing for the report is booked apart."""
 
 BOOKED = ("joules", "cpu_seconds", "wall_seconds")
 """Figures that are booked by phase."""
@@ -74,7 +72,10 @@ class EnergyCallback(Callback):
     def state_dict(self) -> dict[str, Any]:
         """What the run has cost so far."""
         record = self._record()
-        return {name: record[name] for name in (*BOOKED, "co2e_grams", "measured") if name in record}
+        if not record:
+            return {}
+        figures = {name: record[name] for name in (*BOOKED, "co2e_grams")}
+        return {**figures, "measured": record["energy_source"]["measured"]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Count on from what the interrupted part of the run has cost."""
@@ -133,8 +134,8 @@ class EnergyCallback(Callback):
         if self.meter is None:
             return {}
         record, earlier = self.meter.record(), self.earlier
-        source = record["energy_source"]
         if earlier:
+            source = record["energy_source"]
             for name in BOOKED:
                 both = (earlier[name], record[name])
                 record[name] = {key: sum(part.get(key, 0.0) for part in both) for key in {**both[0], **both[1]}}
@@ -143,7 +144,7 @@ class EnergyCallback(Callback):
             record["joules_net"] = None  # the interrupted part has no baseline after it
             source["measured"] = source["measured"] and earlier["measured"]
             source["notes"].append("resumed: the figures contain the interrupted part's, up to its last checkpoint")
-        return {**record, "measured": source["measured"]}
+        return record
 
     def draw(self, folder: Path) -> Path | None:
         """Draw the run's power over time as ``power.png``; ``None`` where nothing was metered or drawing fails."""

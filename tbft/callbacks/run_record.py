@@ -14,9 +14,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from tbft.atomic import write_text
 from tbft.callbacks.block_freeze import BlockFreezeCallback
-from tbft.callbacks.energy import ADAPTATION, EnergyCallback
+from tbft.callbacks.energy import EnergyCallback
 from tbft.callbacks.keep_best import KeepBestCallback
 from tbft.data import DomainData
+from tbft.energy.record import ADAPTATION
 from tbft.module import ImageClassifier
 
 SCHEMA = 1

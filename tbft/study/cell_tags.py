@@ -17,7 +17,8 @@ def tags_of(cell: Cell) -> list[str]:
     Level and blocks are those of the cell's presets and options; where these leave the level to the data, there is
     no tag of it, and the run's own tags say it.
     """
-    level, blocks = _chosen(cell, "level"), _chosen(cell, "blocks")
+    freeze = _freeze(cell)
+    level, blocks = freeze.get("level"), freeze.get("blocks")
     if blocks is None:
         blocks = [LEVEL_BLOCK[level]] if level in LEVEL_BLOCK else []
     tags = [f"{axis}:{label}" for axis, label in cell.labels.items()]
@@ -25,13 +26,13 @@ def tags_of(cell: Cell) -> list[str]:
     return [tag[:LONGEST] for tag in dict.fromkeys(tags)]
 
 
-def _chosen(cell: Cell, name: str) -> Any:
-    """The last value that the cell gives to an option of `freeze`; None if it gives none."""
-    chosen = None
+def _freeze(cell: Cell) -> dict[str, Any]:
+    """What the cell's presets and options say of `freeze`, the later over the earlier."""
+    freeze: dict[str, Any] = {}
     for option, value in zip(cell.arguments[::2], cell.arguments[1::2], strict=True):
         if option == "--config":
             preset = yaml.safe_load(find(value).read_text(encoding="utf-8")) or {}
-            chosen = (preset.get("freeze") or {}).get(name, chosen)
-        elif option == f"--freeze.{name}":
-            chosen = yaml.safe_load(value)
-    return chosen
+            freeze |= preset.get("freeze") or {}
+        elif option.startswith("--freeze."):
+            freeze[option.removeprefix("--freeze.")] = yaml.safe_load(value)
+    return freeze

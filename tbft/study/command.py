@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentError, ArgumentParser
+from jsonargparse import ActionYesNo, ArgumentError, ArgumentParser
 
 from tbft.errors import BadInput
-from tbft.presets import find
+from tbft.preset_option import PresetConfig
 from tbft.study.executors import Executor
 from tbft.study.grid import Cell, Study
 
@@ -55,14 +55,6 @@ class Execution:
     share_machine: bool = False
     resume: bool = True
     plan: bool = False
-
-
-class PresetConfig(ActionConfigFile):
-    """A YAML file, or one that ships with tbft by its bare name."""
-
-    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
-        """Read the file that the name stands for."""
-        super().__call__(parser, cfg, str(find(values)), option_string)
 
 
 def main_study(args: list[str]) -> int:
