@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 
 from tbft.callbacks import BlockFreezeCallback
+from tbft.callbacks.checkpoint import LAST, PREVIOUS
 from tbft.data import DomainData
 from tbft.errors import BadInput
 from tbft.module import ImageClassifier
@@ -79,8 +80,8 @@ def checkpoint_file(given: Any, folder: Path, *, fitting: bool) -> str | None:
         return None
     if "://" in str(given):  # Lightning would fetch it, and run what is pickled in it
         raise BadInput(f"ckpt_path {given} is an address: download the file and give its path")
-    file = folder / "last.ckpt" if given == "last" else Path(given).expanduser()
-    if not file.is_file():
+    file = folder / LAST if given == "last" else Path(given).expanduser()
+    if not file.is_file() and not (fitting and file.with_name(PREVIOUS).is_file()):
         if given == "last" and fitting:
             return None
         raise BadInput(f"there is no checkpoint {file}: give a file, or last for the one in the run's folder")

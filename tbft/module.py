@@ -214,6 +214,12 @@ class ImageClassifier(LightningModule):
             schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=max(steps, 2))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Lay the schedule over the run as it is now: a resumed run may be longer than the interrupted one was."""
+        for state in checkpoint["lr_schedulers"]:
+            for length in ("T_max", "total_steps", "_schedule_phases"):  # of cosine and one-cycle schedules
+                state.pop(length, None)
+
     def _groups(self) -> list[dict[str, Any]]:
         """What trains, in groups of one learning rate each."""
         of_block = {

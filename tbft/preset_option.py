@@ -1,10 +1,18 @@
 """``--config`` of every command: a file, or a configuration that ships with tbft by bare name."""
 
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import ActionConfigFile
 
+from tbft.errors import BadInput
 from tbft.presets import find
+
+BEGIN_OF_CONFIG, END_OF_CONFIG = (
+    "# configuration of a run, whole if its last line says so",
+    "# end of the configuration",
+)
+"""First and last line of a run's ``config.yaml``: one that was cut short would leave options at their defaults."""
 
 
 class PresetConfig(ActionConfigFile):
@@ -14,6 +22,14 @@ class PresetConfig(ActionConfigFile):
         """Read the file.
 
         Raises:
-            BadInput: if there is neither a file nor a preset of that name.
+            BadInput: if there is neither a file nor a preset of that name, or it is a run's and was cut short.
         """
-        super().__call__(parser, cfg, str(find(values)), option_string)
+        file = find(values)
+        _check_whole(file)
+        super().__call__(parser, cfg, str(file), option_string)
+
+
+def _check_whole(file: Path) -> None:
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() or [""]
+    if lines[0] == BEGIN_OF_CONFIG and lines[-1] != END_OF_CONFIG:
+        raise BadInput(f"{file} was cut short: give the presets and options that the run was started with")

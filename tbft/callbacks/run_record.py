@@ -1,8 +1,7 @@
-"""What a run did and found, on disk: ``result.json``."""
+"""What a run did and found: the record in ``result.json``."""
 
 from __future__ import annotations
 
-import json
 import platform
 import sys
 import time
@@ -12,7 +11,6 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from tbft.atomic import write_text
 from tbft.callbacks.block_freeze import BlockFreezeCallback
 from tbft.callbacks.energy import EnergyCallback
 from tbft.callbacks.keep_best import KeepBestCallback
@@ -24,7 +22,7 @@ SCHEMA = 1
 
 
 class RunRecordCallback(Callback):
-    """Collects a run's figures and writes them, atomically, as ``result.json``.
+    """Collects a run's figures for ``result.json``.
 
     Args:
         folder: the run's folder.
@@ -80,19 +78,17 @@ class RunRecordCallback(Callback):
         """Count."""
         self.epochs, self.steps = trainer.current_epoch + 1, trainer.global_step
 
-    def write(self, status: str, module: ImageClassifier, data: DomainData) -> dict[str, Any]:
-        """Write the record of a run that was completed, interrupted or failed, and return it.
+    def record(
+        self, status: str, module: ImageClassifier, data: DomainData, error: str | None = None
+    ) -> dict[str, Any]:
+        """The record of a run that was completed, interrupted or failed, as in the file.
 
-        Raises:
-            OSError: if it cannot be written.
+        Args:
+            status: ``completed``, ``interrupted`` or ``failed``.
+            module: the classifier.
+            data: its data.
+            error: why the run was not completed, in one line.
         """
-        record = self.record(status, module, data)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(self.folder / "result.json", json.dumps(record, indent=1) + "\n")
-        return record
-
-    def record(self, status: str, module: ImageClassifier, data: DomainData) -> dict[str, Any]:
-        """The record, as in the file."""
         metered = self.energy.finish(idle=status == "completed")  # who interrupts a run does not want to wait
         keep, drift = self.keep, data.drift
         level = drift.level or self.freeze.level
@@ -101,6 +97,7 @@ class RunRecordCallback(Callback):
         return {
             "schema": SCHEMA,
             "status": status,
+            "error": error,
             "name": self.folder.name,
             "config_hash": self.config_hash,
             "seed": self.seed,
