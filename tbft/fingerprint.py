@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from tbft.data import DomainData
 from tbft.models import BaseWeights
+from tbft.models.checksum import digest
 
 _FREE_SECTIONS = ("run.", "energy.", "cache.", "trainer.logger", "trainer.enable_", "trainer.profiler")
 _FREE = {"config", "ckpt_path", "weights_only", "trainer.default_root_dir", "trainer.log_every_n_steps"}
@@ -40,7 +39,7 @@ def fingerprint(config: Mapping[str, Any], base: BaseWeights | None, data: Domai
     return {
         "options": json.dumps(options, sort_keys=True, default=str),
         "located": json.dumps(located, sort_keys=True),
-        "base": _digest_of_weights(base.weights) if base else "",
+        "base": digest(base.weights) if base else "",
         "data": _digest_of_data(data),
     }
 
@@ -83,28 +82,12 @@ def _flat(value: Any, name: str = "") -> list[tuple[str, Any]]:
     return [(name, value)]
 
 
-def _digest_of_weights(weights: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for key, value in sorted(weights.items()):
-        digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(_bytes(value))
-    return digest.hexdigest()
-
-
 def _digest_of_data(data: DomainData) -> str:
     """Of labels and pictures in their order; where pictures are read when they are needed, of their names."""
-    digest = hashlib.sha256()
-    digest.update(json.dumps([data.classes, data.test_names]).encode())
-    for part in (data.train, data.val, data.test):
-        if part is None:
-            continue
-        digest.update(_bytes(part.y))
-        if isinstance(part.x, Tensor):
-            digest.update(str(tuple(part.x.shape)).encode())
-            digest.update(_bytes(part.x))
-    return digest.hexdigest()
-
-
-def _bytes(value: Tensor) -> Any:
-    """The tensor's memory, as ``hashlib`` takes it."""
-    return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    found: dict[str, Tensor] = {}
+    for name, part in (("train", data.train), ("val", data.val), ("test", data.test)):
+        if part is not None:
+            found[f"{name}.y"] = part.y
+            if isinstance(part.x, Tensor):
+                found[f"{name}.x"] = part.x
+    return digest(found, {"classes": json.dumps(data.classes), "names": json.dumps(data.test_names)})

@@ -290,7 +290,7 @@ def run_in_a_process(arguments: list[str], seconds: float | None) -> float:
     """Run a command line in a process of its own; kill it after so long, or else return how long it took."""
     forks = multiprocessing.get_context("forkserver")  # the server imports torch and Lightning once for all of them
     forks.set_forkserver_preload(["tbft.lightning_cli"])
-    process = forks.Process(target=command_line, args=(arguments, os.getcwd(), torch.get_num_threads()))
+    process = forks.Process(target=command_line, args=(arguments, str(Path.cwd()), torch.get_num_threads()))
     began = time.monotonic()
     process.start()
     process.join(seconds)

@@ -18,6 +18,7 @@ from tbft.atomic import write_bytes
 from tbft.callbacks.energy import phase
 from tbft.errors import BadInput
 from tbft.fingerprint import differences
+from tbft.models.checksum import check_zip
 
 log = logging.getLogger(__name__)
 
@@ -107,22 +108,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise BadInput(f"{path} cannot be read as a checkpoint ({reason}): {advice}") from None
-
-
-def check_zip(path: Path) -> None:
-    """Compare the checksums in a file that ``torch.save`` wrote, which ``torch.load`` does not.
-
-    Raises:
-        zipfile.BadZipFile: if the file is not whole, or was changed.
-        OSError: if it cannot be read.
-    """
-    with zipfile.ZipFile(path) as archive:
-        try:
-            changed = archive.testzip()
-        except (NotImplementedError, EOFError, ValueError, RuntimeError) as error:  # a changed header
-            raise zipfile.BadZipFile(str(error)) from None
-        if changed is not None:
-            raise zipfile.BadZipFile(f"its part {changed} was changed since it was written")
 
 
 def find_resumable(file: Path, fingerprint: dict[str, Any], max_epochs: int | None = None) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +15,11 @@ from torch import Tensor
 
 from tbft.errors import BadInput
 from tbft.models.chain import BlockChain
+from tbft.models.checksum import check_zip, digest
 from tbft.models.zoo import describe
 
 BUNDLED = Path(__file__).parent / "weights"
+_CHECKSUM = "sha256"
 _PREFIXES = ("module.", "model.", "network.")
 
 
@@ -76,7 +79,12 @@ def read_weights(name: str) -> BaseWeights:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}
                 content: Any = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+            said = metadata.pop(_CHECKSUM, None)
+            if said is not None and said != digest(content, metadata):
+                raise ValueError("it was changed since it was written")
         else:
+            if zipfile.is_zipfile(path):
+                check_zip(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise BadInput(
@@ -197,4 +205,4 @@ def save_weights(
         "mean": json.dumps(list(mean or chain.mean)),
         "std": json.dumps(list(std or chain.std)),
     }
-    write_bytes(path, save(weights, metadata))
+    write_bytes(path, save(weights, {**metadata, _CHECKSUM: digest(weights, metadata)}))
