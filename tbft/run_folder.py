@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tbft.atomic import flush_folder, write_text
@@ -57,7 +57,7 @@ class RunFolder:
         """
         from filelock import FileLock, Timeout
 
-        made = not self.path.exists()
+        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         lock = FileLock(self.path / _LOCK, timeout=0)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -74,8 +74,11 @@ class RunFolder:
             yield
         finally:
             lock.release()
-            if made and [item.name for item in self.path.iterdir()] in ([], [_LOCK]):
-                shutil.rmtree(self.path, ignore_errors=True)
+            if made and all(item.name == _LOCK for item in self.path.iterdir()):
+                (self.path / _LOCK).unlink(missing_ok=True)
+                for folder in made:
+                    with suppress(OSError):  # somebody else's run is in it by now
+                        folder.rmdir()
 
     def begin(self, *, resume: bool) -> None:
         """Remove what an earlier run left and must not be taken for this one's.
