@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from tbft.energy import EnergyMeter, codecarbon_tables, find_sources
-from tbft.energy.record import ADAPTATION
+from tbft.energy import ADAPTATION, EnergyMeter, find_sources
+from tbft.energy.sensors import codecarbon_tables
 from tbft.errors import BadInput
 
 log = logging.getLogger(__name__)
@@ -150,7 +150,7 @@ class EnergyCallback(Callback):
         """Draw the run's power over time as ``power.png``; ``None`` where nothing was metered or drawing fails."""
         if self.meter is None or not self.plot:
             return None
-        from tbft.energy.power_plot import plot_power
+        from tbft.energy.metering.power_plot import plot_power
 
         path = folder / "power.png"
         try:

@@ -17,7 +17,7 @@ from tbft.callbacks.block_freeze import BlockFreezeCallback
 from tbft.callbacks.energy import EnergyCallback
 from tbft.callbacks.keep_best import KeepBestCallback
 from tbft.data import DomainData
-from tbft.energy.record import ADAPTATION
+from tbft.energy import ADAPTATION
 from tbft.module import ImageClassifier
 
 SCHEMA = 1

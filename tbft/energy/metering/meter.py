@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tbft.energy import codecarbon_tables, nvml
-from tbft.energy.booking import Booked, RunningTotal, book
-from tbft.energy.codecarbon_beside import CodeCarbonBeside, ram_model
-from tbft.energy.conditions import Conditions, void_reason
-from tbft.energy.cpu_time import machine_busy_seconds, process_cpu_seconds
-from tbft.energy.finder import SYSFS, find_sources, models
-from tbft.energy.machine import Machine
-from tbft.energy.phases import PhaseStack
-from tbft.energy.record import by_phase, energy_source, net_joules, power_trace, source_notes, uncertainty
-from tbft.energy.sampler import Sampler
+from tbft.energy.metering.booking import Booked, RunningTotal, book
+from tbft.energy.metering.codecarbon_beside import CodeCarbonBeside, ram_model
+from tbft.energy.metering.conditions import Conditions, void_reason
+from tbft.energy.metering.machine import Machine
+from tbft.energy.metering.phases import PhaseStack
+from tbft.energy.metering.record import by_phase, energy_source, net_joules, power_trace, source_notes, uncertainty
+from tbft.energy.metering.sampler import Sampler
+from tbft.energy.sensors import codecarbon_tables, nvml
+from tbft.energy.sensors.cpu_time import machine_busy_seconds, process_cpu_seconds
+from tbft.energy.sensors.finder import SYSFS, find_sources, models
 
 
 class EnergyMeter:
@@ -180,8 +180,8 @@ class EnergyMeter:
         Returns:
             `joules`, `joules_net` (None without an idle baseline), `cpu_seconds` and `wall_seconds` by phase,
             with `adaptation` as the sum of what the update cost; `joules_by_part`; `joules_uncertainty` and
-            `below_resolution` (see `tbft.energy.record.uncertainty`); `outside_phases`; `energy_source` with its notes;
-            `co2e_grams` of all phases together (None where the grid is unknown); `idle`, `conditions`, `void`
+            `below_resolution` (see `tbft.energy.metering.record.uncertainty`); `outside_phases`; `energy_source` with
+            its notes; `co2e_grams` of all phases together (None where the grid is unknown); `idle`, `conditions`, `void`
             (a reason, or None); `sampling`, the meter's own cost; and `codecarbon`, the independent figure
             from beside.
         """
