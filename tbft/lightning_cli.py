@@ -200,6 +200,7 @@ class PersonalizationCLI(LightningCLI):
                         logger.log_image("power", [str(picture)])
                     if hasattr(logger, "finish"):
                         logger.finish(record)
+                self.run_record.close(record)
         if trainer.is_global_zero:
             print_summary(record, self.folder)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +47,6 @@ class RunRecordCallback(Callback):
         self.curve: list[dict[str, float]] = []
         self.steps, self.epochs = 0, 0
         self.accuracy: dict[str, float | None] = {"base": None, "test": None}
-        self.mark = _reset_peak_memory()
 
     def state_dict(self) -> dict[str, Any]:
         """The learning curve and the counts so far."""
@@ -88,12 +85,26 @@ class RunRecordCallback(Callback):
         """
         record = self.record(status, module, data)
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(self.folder / "result.json", json.dumps(record, indent=1) + "\n")
+        self._write(record)
         return record
+
+    def close(self, record: dict[str, Any]) -> None:
+        """Bring the process's cost in the record up to date: drawing and loggers' last words count, too.
+
+        Raises:
+            OSError: if it cannot be written; the record then stays as it was.
+        """
+        record["process"] = self.energy.process.record()
+        record["process_cpu_seconds"] = record["process"]["cpu_seconds"]
+        self._write(record)
+
+    def _write(self, record: dict[str, Any]) -> None:
+        write_text(self.folder / "result.json", json.dumps(record, indent=1) + "\n")
 
     def record(self, status: str, module: ImageClassifier, data: DomainData) -> dict[str, Any]:
         """The record, as in the file."""
         metered = self.energy.finish(idle=status == "completed")  # who interrupts a run does not want to wait
+        process = self.energy.process.record()
         keep, drift = self.keep, data.drift
         level = drift.level or self.freeze.level
         phases = dict.fromkeys((*ADAPTATION, "test", "adaptation"), 0.0)
@@ -118,7 +129,8 @@ class RunRecordCallback(Callback):
             },
             "kept": keep.kept,
             **{name: {**phases, **metered.get(name, {})} for name in ("joules", "cpu_seconds", "wall_seconds")},
-            "process_cpu_seconds": time.process_time(),
+            "process_cpu_seconds": process["cpu_seconds"],
+            "process": process,
             "joules_net": metered.get("joules_net"),
             "energy_source": energy_source,
             "co2e_grams": metered.get("co2e_grams", 0.0),
@@ -126,7 +138,7 @@ class RunRecordCallback(Callback):
             "conditions": metered.get("conditions"),
             "void": metered.get("void"),
             "stopped_by": metered.get("stopped_by"),
-            "peak_rss_mib": _peak_memory(self.mark),
+            "peak_rss_mib": self.energy.peak_rss_mib,
             "parameters": {
                 "trained": sum(p.numel() for p in module.model.parameters() if p.requires_grad),
                 "total": sum(p.numel() for p in module.model.parameters()),
@@ -162,24 +174,3 @@ def _processor() -> str:
         return platform.processor()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
-
-
-def _reset_peak_memory() -> bool:
-    """Let the kernel count this process's peak memory from now on; whether it does (Linux)."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True
-
-
-def _peak_memory(since_reset: bool) -> float:
-    """Peak resident memory in MiB, of this run if the kernel could be asked, else of the whole process."""
-    if since_reset:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) / 1024
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 1024)
