@@ -138,7 +138,7 @@ def _meter(args: list[str]) -> int:
         raise BadInput(_one_line(error)) from None
     if not 0 <= given.seconds < float("inf"):
         raise BadInput(f"--seconds is {given.seconds:g}: give a length of time")
-    from tbft.energy.survey import main_meter
+    from tbft.energy.survey.report import main_meter
 
     main_meter(given.seconds, rail=given.rail, shunt_ohms=given.shunt_ohms)
     return DONE

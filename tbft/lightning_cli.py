@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from tbft.callbacks import (
     phase,
 )
 from tbft.callbacks.checkpoint import find_resumable
+from tbft.callbacks.run_record import as_text
 from tbft.checks import check_accelerator, check_fit, checkpoint_file
 from tbft.data import DomainData
 from tbft.errors import BadInput
@@ -220,13 +221,16 @@ class PersonalizationCLI(LightningCLI):
         finally:
             if trainer.is_global_zero:
                 record = self.run_record.record(status, module, data, reason)
-                self.run_folder.write_record(json.dumps(record, indent=1) + "\n", completed=status == "completed")
+                file = self.run_folder.write_record(as_text(record), completed=status == "completed")
                 picture = self.run_record.energy.draw(self.folder) if status == "completed" else None
                 for logger in trainer.loggers:
                     if picture and hasattr(logger, "log_image"):
                         logger.log_image("power", [str(picture)])
                     if hasattr(logger, "finish"):
                         logger.finish(record)
+                record |= self.run_record.process_cost()  # drawing and the loggers' last words count, too
+                with suppress(OSError):  # the record then stays as it was
+                    write_text(file, as_text(record))
         if trainer.is_global_zero:
             print_summary(record, self.folder)
 

@@ -14,9 +14,9 @@ import pytest
 from test_energy_sensors import PLAIN, chip, powercap, program
 
 from tbft.energy import EnergyMeter
-from tbft.energy.codecarbon_tables import Processor, processor
-from tbft.energy.cpu_time import process_cpu_seconds
-from tbft.energy.load_model import CpuLoadModel
+from tbft.energy.sensors.codecarbon_tables import Processor, processor
+from tbft.energy.sensors.cpu_time import process_cpu_seconds
+from tbft.energy.sensors.load_model import CpuLoadModel
 from tbft.errors import BadInput
 
 Curve = Callable[[float], float]

@@ -29,8 +29,8 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_metered_is_refused_before_anything_is_written(run, capsys, monkeypatch, case):
-    monkeypatch.setattr("tbft.energy.hwmon.find", lambda *args: [])  # whatever sensors this machine has
-    monkeypatch.setattr("tbft.energy.finder.shutil.which", lambda name: None)
+    monkeypatch.setattr("tbft.energy.sensors.hwmon.find", lambda *args: [])  # whatever sensors this machine has
+    monkeypatch.setattr("tbft.energy.sensors.finder.shutil.which", lambda name: None)
     options, words = REFUSED[case]
     code, record = run(*FIT, *options)
     err = capsys.readouterr().err
@@ -73,7 +73,7 @@ def test_a_picture_that_cannot_be_drawn_does_not_fail_the_run(run, monkeypatch, 
     def fail(*args):
         raise OSError("no space left")
 
-    monkeypatch.setattr("tbft.energy.power_plot.plot_power", fail)
+    monkeypatch.setattr("tbft.energy.metering.power_plot.plot_power", fail)
     code, record = run(*FIT, "--trainer.max_epochs", "1", "--energy.plot", "true")
     assert code == 0 and record["status"] == "completed" and "no space left" in caplog.text
 

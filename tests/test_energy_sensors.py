@@ -9,9 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from tbft.energy import find_sources, hwmon, nvml, rapl
-from tbft.energy.pmic import PmicSource, rail_watts
-from tbft.energy.source import SensorFault
+from tbft.energy import find_sources
+from tbft.energy.sensors import hwmon, nvml, rapl
+from tbft.energy.sensors.pmic import PmicSource, rail_watts
+from tbft.energy.sensors.source import SensorFault
 from tbft.errors import BadInput
 
 PARENTHESES = """\

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import platform
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from tbft.callbacks.block_freeze import BlockFreezeCallback
 from tbft.callbacks.energy import EnergyCallback
 from tbft.callbacks.keep_best import KeepBestCallback
 from tbft.data import DomainData
-from tbft.energy.record import ADAPTATION
+from tbft.energy import ADAPTATION
 from tbft.module import ImageClassifier
 
 SCHEMA = 1
@@ -47,7 +46,6 @@ class RunRecordCallback(Callback):
         self.curve: list[dict[str, float]] = []
         self.steps, self.epochs = 0, 0
         self.accuracy: dict[str, float | None] = {"base": None, "test": None}
-        self.mark = _reset_peak_memory()
 
     def state_dict(self) -> dict[str, Any]:
         """The learning curve and the counts so far."""
@@ -77,6 +75,11 @@ class RunRecordCallback(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count."""
         self.epochs, self.steps = trainer.current_epoch + 1, trainer.global_step
+
+    def process_cost(self) -> dict[str, Any]:
+        """What the whole process has cost up to now, as the record has it."""
+        cost = self.energy.process.record()
+        return {"process_cpu_seconds": cost["cpu_seconds"], "process": cost}
 
     def record(
         self, status: str, module: ImageClassifier, data: DomainData, error: str | None = None
@@ -115,7 +118,7 @@ class RunRecordCallback(Callback):
             },
             "kept": keep.kept,
             **{name: {**phases, **metered.get(name, {})} for name in ("joules", "cpu_seconds", "wall_seconds")},
-            "process_cpu_seconds": time.process_time(),
+            **self.process_cost(),
             "joules_net": metered.get("joules_net"),
             "energy_source": energy_source,
             "co2e_grams": metered.get("co2e_grams", 0.0),
@@ -123,7 +126,7 @@ class RunRecordCallback(Callback):
             "conditions": metered.get("conditions"),
             "void": metered.get("void"),
             "stopped_by": metered.get("stopped_by"),
-            "peak_rss_mib": _peak_memory(self.mark),
+            "peak_rss_mib": self.energy.peak_rss_mib,
             "parameters": {
                 "trained": sum(p.numel() for p in module.model.parameters() if p.requires_grad),
                 "total": sum(p.numel() for p in module.model.parameters()),
@@ -143,6 +146,11 @@ class RunRecordCallback(Callback):
         }
 
 
+def as_text(record: dict[str, Any]) -> str:
+    """A record as its file has it."""
+    return json.dumps(record, indent=1) + "\n"
+
+
 def _device_name(module: ImageClassifier) -> str:
     device = module.device
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
@@ -159,24 +167,3 @@ def _processor() -> str:
         return platform.processor()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
-
-
-def _reset_peak_memory() -> bool:
-    """Let the kernel count this process's peak memory from now on; whether it does (Linux)."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True
-
-
-def _peak_memory(since_reset: bool) -> float:
-    """Peak resident memory in MiB, of this run if the kernel could be asked, else of the whole process."""
-    if since_reset:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) / 1024
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 1024)

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tbft.energy.machine import Machine
-from tbft.energy.phases import PhaseStack, Stretch
-from tbft.energy.source import Part
+from tbft.energy.metering.machine import Machine
+from tbft.energy.metering.phases import PhaseStack, Stretch
+from tbft.energy.sensors.source import Part
 
 
 @dataclass

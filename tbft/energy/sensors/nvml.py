@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from tbft.energy.source import Part, PlausibleWatts, SensorFault
+from tbft.energy.sensors.source import Part, PlausibleWatts, SensorFault
 
 _DEVICE_FILES = ("/dev/nvidiactl", "/dev/dxg")  # Linux; Windows' Linux subsystem
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from tbft.energy.source import Part, PlausibleWatts, SensorFault
-from tbft.energy.vcgencmd import ask
+from tbft.energy.sensors.source import Part, PlausibleWatts, SensorFault
+from tbft.energy.sensors.vcgencmd import ask
 
 # Firmware prints `VDD_CORE_A current(7)=0.80070000A`, or in the other format `VDD_CORE_A=0.80070000A`;
 # the unit at the end tells volts from amperes in both.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-from tbft.energy.cpu_time import children_cpu_seconds
+from tbft.energy.sensors.cpu_time import children_cpu_seconds
 
 _COST_SHARE = 0.006
 """Of one core, for each source. Only one that starts a program for each reading comes near it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from tbft.energy.source import SensorFault
+from tbft.energy.sensors.source import SensorFault
 
 TIMEOUT_SECONDS = 1.0
 """The firmware answers within milliseconds; one that takes this long will not answer at all."""

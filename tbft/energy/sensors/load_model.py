@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-from tbft.energy.codecarbon_tables import Processor
-from tbft.energy.cpu_time import machine_busy_seconds
-from tbft.energy.source import Part, PlausibleWatts, SensorFault
+from tbft.energy.sensors.codecarbon_tables import Processor
+from tbft.energy.sensors.cpu_time import machine_busy_seconds
+from tbft.energy.sensors.source import Part, PlausibleWatts, SensorFault
 
 _FRESH_SECONDS = 1.0
 """The kernel counts other programs' time in ticks of 10 ms: shorter windows would be coarse."""

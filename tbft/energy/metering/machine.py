@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from tbft.energy.source import PARTS, Part, PowerSource
-from tbft.energy.track import Track
+from tbft.energy.metering.track import Track
+from tbft.energy.sensors.source import PARTS, Part, PowerSource
 
 
 @dataclass
-class Chain:
+class Succession:
     """The sources of one part, best first; when one is lost the next takes over from its last good reading.
 
     Attributes:
@@ -48,7 +48,7 @@ class Chain:
 
     @property
     def ends(self) -> float:
-        """The moment up to which the chain knows the power: for ever while a source is active."""
+        """The moment up to which the succession knows the power: for ever while a source is active."""
         if self.active is not None:
             return math.inf
         return self.handovers[-1] if self.handovers else -math.inf
@@ -63,28 +63,28 @@ class Chain:
 
 
 class Machine:
-    """The chains of a machine: the board's, and one for each part where no board sensor counts."""
+    """The successions of a machine: the board's, and one for each part where no board sensor counts."""
 
     def __init__(self, sources: Sequence[PowerSource], started: float) -> None:
-        """Sorts the sources into chains.
+        """Sorts the sources into successions.
 
         Args:
             sources: In order of trust.
             started: The moment of the first readings.
         """
         self._started = started
-        self.board = Chain("board", [Track(source) for source in sources if source.covers == "board"])
-        self.parts = [Chain(part, [Track(s) for s in sources if s.covers == part]) for part in PARTS]
+        self.board = Succession("board", [Track(source) for source in sources if source.covers == "board"])
+        self.parts = [Succession(part, [Track(s) for s in sources if s.covers == part]) for part in PARTS]
 
     @property
-    def chains(self) -> list[Chain]:
-        """The board's chain, then the parts'."""
+    def successions(self) -> list[Succession]:
+        """The board's succession, then the parts'."""
         return [self.board, *self.parts]
 
     def counting(self) -> list[Track]:
         """Returns the tracks that count now: the board's, or one for each part."""
         board = self.board.active
-        tracks = [board] if board is not None else [chain.active for chain in self.parts]
+        tracks = [board] if board is not None else [succession.active for succession in self.parts]
         return [track for track in tracks if track is not None]
 
     def standing_by(self) -> list[Track]:
@@ -92,17 +92,17 @@ class Machine:
         counting = self.counting()
         return [
             track
-            for chain in self.chains
-            for track in chain.tracks[len(chain.handovers) :]
+            for succession in self.successions
+            for track in succession.tracks[len(succession.handovers) :]
             if track.source.unit == "joules" and track.lost is None and track not in counting
         ]
 
-    def retire_lost(self) -> list[tuple[Chain, Track]]:
-        """Hands over from every lost source; returns the chains and what they lost."""
+    def retire_lost(self) -> list[tuple[Succession, Track]]:
+        """Hands over from every lost source; returns the successions and what they lost."""
         lost = []
-        for chain in self.chains:
-            while (track := chain.hand_over(self._started)) is not None:
-                lost.append((chain, track))
+        for succession in self.successions:
+            while (track := succession.hand_over(self._started)) is not None:
+                lost.append((succession, track))
         return lost
 
     def spans(self, start: float, end: float) -> Iterator[tuple[Part, Track, float, float]]:
@@ -111,9 +111,9 @@ class Machine:
             yield "board", track, begin, until
         rest = max(start, self.board.ends)
         if rest < end:
-            for chain in self.parts:
-                for track, begin, until in chain.spans(rest, min(end, chain.ends)):
-                    yield chain.part, track, begin, until
+            for succession in self.parts:
+                for track, begin, until in succession.spans(rest, min(end, succession.ends)):
+                    yield succession.part, track, begin, until
 
     def joules(self, start: float, end: float) -> dict[Part, float]:
         """Returns the energy between two moments by part; their sum is the machine's."""

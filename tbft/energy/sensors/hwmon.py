@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tbft.energy.source import Part, PlausibleWatts, SensorFault
-from tbft.energy.sysfs import numbered, read_number, read_text
+from tbft.energy.sensors.source import Part, PlausibleWatts, SensorFault
+from tbft.energy.sensors.sysfs import numbered, read_number, read_text
 
 _BOARD_CHIPS = re.compile(r"^(ina2\d\d|ina3221|power_meter)$")
 _GPU_CHIPS = frozenset({"amdgpu"})

@@ -6,7 +6,7 @@ import math
 from array import array
 from bisect import bisect_right
 
-from tbft.energy.source import PowerSource, SensorFault
+from tbft.energy.sensors.source import PowerSource, SensorFault
 
 _FAULTS_UNTIL_LOST = 3
 """A bus may garble one reading; a source that does so this often in a row is given up."""

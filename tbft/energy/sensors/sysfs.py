@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tbft.energy.source import SensorFault
+from tbft.energy.sensors.source import SensorFault
 
 
 def read_text(path: Path) -> str | None:

@@ -8,16 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tbft.energy import codecarbon_tables, nvml
-from tbft.energy.booking import Booked, RunningTotal, book
-from tbft.energy.codecarbon_beside import CodeCarbonBeside, ram_model
-from tbft.energy.conditions import Conditions, void_reason
-from tbft.energy.cpu_time import machine_busy_seconds, process_cpu_seconds
-from tbft.energy.finder import SYSFS, find_sources, models
-from tbft.energy.machine import Machine
-from tbft.energy.phases import PhaseStack
-from tbft.energy.record import by_phase, energy_source, net_joules, power_trace, source_notes, uncertainty
-from tbft.energy.sampler import Sampler
+from tbft.energy.metering.booking import Booked, RunningTotal, book
+from tbft.energy.metering.codecarbon_beside import CodeCarbonBeside, ram_model
+from tbft.energy.metering.conditions import Conditions, void_reason
+from tbft.energy.metering.core_use import CoreUse, spinning_note
+from tbft.energy.metering.machine import Machine
+from tbft.energy.metering.phases import PhaseStack
+from tbft.energy.metering.record import by_phase, energy_source, net_joules, power_trace, source_notes, uncertainty
+from tbft.energy.metering.sampler import Sampler
+from tbft.energy.sensors import codecarbon_tables, nvml
+from tbft.energy.sensors.cpu_time import process_cpu_seconds
+from tbft.energy.sensors.finder import SYSFS, find_sources, models
 
 
 class EnergyMeter:
@@ -46,6 +47,7 @@ class EnergyMeter:
         country: str = "USA",
         codecarbon: bool = True,
         synchronize: Callable[[], None] | None = None,
+        threads: int = 1,
         sysfs: Path = SYSFS,
         vcgencmd: str = "vcgencmd",
         background: bool = True,
@@ -63,10 +65,11 @@ class EnergyMeter:
             country: Whose electricity it is, as a three-letter ISO code.
             codecarbon: Whether CodeCarbon's tracker runs beside, and its memory model counts.
             synchronize: Waits for the accelerator; called at every edge of a phase.
+            threads: With how many threads the run computes, to tell whether they had to share their cores.
             sysfs: Where /sys is.
             vcgencmd: The name or path of the Raspberry Pi's program.
             background: Whether a thread takes the readings; without it, `sample` does.
-            clock: Seconds, monotonic: the wall clock may jump.
+            clock: Returns seconds and never goes back, as `time.monotonic` promises for all threads together.
             sleep: Waits some seconds.
         """
         self._choice, self._rail, self._shunt_ohms = sources, rail, shunt_ohms
@@ -74,11 +77,13 @@ class EnergyMeter:
         self._country, self._codecarbon = country, codecarbon
         self._synchronize = synchronize
         self._sysfs, self._vcgencmd = sysfs, vcgencmd
-        self._background, self._raw_clock, self._sleep = background, clock, sleep
-        self._clock_lag, self._clock_last = 0.0, clock()
+        self._background, self._now, self._sleep = background, clock, sleep
+        self._threads = threads
         self._notes: list[str] = []
         self._flags_seen = 0
         self._ended: float | None = None
+        self._busy_end: CoreUse | None = None
+        self._after: dict[str, Any] = {}
         self._idle: dict[str, float] = {}
         self._beside: CodeCarbonBeside | None = None
         self._codecarbon_figures: dict[str, Any] | None = None
@@ -115,7 +120,7 @@ class EnergyMeter:
             self._sampler.start()
         if self._idle_seconds > 0:
             self._idle["before_watts"] = self._watch_idle()
-        self._busy_start = (machine_busy_seconds(), process_cpu_seconds())
+        self._busy_start = CoreUse.now()
         self._sampler.at_edge()
         self._origin = self._now()
         self._phases = PhaseStack(self._origin, process_cpu_seconds())
@@ -180,9 +185,9 @@ class EnergyMeter:
         Returns:
             `joules`, `joules_net` (None without an idle baseline), `cpu_seconds` and `wall_seconds` by phase,
             with `adaptation` as the sum of what the update cost; `joules_by_part`; `joules_uncertainty` and
-            `below_resolution` (see `tbft.energy.record.uncertainty`); `outside_phases`; `energy_source` with its notes;
-            `co2e_grams` of all phases together (None where the grid is unknown); `idle`, `conditions`, `void`
-            (a reason, or None); `sampling`, the meter's own cost; and `codecarbon`, the independent figure
+            `below_resolution` (see `tbft.energy.metering.record.uncertainty`); `outside_phases`; `energy_source` with
+            its notes; `co2e_grams` of all phases together (None where the grid is unknown); `idle`, `conditions`,
+            `void` (a reason, or None); `sampling`, the meter's own cost; and `codecarbon`, the independent figure
             from beside.
         """
         end = self._end_or_now()
@@ -199,8 +204,10 @@ class EnergyMeter:
         if below:
             notes.append(f"below the source's resolution (joules may be off by more than 2 %): {', '.join(below)}")
         source["notes"] = [*notes, *slowed, *self._notes]
+        load = (self._busy_end or CoreUse.now()).since(self._busy_start, end - self._origin, self._threads)
+        if load["cpu_seconds_inflated"]:
+            source["notes"].append(spinning_note(load))
         at_rest = sum(self._idle.values()) / len(self._idle) if self._idle else None
-        after = getattr(self, "_after", {})
         booked = sum(cost.total for phase, cost in ledger.items() if phase is not None)
         outside = ledger.get(None, Booked())
         return {
@@ -215,8 +222,8 @@ class EnergyMeter:
             "energy_source": source,
             "co2e_grams": None if self._grid is None else self._grid.grams(booked),
             "idle": dict(self._idle) or None,
-            "conditions": {"before": self._before, "after": after, **self._other_load(end)},
-            "void": void_reason(self._before, after, self._flags_seen),
+            "conditions": {"before": self._before, "after": self._after, **load},
+            "void": void_reason(self._before, self._after, self._flags_seen),
             "sampling": {
                 "readings": self._sampler.readings,
                 "cpu_seconds": self._sampler.cpu_seconds,
@@ -240,14 +247,6 @@ class EnergyMeter:
     def _end_or_now(self) -> float:
         return self._now() if self._ended is None else self._ended
 
-    def _now(self) -> float:
-        raw = self._raw_clock()
-        if raw < self._clock_last:
-            self._note(f"the clock went back by {self._clock_last - raw:.3f} s, which was not counted")
-            self._clock_lag += self._clock_last - raw
-        self._clock_last = raw
-        return raw + self._clock_lag
-
     def _edge(self) -> tuple[float, float]:
         if self._synchronize is not None:
             self._guarded(self._synchronize, "the device could not be synchronised")
@@ -267,7 +266,7 @@ class EnergyMeter:
             return sum(self._machine.joules(start, end).values()) / (end - start)
 
     def _finish(self, idle: bool) -> None:
-        self._busy_end = (machine_busy_seconds(), process_cpu_seconds())
+        self._busy_end = CoreUse.now()
         if idle and self._idle_seconds > 0:
             self._idle["after_watts"] = self._watch_idle()
         if not self._sampler.stop():
@@ -278,12 +277,6 @@ class EnergyMeter:
 
     def _watch_throttling(self) -> None:
         self._flags_seen |= self._conditions.throttle_flags() or 0
-
-    def _other_load(self, end: float) -> dict[str, float]:
-        """Returns how many hardware threads other programs kept busy during the run."""
-        busy, own = getattr(self, "_busy_end", None) or (machine_busy_seconds(), process_cpu_seconds())
-        others = (busy - self._busy_start[0]) - (own - self._busy_start[1])
-        return {"other_programs_threads": max(0.0, others) / max(end - self._origin, 1e-9)}
 
     def _slowed_notes(self) -> list[str]:
         return [

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tbft.energy.meter import EnergyMeter
+    from tbft.energy.metering.meter import EnergyMeter
 
 _COLOURS = {
     # Okabe and Ito's palette, which readers with colour-blind eyes can tell apart.

@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tbft.energy.source import SensorFault
-from tbft.energy.sysfs import numbered, read_number, read_text
-from tbft.energy.vcgencmd import ask
+from tbft.energy.sensors.source import SensorFault
+from tbft.energy.sensors.sysfs import numbered, read_number, read_text
+from tbft.energy.sensors.vcgencmd import ask
 
 THROTTLE_BITS = {
     0: "supply voltage too low",

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tbft.energy import codecarbon_tables
-from tbft.energy.codecarbon_beside import ram_model
-from tbft.energy.finder import SYSFS, find_sources, models
-from tbft.energy.remedies import Remedy, remedies
-from tbft.energy.source import PowerSource
-from tbft.energy.track import Track
+from tbft.energy.metering.codecarbon_beside import ram_model
+from tbft.energy.metering.track import Track
+from tbft.energy.sensors import codecarbon_tables
+from tbft.energy.sensors.finder import SYSFS, find_sources, models
+from tbft.energy.sensors.source import PowerSource
+from tbft.energy.survey.advice import Advice, advise
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -98,10 +98,10 @@ def survey(
     """
     sensors = find_sources(rail=rail, shunt_ohms=shunt_ohms, sysfs=sysfs, vcgencmd=vcgencmd)
     sources = [*sensors, *models(codecarbon_tables.processor(), ram_model())]
-    return _layout(read_sources(sources, seconds, tick), remedies(sources, sysfs, vcgencmd))
+    return _layout(read_sources(sources, seconds, tick), advise(sources, sysfs, vcgencmd))
 
 
-def _layout(surveyed: list[Surveyed], missing: list[Remedy]) -> RenderableType:
+def _layout(surveyed: list[Surveyed], missing: list[Advice]) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -127,9 +127,9 @@ def _layout(surveyed: list[Surveyed], missing: list[Remedy]) -> RenderableType:
     lines += [Text(f"- {note}") for note in notes]
     if missing:
         lines.append(Text("\nTo measure better:", style="bold"))
-    for remedy in missing:
-        lines.append(Text(f"- {remedy.what}"))
-        lines += [Text(f"    {command}", style="cyan") for command in remedy.commands]
+    for advice in missing:
+        lines.append(Text(f"- {advice.what}"))
+        lines += [Text(f"    {command}", style="cyan") for command in advice.commands]
     return Group(*lines)
 
 

@@ -6,10 +6,10 @@ import math
 import threading
 from collections.abc import Callable
 
-from tbft.energy.machine import Machine
-from tbft.energy.pace import CostMeter, Pace
-from tbft.energy.source import SensorFault
-from tbft.energy.track import Track
+from tbft.energy.metering.machine import Machine
+from tbft.energy.metering.pace import CostMeter, Pace
+from tbft.energy.metering.track import Track
+from tbft.energy.sensors.source import SensorFault
 
 _STANDBY_SECONDS = 1.0
 _JOIN_SECONDS = 2.0
@@ -134,12 +134,11 @@ class Sampler:
             self.readings += 1
             self.cpu_seconds += cost.seconds
             self.pace(track).was_read(now, cost.seconds)
-            for chain, lost in self._machine.retire_lost():
-                following = [chain.active] if chain.active else self._machine.counting()
+            for succession, lost in self._machine.retire_lost():
+                following = [succession.active] if succession.active else self._machine.counting()
                 names = ", ".join(f"{track.source.name} ({track.source.covers})" for track in following)
-                self._tell(
-                    chain.handovers[-1], f"{lost.source.name} lost: {lost.lost}; from then on: {names or 'nothing'}"
-                )
+                sentence = f"{lost.source.name} lost: {lost.lost}; from then on: {names or 'nothing'}"
+                self._tell(succession.handovers[-1], sentence)
 
     def _run(self) -> None:
         while not self._ended.is_set():

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tbft.energy import hwmon, nvml, rapl
-from tbft.energy.codecarbon_tables import Processor
-from tbft.energy.load_model import CpuLoadModel, RamModel
-from tbft.energy.pmic import PmicSource
-from tbft.energy.source import PowerSource, SensorFault
+from tbft.energy.sensors import hwmon, nvml, rapl
+from tbft.energy.sensors.codecarbon_tables import Processor
+from tbft.energy.sensors.load_model import CpuLoadModel, RamModel
+from tbft.energy.sensors.pmic import PmicSource
+from tbft.energy.sensors.source import PowerSource, SensorFault
 from tbft.errors import BadInput
 
 SYSFS = Path("/sys")
@@ -33,7 +33,7 @@ def find_sources(
     Args:
         choice: `auto` for all; else the name or names to use, best first, such as `pmic` or `hwmon:ina219`
             (`hwmon` alone means any of them); `model` for none.
-        rail: The rail or shunt to trust in hwmon or the PMIC, see `tbft.energy.hwmon.find`.
+        rail: The rail or shunt to trust in hwmon or the PMIC, see `tbft.energy.sensors.hwmon.find`.
         shunt_ohms: The true resistance of the hwmon sensor's shunt.
         sysfs: Where /sys is.
         vcgencmd: The name or path of the Raspberry Pi's program.

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tbft.energy.source import Part, PlausibleWatts, SensorFault
-from tbft.energy.sysfs import numbered, read_number, read_text
+from tbft.energy.sensors.source import Part, PlausibleWatts, SensorFault
+from tbft.energy.sensors.sysfs import numbered, read_number, read_text
 
 _WRAPS_NEAR_THE_TOP = 0.8
 """A counter that falls from above this share of its range has wrapped; from below, something reset it."""

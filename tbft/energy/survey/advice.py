@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tbft.energy.rapl import zone_folders
-from tbft.energy.source import PowerSource, SensorFault
-from tbft.energy.sysfs import numbered, read_number, read_text
-from tbft.energy.vcgencmd import ask
+from tbft.energy.sensors.rapl import zone_folders
+from tbft.energy.sensors.source import PowerSource, SensorFault
+from tbft.energy.sensors.sysfs import numbered, read_number, read_text
+from tbft.energy.sensors.vcgencmd import ask
 
 _FIRMWARE_DEVICE = "/dev/vcio"
 
 
 @dataclass(frozen=True)
-class Remedy:
+class Advice:
     """Something that is missing, and what to type.
 
     Attributes:
@@ -31,12 +31,12 @@ class Remedy:
     commands: tuple[str, ...] = ()
 
 
-def remedies(
+def advise(
     sources: Sequence[PowerSource],
     sysfs: Path = Path("/sys"),
     vcgencmd: str = "vcgencmd",
     root: Path = Path("/"),
-) -> list[Remedy]:
+) -> list[Advice]:
     """Returns what would make this machine's figures better, the most useful first.
 
     Args:
@@ -62,10 +62,10 @@ def remedies(
         )
         if platform.machine().lower() in ("x86_64", "amd64"):  # RAPL is theirs alone
             found.append(
-                Remedy(f"{nothing}. On the host itself, load RAPL's driver", ("sudo modprobe intel_rapl_msr",))
+                Advice(f"{nothing}. On the host itself, load RAPL's driver", ("sudo modprobe intel_rapl_msr",))
             )
         else:
-            found.append(Remedy(nothing))
+            found.append(Advice(nothing))
     return found
 
 
@@ -78,33 +78,33 @@ def _board_model(sysfs: Path, root: Path) -> str:
     return named[1].strip() if named else ""
 
 
-def _raspberry_pi(model: str, names: set[str], vcgencmd: str, root: Path) -> list[Remedy]:
+def _raspberry_pi(model: str, names: set[str], vcgencmd: str, root: Path) -> list[Advice]:
     found = []
     in_container = (root / ".dockerenv").exists() or (root / "run/.containerenv").exists()
     device = root / _FIRMWARE_DEVICE.lstrip("/")
     if shutil.which(vcgencmd) is None:
         found.append(
-            Remedy(
+            Advice(
                 "vcgencmd is missing: no throttling flags, and on a Pi 5 no PMIC power",
                 ("sudo apt-get install raspi-utils",),
             )
         )
     elif not device.exists() and in_container:
         found.append(
-            Remedy(
+            Advice(
                 "vcgencmd cannot reach the firmware from this container: start the container with its device",
                 (f"docker run --device {_FIRMWARE_DEVICE} ...",),
             )
         )
     elif not os.access(device, os.R_OK | os.W_OK):
         found.append(
-            Remedy(
+            Advice(
                 f"this user may not use {_FIRMWARE_DEVICE}: join its group, then log in again",
                 ("sudo usermod -aG video $USER",),
             )
         )
     elif "pmic" not in names and "Pi 5" in model:
-        found.append(Remedy(f"the PMIC does not answer ({_why_silent(vcgencmd)})", ("sudo rpi-update",)))
+        found.append(Advice(f"the PMIC does not answer ({_why_silent(vcgencmd)})", ("sudo rpi-update",)))
     return found
 
 
@@ -117,13 +117,13 @@ def _why_silent(vcgencmd: str) -> str:
         return "an empty answer"
 
 
-def _current_sensor(sysfs: Path, model: str) -> Remedy:
+def _current_sensor(sysfs: Path, model: str) -> Advice:
     if not model.startswith("Raspberry Pi"):
-        return Remedy("no current sensor is shown in /sys/class/hwmon: load its driver", ("sudo modprobe ina3221",))
+        return Advice("no current sensor is shown in /sys/class/hwmon: load its driver", ("sudo modprobe ina3221",))
     reach = "it is the only measurement on this board" if "Pi 5" not in model else "it sees the 5 V loads too"
     buses = numbered(sysfs / "class/i2c-adapter", "i2c-*")
     switch_on = () if buses else ("sudo raspi-config nonint do_i2c 0",)
-    return Remedy(
+    return Advice(
         f"no current sensor: an INA219 or INA226 in the supply line measures the whole board ({reach}). "
         "Wired to the I2C pins, the kernel needs its overlay (the shunt's resistance in microohm)",
         (
@@ -134,7 +134,7 @@ def _current_sensor(sysfs: Path, model: str) -> Remedy:
     )
 
 
-def _rapl(sysfs: Path, names: set[str]) -> list[Remedy]:
+def _rapl(sysfs: Path, names: set[str]) -> list[Advice]:
     if "rapl" in names:
         return []
     for folder in zone_folders(sysfs, "package"):
@@ -142,7 +142,7 @@ def _rapl(sysfs: Path, names: set[str]) -> list[Remedy]:
             read_number(folder / "energy_uj")
         except SensorFault:
             return [
-                Remedy(
+                Advice(
                     "RAPL counts the processor's joules, but only root may read them: open them to all users "
                     "(the first line until the next start, the second for good)",
                     (
@@ -155,16 +155,16 @@ def _rapl(sysfs: Path, names: set[str]) -> list[Remedy]:
     return []
 
 
-def _nvidia(names: set[str], root: Path) -> list[Remedy]:
+def _nvidia(names: set[str], root: Path) -> list[Advice]:
     if "nvml" in names:
         return []
     if (root / "dev/nvidiactl").exists():
         return [
-            Remedy("an NVIDIA device is there, but NVML does not answer: see what the driver says", ("nvidia-smi",))
+            Advice("an NVIDIA device is there, but NVML does not answer: see what the driver says", ("nvidia-smi",))
         ]
     if (root / "proc/driver/nvidia").exists():
         return [
-            Remedy(
+            Advice(
                 "the host has an NVIDIA driver that this container was not given",
                 ("docker run --gpus all ...",),
             )

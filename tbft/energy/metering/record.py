@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from tbft.energy.booking import Booked
-from tbft.energy.machine import Machine
-from tbft.energy.phases import Stretch
-from tbft.energy.source import PARTS
+from tbft.energy.metering.booking import Booked
+from tbft.energy.metering.machine import Machine
+from tbft.energy.metering.phases import Stretch
+from tbft.energy.sensors.source import PARTS
 
 ADAPTATION = ("prepare", "train", "validate", "save")
 """The phases that bringing the model up to date consists of; testing for the report is not among them."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from tbft.energy.codecarbon_tables import Grid, Processor
+from tbft.energy.sensors.codecarbon_tables import Grid, Processor
 
 _PERIOD_SECONDS = 1.0
 
