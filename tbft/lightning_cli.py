@@ -37,6 +37,7 @@ from tbft.models import load_weights, read_weights, save_weights
 from tbft.module import ImageClassifier
 from tbft.preset_option import PresetConfig
 from tbft.run import RunSettings
+from tbft.schema import RunRecord, Status
 from tbft.summary import print_summary
 from tbft.terminal import quiet_lightning
 
@@ -172,7 +173,8 @@ class PersonalizationCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Personalize: fit, keep the better model, test it, and record the run whatever happens."""
-        status, record = "failed", {}
+        status: Status = "failed"
+        record = RunRecord()
         trainer, module, data = self.trainer, self.model, self.datamodule
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -262,11 +264,13 @@ class PersonalizationCLI(LightningCLI):
         if self.settings.wandb != "off":
             from tbft.wandb_logger import RunLogger
 
-            level = self.datamodule.drift.level or self._get(self.config_init, "freeze").level
+            freeze, chain = self.run_record.freeze, self.model.model
+            level = self.datamodule.drift.level or freeze.level
             tags = [
                 level,
                 self.datamodule.name,
-                self.run_record.freeze.strategy_of(self.model.model, self.datamodule),
+                freeze.strategy_of(chain, self.datamodule),
+                *(f"block:{name}" for name in freeze.target_of(chain, self.datamodule) if name in chain.blocks),
             ]
             logger = RunLogger(
                 self.folder,

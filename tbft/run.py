@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from tbft.errors import BadInput
+from tbft.schema import RESULT_FILE
 
 
 @dataclass
@@ -91,7 +92,7 @@ class RunSettings:
 def status_of(folder: Path) -> str | None:
     """Status in a run's record, or ``None`` if there is no whole record."""
     try:
-        return str(json.loads((folder / "result.json").read_text())["status"])
+        return str(json.loads((folder / RESULT_FILE).read_text())["status"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -17,10 +17,8 @@ from tbft.callbacks.block_freeze import BlockFreezeCallback
 from tbft.callbacks.energy import EnergyCallback
 from tbft.callbacks.keep_best import KeepBestCallback
 from tbft.data import DomainData
-from tbft.energy.record import ADAPTATION
 from tbft.module import ImageClassifier
-
-SCHEMA = 1
+from tbft.schema import PHASES, RESULT_FILE, SCHEMA, CurveEntry, RunRecord, Status
 
 
 class RunRecordCallback(Callback):
@@ -46,7 +44,7 @@ class RunRecordCallback(Callback):
     ) -> None:
         self.folder, self.config_hash, self.seed = folder, config_hash, seed
         self.freeze, self.energy, self.keep = freeze, energy, keep
-        self.curve: list[dict[str, float]] = []
+        self.curve: list[CurveEntry] = []
         self.steps, self.epochs = 0, 0
         self.accuracy: dict[str, float | None] = {"base": None, "test": None}
         self.mark = _reset_peak_memory()
@@ -80,7 +78,7 @@ class RunRecordCallback(Callback):
         """Count."""
         self.epochs, self.steps = trainer.current_epoch + 1, trainer.global_step
 
-    def write(self, status: str, module: ImageClassifier, data: DomainData) -> dict[str, Any]:
+    def write(self, status: Status, module: ImageClassifier, data: DomainData) -> RunRecord:
         """Write the record of a run that was completed, interrupted or failed, and return it.
 
         Raises:
@@ -88,15 +86,15 @@ class RunRecordCallback(Callback):
         """
         record = self.record(status, module, data)
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(self.folder / "result.json", json.dumps(record, indent=1) + "\n")
+        write_text(self.folder / RESULT_FILE, json.dumps(record, indent=1) + "\n")
         return record
 
-    def record(self, status: str, module: ImageClassifier, data: DomainData) -> dict[str, Any]:
+    def record(self, status: Status, module: ImageClassifier, data: DomainData) -> RunRecord:
         """The record, as in the file."""
         metered = self.energy.finish(idle=status == "completed")  # who interrupts a run does not want to wait
         keep, drift = self.keep, data.drift
         level = drift.level or self.freeze.level
-        phases = dict.fromkeys((*ADAPTATION, "test", "adaptation"), 0.0)
+        phases = dict.fromkeys((*PHASES, "adaptation"), 0.0)
         energy_source = metered.get("energy_source", {"measured": False})
         return {
             "schema": SCHEMA,
@@ -108,6 +106,7 @@ class RunRecordCallback(Callback):
             "drift": {"level": level, "name": drift.name, "severity": drift.severity},
             "strategy": self.freeze.strategy_of(module.model, data),
             "blocks": [name for name in self.freeze.target if name != "pool"],
+            "level_block": module.model.block_of(level) if level else None,
             "statistics": self.freeze.statistics,
             "train_size": data.train_size or sum(len(x) for x in (data.train, data.val) if x is not None),
             "accuracy": {
@@ -117,7 +116,9 @@ class RunRecordCallback(Callback):
                 "base_validation": keep.base.accuracy if keep.base else None,
             },
             "kept": keep.kept,
-            **{name: {**phases, **metered.get(name, {})} for name in ("joules", "cpu_seconds", "wall_seconds")},
+            "joules": {**phases, **metered.get("joules", {})},
+            "cpu_seconds": {**phases, **metered.get("cpu_seconds", {})},
+            "wall_seconds": {**phases, **metered.get("wall_seconds", {})},
             "process_cpu_seconds": time.process_time(),
             "joules_net": metered.get("joules_net"),
             "energy_source": energy_source,
