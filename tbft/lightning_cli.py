@@ -42,6 +42,7 @@ from tbft.module import ImageClassifier
 from tbft.preset_option import BEGIN_OF_CONFIG, END_OF_CONFIG, PresetConfig
 from tbft.run import RunSettings
 from tbft.run_folder import CONFIG, MODEL, RunFolder, finish_commit, reason_of
+from tbft.schema import RunRecord, Status
 from tbft.summary import print_summary
 from tbft.terminal import quiet_lightning
 
@@ -197,7 +198,9 @@ class PersonalizationCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Personalize: fit, keep the better model, test it, and record the run whatever happens."""
-        status, reason, record = "failed", None, {}
+        status: Status = "failed"
+        reason: str | None = None
+        record = RunRecord()
         trainer, module, data = self.trainer, self.model, self.datamodule
         if trainer.is_global_zero:
             self.run_folder.begin(resume=kwargs.get("ckpt_path") is not None)
@@ -228,7 +231,7 @@ class PersonalizationCLI(LightningCLI):
                         logger.log_image("power", [str(picture)])
                     if hasattr(logger, "finish"):
                         logger.finish(record)
-                record |= self.run_record.process_cost()  # drawing and the loggers' last words count, too
+                self.run_record.update_process_cost(record)
                 with suppress(OSError):  # the record then stays as it was
                     write_text(file, as_text(record))
         if trainer.is_global_zero:
@@ -295,11 +298,13 @@ class PersonalizationCLI(LightningCLI):
         if self.settings.wandb != "off":
             from tbft.wandb_logger import RunLogger
 
-            level = self.datamodule.drift.level or self._get(self.config_init, "freeze").level
+            freeze, chain = self.run_record.freeze, self.model.model
+            level = self.datamodule.drift.level or freeze.level
             tags = [
                 level,
                 self.datamodule.name,
-                self.run_record.freeze.strategy_of(self.model.model, self.datamodule),
+                freeze.strategy_of(chain, self.datamodule),
+                *(f"block:{name}" for name in freeze.target_of(chain, self.datamodule) if name in chain.blocks),
             ]
             logger = RunLogger(
                 self.folder,

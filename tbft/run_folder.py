@@ -12,9 +12,10 @@ from pathlib import Path
 
 from tbft.atomic import flush_folder, write_text
 from tbft.errors import BadInput
+from tbft.schema import RESULT_FILE
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
-RESULT, MODEL, CONFIG = "result.json", "model.safetensors", "config.yaml"
+MODEL, CONFIG = "model.safetensors", "config.yaml"
 UNFINISHED = "result.unfinished.json"
 _LOCK, _NEW, _RESERVE = ".lock", ".new", ".reserve"
 _RESERVED_BYTES = 256 * 1024
@@ -94,7 +95,7 @@ class RunFolder:
             (self.path / "last.ckpt").unlink(missing_ok=True)
             (self.path / "previous.ckpt").unlink(missing_ok=True)
             if not self.holds_completed:
-                for name in (RESULT, MODEL, CONFIG, "predictions.csv", "power.png"):
+                for name in (RESULT_FILE, MODEL, CONFIG, "predictions.csv", "power.png"):
                     (self.path / name).unlink(missing_ok=True)
         self.staging.mkdir(exist_ok=True)
 
@@ -124,8 +125,8 @@ class RunFolder:
         Raises:
             OSError: if it cannot be written, even with the space that ``reserved`` holds.
         """
-        otherwise = self.path / (UNFINISHED if self.holds_completed else RESULT)
-        file = self.staging / RESULT if completed else otherwise
+        otherwise = self.path / (UNFINISHED if self.holds_completed else RESULT_FILE)
+        file = self.staging / RESULT_FILE if completed else otherwise
         try:
             write_text(file, text)
         except OSError as error:
@@ -136,17 +137,17 @@ class RunFolder:
         if completed:
             (self.path / UNFINISHED).unlink(missing_ok=True)
             finish_commit(self.path)
-            file = self.path / RESULT
+            file = self.path / RESULT_FILE
         return file
 
 
 def finish_commit(folder: Path) -> None:
     """Move a completed run out of ``.new``, if it is whole there: its record is written last and moved last."""
     new = folder / _NEW
-    if not (new / RESULT).is_file():
+    if not (new / RESULT_FILE).is_file():
         return
     (folder / "predictions.csv").unlink(missing_ok=True)  # of the weights that are replaced
-    for name in (MODEL, CONFIG, RESULT):
+    for name in (MODEL, CONFIG, RESULT_FILE):
         if (new / name).is_file():
             (new / name).replace(folder / name)
     flush_folder(folder)
@@ -156,7 +157,7 @@ def finish_commit(folder: Path) -> None:
 def status_of(folder: Path) -> str | None:
     """Status in a run's record, or ``None`` if there is no whole record."""
     try:
-        return str(json.loads((folder / RESULT).read_text())["status"])
+        return str(json.loads((folder / RESULT_FILE).read_text())["status"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+
+from tbft.schema import RESULT_FILE, RunRecord
 
 
-def print_summary(record: dict[str, Any], folder: Path) -> None:
+def print_summary(record: RunRecord, folder: Path) -> None:
     """Print what a run did: accuracy before and after, what trained, what it cost, where it is recorded."""
     from rich.console import Console
     from rich.table import Table
@@ -32,7 +33,7 @@ def print_summary(record: dict[str, Any], folder: Path) -> None:
         table.add_row("void", f"[yellow]{record['void']}[/]")
     console = Console()
     console.print(table)
-    console.print(f"record  {folder / 'result.json'}", soft_wrap=True, highlight=False)
+    console.print(f"record  {folder / RESULT_FILE}", soft_wrap=True, highlight=False)
     run = next(iter(sorted((folder / "wandb").glob("*run-*"), reverse=True)), None)
     if run is not None:
         console.print(f"browse  wandb leet {run}", soft_wrap=True, highlight=False)
@@ -40,7 +41,7 @@ def print_summary(record: dict[str, Any], folder: Path) -> None:
             console.print(f"upload  wandb sync {run}", soft_wrap=True, highlight=False)
 
 
-def _accuracy(record: dict[str, Any]) -> str:
+def _accuracy(record: RunRecord) -> str:
     before, after = record["accuracy"]["base"], record["accuracy"]["test"]
     if after is None:
         return "not tested"
@@ -49,9 +50,10 @@ def _accuracy(record: dict[str, Any]) -> str:
     return f"{100 * before:.1f} % -> [bold green]{100 * after:.1f} %[/]"
 
 
-def _cost(record: dict[str, Any]) -> str:
+def _cost(record: RunRecord) -> str:
     measured = "measured" if record["energy_source"].get("measured") else "modelled, not measured"
-    joules, cpu, wall = (record[key]["adaptation"] for key in ("joules", "cpu_seconds", "wall_seconds"))
+    booked = (record["joules"], record["cpu_seconds"], record["wall_seconds"])
+    joules, cpu, wall = (figures["adaptation"] for figures in booked)
     return f"{_figure(joules)} J ({measured}), {_figure(cpu)} CPU-s, {_figure(wall)} s"
 
 

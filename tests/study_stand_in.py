@@ -31,8 +31,9 @@ def record(level: str, strategy: str, seed: int, train_size: int = 1000, **chang
         "seed": seed,
         "dataset": f"{level}-data",
         "drift": {"level": level, "name": "noise", "severity": 5},
-        "strategy": "block" if strategy in BLOCKS or "+" in strategy else strategy,
+        "strategy": strategy,
         "blocks": blocks,
+        "level_block": OWN[level],
         "statistics": "refresh",
         "train_size": train_size,
         "accuracy": {"base": BASE[level], "validation": accuracy + 0.01, "test": accuracy},
@@ -89,9 +90,9 @@ def write_blocks(
 
 def tables_of(root: Path) -> dict[str, Any]:
     """The tables of a ledger by name."""
-    from tbft.study.record import read_ledger
-    from tbft.study.results import Results
-    from tbft.study.tables import all_tables
+    from tbft.study.reporting.ledger_reading import read_ledger
+    from tbft.study.reporting.results import Results
+    from tbft.study.reporting.tables import all_tables
 
     records, problems = read_ledger(root)
     return {table.name: table for table in all_tables(Results(records), problems)}

@@ -9,9 +9,9 @@ from study_stand_in import check
 
 from tbft import presets
 from tbft.errors import BadInput
-from tbft.study.cell_tags import tags_of
-from tbft.study.grid import Study, cells_of
-from tbft.study.run import plan
+from tbft.study.running.cell_tags import tags_of
+from tbft.study.running.grid import Study, cells_of
+from tbft.study.running.run import plan
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +91,7 @@ def test_parts_of_the_grid_can_be_left_out() -> None:
         ({"grid": {"seed": []}}, r"grid\.seed is empty"),
         ({"grid": {"seed": 3}}, "give a list of values"),
         ({"grid": {"drift": {"input": "input.yaml"}}}, "give a mapping of fit options"),
-        ({"grid": {"seed": [1, 1]}}, "same arguments"),
+        ({"grid": {"seed": [1, 1]}}, r"grid\.seed has 1 twice"),
         ({"grid": {"drift": {"a": {"config": "input.yaml"}, "b": {"config": "input.yaml"}}}}, "same arguments"),
         ({"grid": {"strategy": ["blok"]}}, "no configuration 'strategy/blok.yaml'"),
         ({"exclude": [{"size": 1}]}, "names the axis 'size'"),
@@ -123,21 +123,21 @@ def test_an_option_that_fit_does_not_know_is_told_before_anything_runs() -> None
 def test_an_unknown_option_is_one_short_line_with_the_one_that_was_meant(
     options: dict[str, Any], words: str, working_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tbft.cli import check as check_of_fit
+    from tbft.study.running.fit_parser import check_arguments
 
     monkeypatch.chdir(working_folder / "strategy")  # where no file stands before a shipped one
     given = study(grid={"drift": {"input": {"config": "input.yaml"}}}, options=options)
     with pytest.raises(BadInput, match=words) as told:
-        plan(given, check_of_fit)
+        plan(given, check_arguments)
     assert len(str(told.value)) < 160
 
 
-def test_a_cell_is_tagged_with_its_level_and_its_blocks_whatever_the_axes(working_folder: Path) -> None:
+def test_a_cell_is_tagged_with_its_place_and_its_level(working_folder: Path) -> None:
     (working_folder / "strategy" / "fc.yaml").write_text("freeze: {blocks: [block2, fc]}\n")
     given = study(grid={"strategy": ["block", "fc", "bn"]}, options={"config": "input.yaml"})
     tags = {cell.labels["strategy"]: tags_of(cell) for cell in cells_of(given)}
-    assert tags["block"] == ["strategy:block", "level:input", "block:block1"]
-    assert tags["fc"] == ["strategy:fc", "level:input", "block:block2", "block:fc"]
+    assert tags["block"] == ["strategy:block", "level:input"]
+    assert tags["fc"] == ["strategy:fc", "level:input"]
     told = study(grid={"seed": [0]}, options={"config": "input.yaml", "freeze": {"level": "output", "blocks": []}})
     assert tags_of(cells_of(told)[0]) == ["seed:0", "level:output"]
 
@@ -158,10 +158,10 @@ def shipped() -> list[str]:
 def test_every_shipped_study_makes_cells_that_fit_understands(
     name: str, working_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tbft.cli import check as check_of_fit
-    from tbft.study.command import study_parser
+    from tbft.study.running.command import study_parser
+    from tbft.study.running.fit_parser import check_arguments
 
     monkeypatch.chdir(working_folder / "strategy")  # where no file stands before a shipped one
     given = study_parser().parse_args(["--config", name])
     made = Study(**{field: given[field] for field in Study.__dataclass_fields__})
-    assert plan(made, check_of_fit)
+    assert plan(made, check_arguments)

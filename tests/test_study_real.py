@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from tbft.cli import check, main
-from tbft.study.command import RUNNER, Execution, execute
-from tbft.study.grid import Study
-from tbft.study.record import read_ledger
-from tbft.study.results import Results, adaptation_cpu_seconds
+from tbft.cli import main
+from tbft.study.reporting.ledger_reading import read_ledger
+from tbft.study.reporting.results import Results, adaptation_cpu_seconds
+from tbft.study.running.command import Execution, execute
+from tbft.study.running.fit_parser import check_arguments
+from tbft.study.running.grid import Study
 
 
 @pytest.fixture(autouse=True)
@@ -58,10 +59,10 @@ def four_cells(root: str) -> Study:
 def test_a_cluster_reaches_the_same_accuracies_cell_by_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     ray = pytest.importorskip("ray")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
-    assert execute(four_cells("local"), Execution(), check, RUNNER) == 0
+    assert execute(four_cells("local"), Execution(), check_arguments, "tbft.cli:main") == 0
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
-        assert execute(four_cells("cluster"), Execution(executor="ray"), check, RUNNER) == 0
+        assert execute(four_cells("cluster"), Execution(executor="ray"), check_arguments, "tbft.cli:main") == 0
     finally:
         ray.shutdown()
     here, there = (

@@ -15,9 +15,9 @@ from study_stand_in import first_row, record, tables_of, write_blocks, write_led
 
 from tbft.cli import main
 from tbft.errors import BadInput
-from tbft.study.paper import paper_figures
-from tbft.study.report import write_report
-from tbft.study.statistics import mean_sd, median, paired_interval
+from tbft.study.reporting.intervals import mean_sd, median, paired_interval
+from tbft.study.reporting.paper import paper_figures
+from tbft.study.reporting.report import write_report
 
 
 def rows_of(folder: Path, name: str) -> list[dict[str, str]]:

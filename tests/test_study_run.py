@@ -15,10 +15,10 @@ from filelock import FileLock
 from study_stand_in import check
 
 from tbft.errors import BadInput
-from tbft.study.command import Execution, execute
-from tbft.study.grid import Study
-from tbft.study.ledger import LOCK_FILE
-from tbft.study.record import read_ledger
+from tbft.study.reporting.ledger_reading import read_ledger
+from tbft.study.running.command import Execution, execute
+from tbft.study.running.grid import Study
+from tbft.study.running.ledger import LOCK_FILE
 
 RUNNER = "study_stand_in:main"
 TESTS = str(Path(__file__).parent)

@@ -14,10 +14,8 @@ from tbft.callbacks.block_freeze import BlockFreezeCallback
 from tbft.callbacks.energy import EnergyCallback
 from tbft.callbacks.keep_best import KeepBestCallback
 from tbft.data import DomainData
-from tbft.energy import ADAPTATION
 from tbft.module import ImageClassifier
-
-SCHEMA = 1
+from tbft.schema import PHASES, SCHEMA, CurveEntry, RunRecord, Status
 
 
 class RunRecordCallback(Callback):
@@ -43,7 +41,7 @@ class RunRecordCallback(Callback):
     ) -> None:
         self.folder, self.config_hash, self.seed = folder, config_hash, seed
         self.freeze, self.energy, self.keep = freeze, energy, keep
-        self.curve: list[dict[str, float]] = []
+        self.curve: list[CurveEntry] = []
         self.steps, self.epochs = 0, 0
         self.accuracy: dict[str, float | None] = {"base": None, "test": None}
 
@@ -76,14 +74,12 @@ class RunRecordCallback(Callback):
         """Count."""
         self.epochs, self.steps = trainer.current_epoch + 1, trainer.global_step
 
-    def process_cost(self) -> dict[str, Any]:
-        """What the whole process has cost up to now, as the record has it."""
-        cost = self.energy.process.record()
-        return {"process_cpu_seconds": cost["cpu_seconds"], "process": cost}
+    def update_process_cost(self, record: RunRecord) -> None:
+        """Book to a record what the process has spent since it was made, such as on drawing and on loggers."""
+        record["process"] = self.energy.process.record()
+        record["process_cpu_seconds"] = record["process"]["cpu_seconds"]
 
-    def record(
-        self, status: str, module: ImageClassifier, data: DomainData, error: str | None = None
-    ) -> dict[str, Any]:
+    def record(self, status: Status, module: ImageClassifier, data: DomainData, error: str | None = None) -> RunRecord:
         """The record of a run that was completed, interrupted or failed, as in the file.
 
         Args:
@@ -93,9 +89,10 @@ class RunRecordCallback(Callback):
             error: why the run was not completed, in one line.
         """
         metered = self.energy.finish(idle=status == "completed")  # who interrupts a run does not want to wait
+        process = self.energy.process.record()
         keep, drift = self.keep, data.drift
         level = drift.level or self.freeze.level
-        phases = dict.fromkeys((*ADAPTATION, "test", "adaptation"), 0.0)
+        phases = dict.fromkeys((*PHASES, "adaptation"), 0.0)
         energy_source = metered.get("energy_source", {"measured": False})
         return {
             "schema": SCHEMA,
@@ -108,6 +105,7 @@ class RunRecordCallback(Callback):
             "drift": {"level": level, "name": drift.name, "severity": drift.severity},
             "strategy": self.freeze.strategy_of(module.model, data),
             "blocks": [name for name in self.freeze.target if name != "pool"],
+            "level_block": module.model.block_of(level) if level else None,
             "statistics": self.freeze.statistics,
             "train_size": data.train_size or sum(len(x) for x in (data.train, data.val) if x is not None),
             "accuracy": {
@@ -117,8 +115,11 @@ class RunRecordCallback(Callback):
                 "base_validation": keep.base.accuracy if keep.base else None,
             },
             "kept": keep.kept,
-            **{name: {**phases, **metered.get(name, {})} for name in ("joules", "cpu_seconds", "wall_seconds")},
-            **self.process_cost(),
+            "joules": {**phases, **metered.get("joules", {})},
+            "cpu_seconds": {**phases, **metered.get("cpu_seconds", {})},
+            "wall_seconds": {**phases, **metered.get("wall_seconds", {})},
+            "process_cpu_seconds": process["cpu_seconds"],
+            "process": process,
             "joules_net": metered.get("joules_net"),
             "energy_source": energy_source,
             "co2e_grams": metered.get("co2e_grams", 0.0),
@@ -146,7 +147,7 @@ class RunRecordCallback(Callback):
         }
 
 
-def as_text(record: dict[str, Any]) -> str:
+def as_text(record: RunRecord) -> str:
     """A record as its file has it."""
     return json.dumps(record, indent=1) + "\n"
 

@@ -22,6 +22,8 @@ Images = Tensor | np.ndarray | str | Path | Sequence[Any]
 """``(N, C, H, W)`` tensor or array (arrays also ``(N, H, W, C)``), uint8 or floating point; a list of PIL pictures,
 paths or uint8 arrays; or a folder."""
 
+_TYPES = "give uint8 (0 to 255), or floating point as the model takes them"
+
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -58,7 +60,9 @@ def load_images(images: Images, size: int, *, skip_broken: bool = False) -> Imag
         x = _as_batch(images, size)
         return ImageSet(x, [str(i) for i in range(len(x))], {})
     if not isinstance(images, Sequence):
-        raise BadInput(f"images are a {type(images).__name__}: give a tensor, an array, a list of pictures, or a folder")
+        raise BadInput(
+            f"images are a {type(images).__name__}: give a tensor, an array, a list of pictures, or a folder"
+        )
     if not len(images):
         raise BadInput("there is no image: give at least one")
     if all(isinstance(item, str | Path) for item in images):
@@ -101,7 +105,9 @@ def label_indices(labels: Any, count: int, classes: Sequence[str], num_classes: 
         raise BadInput(f"there are {count} images and {len(given)} labels: give one label for each image")
     missing = [i for i, label in enumerate(given) if label is None or label != label]
     if missing:
-        raise BadInput(f"image {missing[0]} has no label ({len(missing)} have none): label all images, or leave them out")
+        raise BadInput(
+            f"image {missing[0]} has no label ({len(missing)} have none): label all images, or leave them out"
+        )
     if all(isinstance(label, str) for label in given):
         names = tuple(classes) or tuple(sorted(set(given)))
         if len(names) != num_classes:
@@ -119,7 +125,9 @@ def label_indices(labels: Any, count: int, classes: Sequence[str], num_classes: 
         raise BadInput(f"label {wrong!r} is neither a class index nor a class name: give all of one kind")
     outside = [label for label in given if not 0 <= label < num_classes]
     if outside:
-        raise BadInput(f"label {outside[0]} is no class: the model numbers its {num_classes} classes 0 to {num_classes - 1}")
+        raise BadInput(
+            f"label {outside[0]} is no class: the model numbers its {num_classes} classes 0 to {num_classes - 1}"
+        )
     names = tuple(classes) or tuple(str(i) for i in range(num_classes))
     if len(names) != num_classes:
         raise BadInput(f"there are {len(names)} class names and the model tells {num_classes} classes apart")
@@ -152,7 +160,9 @@ def _as_batch(images: Tensor | np.ndarray, size: int) -> Tensor:
         if shape[1] not in (1, 3) and shape[3] in (1, 3):
             x = x.transpose(0, 3, 1, 2)
         if x.dtype.kind not in "uf" or (x.dtype.kind == "u" and x.dtype != np.uint8):
-            raise BadInput(f"images are of type {x.dtype}: give uint8 (0 to 255), or floating point as the model takes them")
+            raise BadInput(
+                f"images are of type {x.dtype}: give uint8 (0 to 255), or floating point as the model takes them"
+            )
         x = torch.from_numpy(np.ascontiguousarray(x))
     if x.shape[1] not in (1, 3):
         raise BadInput(f"images have {x.shape[1]} channels (shape {shape}): give 1 or 3")
@@ -160,7 +170,9 @@ def _as_batch(images: Tensor | np.ndarray, size: int) -> Tensor:
         x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
         return torch.from_numpy(np.ascontiguousarray(resize(x.cpu().numpy(), size)))
     if not x.is_floating_point():
-        raise BadInput(f"images are of type {x.dtype}: give uint8 (0 to 255), or floating point as the model takes them")
+        raise BadInput(
+            f"images are of type {x.dtype}: give uint8 (0 to 255), or floating point as the model takes them"
+        )
     if not torch.isfinite(x).all():
         raise BadInput("images contain numbers that are not finite: leave those images out")
     if x.min() >= 0 and x.max() > 16:

@@ -8,9 +8,7 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor, nn
 
 from tbft.errors import BadInput
-
-LEVELS = ("input", "feature", "output")
-"""Drift levels, from the way the world is sensed to what the labels mean."""
+from tbft.schema import LEVELS, block_of
 
 
 class BlockChain(nn.Module, ABC):
@@ -98,11 +96,9 @@ class BlockChain(nn.Module, ABC):
         Raises:
             BadInput: if the level is not one of ``LEVELS``.
         """
-        stages = [name for name in self.blocks if name != "fc"]
-        of = dict(zip(LEVELS, (stages[0], stages[-1], "fc"), strict=True))
-        if level not in of:
+        if level not in LEVELS:
             raise BadInput(f"unknown drift level {level!r}: choose one of {', '.join(LEVELS)}")
-        return of[level]
+        return block_of(level, self.blocks)
 
     def resolve(self, names: Sequence[str]) -> tuple[str, ...]:
         """Links to tune, in chain order, for block names as a user gives them.

@@ -10,9 +10,7 @@ from tbft.energy.metering.booking import Booked
 from tbft.energy.metering.machine import Machine
 from tbft.energy.metering.phases import Stretch
 from tbft.energy.sensors.source import PARTS
-
-ADAPTATION = ("prepare", "train", "validate", "save")
-"""The phases that bringing the model up to date consists of; testing for the report is not among them."""
+from tbft.schema import ADAPTATION
 
 _LONG_GAP_SECONDS = 2.0
 
