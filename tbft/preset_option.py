@@ -5,6 +5,7 @@ from typing import Any
 from jsonargparse import ActionConfigFile
 
 from tbft.presets import find
+from tbft.yaml_file import check_yaml_file
 
 
 class PresetConfig(ActionConfigFile):
@@ -14,6 +15,8 @@ class PresetConfig(ActionConfigFile):
         """Read the file.
 
         Raises:
-            BadInput: if there is neither a file nor a preset of that name.
+            BadInput: if there is neither a file nor a preset of that name, or the file cannot be read as YAML.
         """
-        super().__call__(parser, cfg, str(find(values)), option_string)
+        path = find(values)
+        check_yaml_file(path)
+        super().__call__(parser, cfg, str(path), option_string)
