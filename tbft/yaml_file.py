@@ -70,7 +70,9 @@ class _Size:
         elif isinstance(event, yaml.AliasEvent):
             if any(collection.anchor == event.anchor for collection in self.open):
                 self._refuse(event, f"has an alias *{event.anchor} that contains itself")
-            self._add(event, self.of_anchor.get(event.anchor, 1))
+            if event.anchor not in self.of_anchor:
+                self._refuse(event, f"has an alias *{event.anchor} that stands for nothing")
+            self._add(event, self.of_anchor[event.anchor])
         elif isinstance(event, yaml.ScalarEvent):
             self._add(event, 1, event.anchor)
 

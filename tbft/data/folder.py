@@ -33,7 +33,7 @@ class Folder(DomainData):
     def __init__(self, root: str, class_names: list[str] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.root, self.class_names = user_path(root), class_names
-        self.name = self.root.resolve().name
+        self.name = (self.root.resolve() if is_folder(self.root) else self.root).name
 
     def open(self) -> Pictures:
         """The pictures of the chosen domain, in the order of their file names.
