@@ -14,6 +14,7 @@ from torch import Tensor
 from tbft.atomic import write_text
 from tbft.data import DomainData
 from tbft.data.batches import Examples
+from tbft.models import load_weights, read_weights
 from tbft.models.statistics import inference_mode_of
 from tbft.module import ImageClassifier
 
@@ -23,6 +24,22 @@ class Score(NamedTuple):
 
     loss: float
     accuracy: float
+
+
+def use_weights(module: ImageClassifier, data: DomainData, file: str) -> None:
+    """Put what a run left into its network, and bring the data's labels to the class names that it is said to know.
+
+    Args:
+        module: the run's classifier.
+        data: to evaluate on, not opened yet.
+        file: ``model.safetensors`` or a checkpoint.
+
+    Raises:
+        BadInput: if the file cannot be read, or belongs to another network.
+    """
+    left = read_weights(file)
+    load_weights(module.model, left)
+    data.base_classes = left.classes or data.base_classes
 
 
 @torch.no_grad()

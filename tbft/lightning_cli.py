@@ -32,12 +32,12 @@ from tbft.callbacks import (
 )
 from tbft.callbacks.checkpoint import find_resumable
 from tbft.callbacks.run_record import as_text
-from tbft.checks import check_accelerator, check_fit, checkpoint_file
+from tbft.checks import check_accelerator, check_classes, check_fit, check_trainer, checkpoint_file, make_trainer
 from tbft.data import DomainData
 from tbft.errors import BadInput
-from tbft.evaluation import evaluate, write_predictions
+from tbft.evaluation import evaluate, use_weights, write_predictions
 from tbft.fingerprint import fingerprint
-from tbft.models import load_weights, read_weights, save_weights
+from tbft.models import save_weights
 from tbft.module import ImageClassifier
 from tbft.preset_option import BEGIN_OF_CONFIG, END_OF_CONFIG, PresetConfig
 from tbft.run import RunSettings
@@ -124,6 +124,7 @@ class PersonalizationCLI(LightningCLI):
         )
         fitting = self.subcommand == "fit"
         check_accelerator(config.get("accelerator"))
+        check_trainer(config)
         settings.use_threads()
         if fitting:
             energy.check()
@@ -154,7 +155,7 @@ class PersonalizationCLI(LightningCLI):
         if config.get("logger") in (None, True):
             config["logger"] = self._loggers() if fitting else False
         config["plugins"] = [AtomicCheckpointIO(), *(config.get("plugins") or [])]
-        return self.trainer_class(**{**config, **kwargs})
+        return make_trainer(self.trainer_class, {**config, **kwargs})
 
     def default_name(self, freeze: BlockFreezeCallback) -> str:
         """``digits-gaussian_noise5-block-n200-s0``: data, drift, strategy, training size, seed."""
@@ -262,14 +263,18 @@ class PersonalizationCLI(LightningCLI):
     before_test = before_predict = before_validate
 
     def _load_personalized(self) -> None:
-        """``--ckpt_path``: a Lightning checkpoint, or weights; by default the weights beside the config."""
+        """``--ckpt_path``: a Lightning checkpoint, or weights; by default the weights beside the config.
+
+        Raises:
+            BadInput: if they cannot be used, or the data has other classes than they tell apart.
+        """
         file = self._checkpoint()
         if file is None and self._fitted_folder():
             file = str(self.folder / MODEL)
-        if file is not None and Path(file).suffix == ".safetensors":
-            load_weights(self.model.model, read_weights(file))
-            file = None
-        self.config_init[self.subcommand]["ckpt_path"] = file
+        if file is not None:
+            use_weights(self.model, self.datamodule, file)
+        check_classes(self.model, self.datamodule)
+        self.config_init[self.subcommand]["ckpt_path"] = None
 
     def _checkpoint(self) -> str | None:
         given = self.config_init[self.subcommand].get("ckpt_path")

@@ -16,9 +16,11 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from tbft.data.batches import Batch
-from tbft.errors import BadInput
-from tbft.models import BaseWeights, build, load_weights, read_weights
+from tbft.errors import BadInput, check_between, check_positive
+from tbft.models import METADATA, BaseWeights, build, check_network, load_weights, metadata_of, read_weights
 from tbft.models.number_format import NumberFormat, cheapest_format
+from tbft.models.weights_check import IMAGE_SIZES
+from tbft.normalisation import check_normalisation
 
 _FORMATS = {
     "plain": NumberFormat(channels_last=False),
@@ -72,6 +74,11 @@ class ImageClassifier(LightningModule):
         noise_scale: float = 0.0,
     ) -> None:
         super().__init__()
+        check_between(*IMAGE_SIZES, "model", image_size=image_size)
+        check_between(2, 100_000, "model", num_classes=num_classes)
+        check_between(1, 4096, "model", width=width)
+        check_between(0, 1000, "model", noise_scale=noise_scale)
+        check_positive("model.learning_rates", **(learning_rates or {}))
         self.base: BaseWeights | None = read_weights(base) if base else None
         known = {**self.base.network, "image_size": self.base.image_size or None} if self.base else {}
         if self.base and not known["image_size"]:
@@ -89,16 +96,19 @@ class ImageClassifier(LightningModule):
         if not self.base and (architecture is None or num_classes is None):
             raise BadInput("there is no network: give model.base, or model.architecture and model.num_classes")
         self.architecture = str(chosen["architecture"])
-        self.model = build(
-            self.architecture,
-            num_classes=int(chosen["num_classes"]),
-            image_size=int(chosen.get("image_size") or 32),
-            width=int(chosen.get("width") or 16),
-        )
+        network: dict[str, Any] = {
+            "num_classes": int(chosen["num_classes"]),
+            "image_size": int(chosen.get("image_size", 32)),
+            "width": int(chosen.get("width", 16)),
+        }
+        if any(value is not None for value in given.values()):
+            check_network(self.base, self.architecture, **network)
+        self.model = build(self.architecture, **network)
         if self.base:
             load_weights(self.model, self.base)
-        self.mean = tuple(mean or (self.base and self.base.mean) or self.model.mean)
-        self.std = tuple(std or (self.base and self.base.std) or self.model.std)
+        self.mean = tuple(mean if mean is not None else (self.base and self.base.mean) or self.model.mean)
+        self.std = tuple(std if std is not None else (self.base and self.base.std) or self.model.std)
+        check_normalisation("model.", self.mean, self.std)
         if noise_block is not None:
             _add_noise(self.model.modules_of(self.model.resolve([noise_block])), noise_scale)
         self.make_optimizer, self.schedule, self.learning_rates = optimizer, schedule, learning_rates
@@ -179,6 +189,11 @@ class ImageClassifier(LightningModule):
         """Book accuracy over all test images."""
         self._summarize("test", self.test_metrics)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say in a checkpoint what its weights are of: class names, size and normalisation of the images."""
+        classes = self.trainer.datamodule.classes  # type: ignore[attr-defined]
+        checkpoint[METADATA] = metadata_of(self.model, classes, mean=self.mean, std=self.std)
+
     def check_length(self, max_epochs: int | None, max_steps: int) -> None:
         """Refuse a schedule over a run without an end (-1, as the trainer takes it).
 
@@ -190,6 +205,22 @@ class ImageClassifier(LightningModule):
                 f"model.schedule {self.schedule} needs an end of the run: give trainer.max_epochs or "
                 "trainer.max_steps, or --model.schedule constant"
             )
+
+    def check_optimizer(self) -> None:
+        """Make the optimiser once, to see whether it takes its arguments.
+
+        Raises:
+            BadInput: if it does not, or would train with numbers that are none, or that train nothing.
+        """
+        try:
+            groups = self.make_optimizer(self._groups()).param_groups
+        except Exception as error:  # each optimiser refuses in its own way
+            raise BadInput(f"model.optimizer cannot be made ({' '.join(str(error).split())}): correct it") from None
+        for group in groups:
+            check_positive("model.optimizer.init_args", lr=float(group.get("lr", 1)))
+            for name, value in group.items():
+                if isinstance(value, float) and not math.isfinite(value):
+                    raise BadInput(f"model.optimizer.init_args.{name} is {value}: give a finite number")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser over what trains, and its schedule over the whole run.
@@ -211,7 +242,12 @@ class ImageClassifier(LightningModule):
         else:
             rates = [group["lr"] for group in optimizer.param_groups]
             # Two steps are the fewest that a cycle can have.
-            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=max(steps, 2))
+            schedule = torch.optim.lr_scheduler.OneCycleLR(
+                optimizer,
+                rates,
+                total_steps=max(steps, 2),
+                cycle_momentum=not {"momentum", "betas"}.isdisjoint(optimizer.defaults),
+            )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

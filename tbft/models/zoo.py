@@ -16,6 +16,11 @@ from tbft.models.torchvision_resnet import TorchvisionResNet
 _STAGES = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3], 101: [3, 4, 23, 3], 152: [3, 8, 36, 3]}
 """Residual blocks in each stage, by depth (He et al. 2015, arXiv:1512.03385, table 1)."""
 
+KNOWN = (
+    f"torchvision's {', '.join(TORCHVISION)}, and pre-activation resnet8, resnet14, resnet20, resnet26, ... (6n + 2)"
+)
+"""Every network that ``build`` makes and ``describe`` recognises, as a message names them."""
+
 _KINDS: dict[tuple[int, ...], str] = {
     (64, 64): "resnet{}",
     (128, 4): "resnext{}_32x4d",
@@ -47,10 +52,7 @@ def build(architecture: str, *, num_classes: int, image_size: int, width: int = 
             return PreActResNet(int(match[1]), width, num_classes, image_size)
     except ValueError as error:
         raise BadInput(f"cannot build {architecture}: {error}") from None
-    raise BadInput(
-        f"unknown architecture {architecture!r}: choose resnet8, resnet14, resnet20, resnet26 (6n + 2, "
-        f"pre-activation) or torchvision's {', '.join(TORCHVISION)}"
-    )
+    raise BadInput(f"unknown architecture {architecture!r}: known are {KNOWN}")
 
 
 def describe(weights: Mapping[str, Tensor]) -> dict[str, int | str] | None:
@@ -61,7 +63,7 @@ def describe(weights: Mapping[str, Tensor]) -> dict[str, int | str] | None:
         ``image_size``; ``None`` if no known network has these keys.
     """
     shapes = {key: tuple(value.shape) for key, value in weights.items()}
-    if "fc.weight" not in shapes or "conv1.weight" not in shapes:
+    if len(shapes.get("fc.weight", ())) != 2 or len(shapes.get("conv1.weight", ())) != 4:
         return None
     num_classes, features = shapes["fc.weight"]
     stages = [len({k.split(".")[1] for k in shapes if k.startswith(f"layer{i}.")}) for i in (1, 2, 3, 4)]
@@ -72,7 +74,7 @@ def describe(weights: Mapping[str, Tensor]) -> dict[str, int | str] | None:
         name = kind.format(depth)
         known = _STAGES.get(depth) == stages and name in TORCHVISION
         return {"architecture": name, "num_classes": num_classes, "width": 16} if known else None
-    if not stages[0] or stages[0] != stages[1] or stages[1] != stages[2]:
+    if not width or not stages[0] or stages[0] != stages[1] or stages[1] != stages[2]:
         return None
     cells = features / (4 * width)
     side = round(cells**0.5)
