@@ -18,16 +18,10 @@ from torchmetrics.classification import MulticlassAccuracy
 from tbft.data.batches import Batch
 from tbft.errors import BadInput, check_between, check_positive
 from tbft.models import METADATA, BaseWeights, build, check_network, load_weights, metadata_of, read_weights
-from tbft.models.number_format import NumberFormat, cheapest_format
+from tbft.models.number_format import FORMATS, NumberFormat, resolve_format
 from tbft.models.weights_check import IMAGE_SIZES
 from tbft.normalisation import check_normalisation
 
-_FORMATS = {
-    "plain": NumberFormat(channels_last=False),
-    "channels_last": NumberFormat(channels_last=True),
-    "bf16": NumberFormat(channels_last=True, bf16=True),
-    "cheapest": None,
-}
 OptimizerCallable = Callable[[Iterable], Optimizer]
 
 
@@ -49,7 +43,7 @@ class ImageClassifier(LightningModule):
         schedule: learning rate over the run: ``constant``, ``cosine`` (down to 0) or ``one_cycle`` (up over
             the first 30 % of the steps, then down; the optimiser's learning rate is the peak).
         number_format: ``plain`` (fp32, N C H W), ``channels_last`` (fp32), ``bf16`` (bfloat16 convolutions,
-            channels last) or ``cheapest`` (the fastest of the three, measured once on this machine).
+            channels last) or ``cheapest`` (bfloat16 where the device multiplies it, else fp32).
         noise_block: block whose weights get Gaussian noise before the run (the paper's motivation experiment).
         noise_scale: standard deviation of that noise, in standard deviations of each weight tensor.
 
@@ -112,7 +106,7 @@ class ImageClassifier(LightningModule):
         if noise_block is not None:
             _add_noise(self.model.modules_of(self.model.resolve([noise_block])), noise_scale)
         self.make_optimizer, self.schedule, self.learning_rates = optimizer, schedule, learning_rates
-        self.number_format = _FORMATS.get(number_format)
+        self.number_format = FORMATS.get(number_format)
         metrics = MetricCollection(
             {
                 "accuracy": MulticlassAccuracy(self.num_classes, average="micro"),
@@ -140,8 +134,8 @@ class ImageClassifier(LightningModule):
     def setup(self, stage: str) -> None:
         """Choose the number format, once the device is known."""
         strategy = self.trainer.strategy
-        # Of several processes all compute as the first one found.
-        self.computes_in(self.number_format or strategy.broadcast(cheapest_format(strategy.root_device)))
+        # Of several processes all compute as the first one does.
+        self.computes_in(self.number_format or strategy.broadcast(resolve_format("cheapest", strategy.root_device)))
 
     def computes_in(self, number_format: NumberFormat) -> None:
         """Compute in this format from now on."""
@@ -155,8 +149,7 @@ class ImageClassifier(LightningModule):
         Returns:
             Logits ``(N, num_classes)`` in fp32, or, before ``stop``, features as the links make them.
         """
-        x, how = batch.x, self.number_format or _FORMATS["channels_last"]
-        assert how is not None
+        x, how = batch.x, self.number_format or FORMATS["channels_last"]
         if how.channels_last and x.dim() == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=how.bf16):
