@@ -35,7 +35,8 @@ class ImageClassifier(LightningModule):
     Args:
         base: base model: a checkpoint file, or a shipped one by name (``digits``, ``digits_superclasses``).
             ``None`` trains from fresh weights.
-        architecture: ``resnet26``, ``resnet18``, ... ``None`` is the base model's own.
+        architecture: ``resnet26``, ``resnet18``, ..., ``timm:NAME``, ``torchvision:NAME``, or either with
+            ``@pretrained``. ``None`` is the base model's own.
         num_classes: outputs of the head. ``None`` is the base model's own.
         image_size: side of the images, in pixels. ``None`` is the base model's own.
         width: channels of the first stage of a pre-activation network. ``None`` is the base model's own, or 16.
@@ -72,10 +73,10 @@ class ImageClassifier(LightningModule):
         noise_scale: float = 0.0,
     ) -> None:
         super().__init__()
-        self.base: BaseWeights | None = read_weights(base) if base else None
+        self.base: BaseWeights | None = read_weights(base, architecture) if base else None
         known = {**self.base.network, "image_size": self.base.image_size or None} if self.base else {}
         if self.base and not known["image_size"]:
-            known["image_size"] = self.base.network.get("image_size", 224)
+            known["image_size"] = self.base.network.get("image_size", None if ":" in known["architecture"] else 224)
         given = {
             "architecture": architecture,
             "num_classes": num_classes,
@@ -92,8 +93,9 @@ class ImageClassifier(LightningModule):
         self.model = build(
             self.architecture,
             num_classes=int(chosen["num_classes"]),
-            image_size=int(chosen.get("image_size") or 32),
+            image_size=chosen.get("image_size"),
             width=int(chosen.get("width") or 16),
+            spec=chosen.get("spec"),
         )
         if self.base:
             load_weights(self.model, self.base)

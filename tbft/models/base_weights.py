@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tbft.errors import BadInput
 from tbft.models.chain import BlockChain
+from tbft.models.spec import ChainSpec
 from tbft.models.zoo import describe
 
 BUNDLED = Path(__file__).parent / "weights"
@@ -29,7 +30,7 @@ class BaseWeights:
         weights: tensors by state-dict key.
         classes: class names in label order; empty if the file does not say.
         image_size: side of the images that it was trained on, in pixels, if the file says so.
-        network: arguments of ``build`` that its keys and shapes tell.
+        network: arguments of ``build`` that the file says, or its keys and shapes tell.
         mean, std: normalisation of the images that it was trained on; empty if the file does not say.
     """
 
@@ -58,11 +59,15 @@ def find_weights(name: str) -> Path:
     raise BadInput(f"no base model {name!r}: give a checkpoint file, or one that ships with tbft ({known})")
 
 
-def read_weights(name: str) -> BaseWeights:
+def read_weights(name: str, architecture: str | None = None) -> BaseWeights:
     """Read a base model from safetensors, a state dict, or a Lightning checkpoint.
 
     Prefixes such as ``module.`` (data parallel) and ``model.`` (LightningModule) are taken off. Files are
     read by ``safetensors`` or by ``torch.load(weights_only=True)``: neither runs code from the file.
+
+    Args:
+        name: file, or a shipped base model by name.
+        architecture: ``timm:NAME`` or ``torchvision:NAME`` of a file that does not say it.
 
     Raises:
         BadInput: if the file is missing, is not a checkpoint, or belongs to no known architecture.
@@ -85,16 +90,36 @@ def read_weights(name: str) -> BaseWeights:
         ) from None
     except Exception as error:
         raise BadInput(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from None
-    weights = _state_dict(content)
-    network = describe(weights)
+    said = metadata.get("architecture") or architecture or ""
+    weights = _state_dict(content, named=":" in said)
+    network = _network(path, said, metadata, weights) if ":" in said else describe(weights)
     if network is None:
         some = ", ".join(list(weights)[:3]) or "no tensors"
-        raise BadInput(f"{path} belongs to no architecture known here (its keys: {some}, ...)")
+        raise BadInput(
+            f"{path} belongs to no architecture known here (its keys: {some}, ...): give "
+            "model.architecture (timm:NAME or torchvision:NAME)"
+        )
     classes, mean, std = (_listed(path, metadata, name) for name in ("classes", "mean", "std"))
     size = metadata.get("image_size")
     if size and not size.isdecimal():
         raise BadInput(f"{path} says image_size: {size!r} in its metadata: write the side in pixels, such as 224")
     return BaseWeights(path, weights, classes, int(size) if size else None, network, mean, std)
+
+
+def _network(
+    path: Path, architecture: str, metadata: Mapping[str, str], weights: Mapping[str, Tensor]
+) -> dict[str, Any]:
+    """Arguments of ``build`` for a network of timm or torchvision, as the file says them."""
+    network: dict[str, Any] = {"architecture": architecture.partition("@")[0]}
+    if "spec" in metadata:
+        spec = ChainSpec.from_json(metadata["spec"])
+        head = weights.get(f"{spec.head}.weight")
+        if head is None:
+            raise BadInput(
+                f"{path} has no {spec.head}.weight, which its own metadata call the head: save the model again"
+            )
+        network |= {"spec": spec, "num_classes": head.shape[0]}
+    return network
 
 
 def _listed(path: Path, metadata: Mapping[str, str], name: str) -> tuple[Any, ...]:
@@ -111,8 +136,8 @@ def _listed(path: Path, metadata: Mapping[str, str], name: str) -> tuple[Any, ..
     return tuple(value)
 
 
-def _state_dict(content: Any) -> dict[str, Tensor]:
-    """The tensors of a checkpoint without wrappers and prefixes."""
+def _state_dict(content: Any, named: bool = False) -> dict[str, Tensor]:
+    """The tensors of a checkpoint without wrappers and prefixes; of a named architecture, without those of all keys."""
     for key in ("state_dict", "model_state_dict", "net", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -124,7 +149,7 @@ def _state_dict(content: Any) -> dict[str, Tensor]:
         changed = False
         for prefix in _PREFIXES:
             inside = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-            if "conv1.weight" not in weights and inside:
+            if inside and (len(inside) == len(weights) if named else "conv1.weight" not in weights):
                 weights, changed = inside, True
     return weights
 
@@ -137,7 +162,7 @@ def load_weights(chain: BlockChain, base: BaseWeights) -> None:
     """
     own = chain.state_dict()
     given = {key: value for key, value in base.weights.items() if key in own}
-    classes = base.weights["fc.weight"].shape[0]
+    classes = base.network.get("num_classes", chain.num_classes)
     if classes != chain.num_classes:
         raise BadInput(
             f"{base.path} tells {classes} classes apart and the data has {chain.num_classes}: "
@@ -152,7 +177,8 @@ def load_weights(chain: BlockChain, base: BaseWeights) -> None:
             "model.image_size out, or choose another base model"
         )
     if wrong:
-        what = f"{base.network.get('architecture')} of width {base.network.get('width')}"
+        width = base.network.get("width")
+        what = f"{base.network.get('architecture')}" + (f" of width {width}" if width else "")
         built = describe(own) or {}
         if all(built.get(key) == base.network.get(key) for key in ("architecture", "width")):
             raise BadInput(
@@ -197,4 +223,6 @@ def save_weights(
         "mean": json.dumps(list(mean or chain.mean)),
         "std": json.dumps(list(std or chain.std)),
     }
+    if chain.architecture and chain.spec:
+        metadata |= {"architecture": chain.architecture, "spec": chain.spec.to_json()}
     write_bytes(path, save(weights, metadata))
