@@ -31,7 +31,8 @@ class ImageClassifier(LightningModule):
     Args:
         base: base model: a checkpoint file, or a shipped one by name (``digits``, ``digits_superclasses``).
             ``None`` trains from fresh weights.
-        architecture: ``resnet26``, ``resnet18``, ... ``None`` is the base model's own.
+        architecture: ``resnet26``, ``resnet18``, ..., ``timm:NAME``, ``torchvision:NAME``, or either with
+            ``@pretrained``. ``None`` is the base model's own.
         num_classes: outputs of the head. ``None`` is the base model's own.
         image_size: side of the images, in pixels. ``None`` is the base model's own.
         width: channels of the first stage of a pre-activation network. ``None`` is the base model's own, or 16.
@@ -73,10 +74,10 @@ class ImageClassifier(LightningModule):
         check_between(1, 4096, "model", width=width)
         check_between(0, 1000, "model", noise_scale=noise_scale)
         check_positive("model.learning_rates", **(learning_rates or {}))
-        self.base: BaseWeights | None = read_weights(base) if base else None
+        self.base: BaseWeights | None = read_weights(base, architecture) if base else None
         known = {**self.base.network, "image_size": self.base.image_size or None} if self.base else {}
         if self.base and not known["image_size"]:
-            known["image_size"] = self.base.network.get("image_size", 224)
+            known["image_size"] = self.base.network.get("image_size", None if ":" in known["architecture"] else 224)
         given = {
             "architecture": architecture,
             "num_classes": num_classes,
@@ -92,12 +93,12 @@ class ImageClassifier(LightningModule):
         self.architecture = str(chosen["architecture"])
         network: dict[str, Any] = {
             "num_classes": int(chosen["num_classes"]),
-            "image_size": int(chosen.get("image_size", 32)),
+            "image_size": chosen.get("image_size"),
             "width": int(chosen.get("width", 16)),
         }
-        if any(value is not None for value in given.values()):
-            check_network(self.base, self.architecture, **network)
-        self.model = build(self.architecture, **network)
+        if any(value is not None for value in given.values()) and ":" not in self.architecture:
+            check_network(self.base, self.architecture, **{**network, "image_size": network["image_size"] or 32})
+        self.model = build(self.architecture, **network, spec=chosen.get("spec"))
         if self.base:
             load_weights(self.model, self.base)
         self.mean = tuple(mean if mean is not None else (self.base and self.base.mean) or self.model.mean)

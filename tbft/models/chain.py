@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor, nn
 
 from tbft.errors import BadInput
+from tbft.models.spec import ChainSpec
 from tbft.schema import LEVELS, block_of
 
 
@@ -23,12 +24,18 @@ class BlockChain(nn.Module, ABC):
         num_classes: how many classes the head tells apart.
         image_size: side of the images that the network was built for, in pixels.
         mean, std: normalisation of images on the scale 0 to 1 with which such networks are usually trained.
+        architecture: name under which ``build`` makes it; empty if the network is the user's own.
+        spec: how the network is cut; ``None`` for the ResNets, which are told from their keys.
+        linear_head: whether the link ``fc`` is one linear layer on features ``(N, F)`` and nothing else.
     """
 
     num_classes: int
     image_size: int
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.5,)
+    architecture: str = ""
+    spec: ChainSpec | None = None
+    linear_head: bool = True
 
     @abstractmethod
     def chain(self) -> dict[str, tuple[nn.Module, ...]]:
@@ -45,8 +52,8 @@ class BlockChain(nn.Module, ABC):
         return tuple(name for name in self.links if name != "pool")
 
     @property
-    def head(self) -> nn.Linear:
-        """The last layer: features ``(N, F)`` to logits ``(N, num_classes)``."""
+    def head(self) -> nn.Linear | nn.Conv2d:
+        """The layer that makes the logits ``(N, num_classes)``, of features ``(N, F)`` or of a feature map."""
         (head,) = self.chain()["fc"]
         assert isinstance(head, nn.Linear)
         return head
