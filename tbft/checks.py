@@ -60,10 +60,6 @@ def check_fit(
     target = freeze.target_of(module.model, data)
     module.model.resolve([*(module.learning_rates or {})])
     module.check_length(trainer.get("max_epochs"), trainer.get("max_steps", -1))
-    if any(word in str(trainer.get("strategy")) for word in ("spawn", "fork", "notebook")):
-        raise BadInput(
-            f"trainer.strategy {trainer['strategy']} leaves the record in the processes that it starts: use ddp"
-        )
     if not target and trainer.get("max_epochs") != 0:
         raise BadInput(
             "no parameter would train: name at least one block in freeze.blocks, or give --trainer.max_epochs 0 "

@@ -45,6 +45,7 @@ from tbft.run_folder import CONFIG, MODEL, RunFolder, finish_commit, reason_of
 from tbft.schema import RunRecord, Status
 from tbft.summary import print_summary
 from tbft.terminal import quiet_lightning
+from tbft.trainer_options import check_trainer_options
 
 _NOT_HASHED = ("run", "energy", "config", "ckpt_path", "weights_only")
 _BUDGETS = ("budget_joules", "budget_seconds")
@@ -125,6 +126,7 @@ class PersonalizationCLI(LightningCLI):
         fitting = self.subcommand == "fit"
         check_accelerator(config.get("accelerator"))
         check_trainer(config)
+        check_trainer_options(config, ends_early=_ending(head, energy) if fitting else None)
         settings.use_threads()
         if fitting:
             energy.check()
@@ -151,7 +153,7 @@ class PersonalizationCLI(LightningCLI):
             own += [self.run_record, EpochCheckpoint(self.folder, settings.checkpoint_every, run_fingerprint)]
         config["callbacks"] = [*own, *(config.get("callbacks") or [])]
         config["enable_checkpointing"] = fitting
-        config["default_root_dir"] = config.get("default_root_dir") or str(self.folder)
+        config["default_root_dir"] = str(self.folder)
         if config.get("logger") in (None, True):
             config["logger"] = self._loggers() if fitting else False
         config["plugins"] = [AtomicCheckpointIO(), *(config.get("plugins") or [])]
@@ -242,8 +244,8 @@ class PersonalizationCLI(LightningCLI):
         trainer, module, data = self.trainer, self.model, self.datamodule
         assert data.test is not None
         keep, accuracy = self.run_record.keep, self.run_record.accuracy
-        (metrics,) = trainer.test(module, datamodule=data, verbose=False)
-        accuracy["test"] = metrics["test/accuracy"]
+        trainer.test(module, datamodule=data, verbose=False)
+        accuracy["test"] = module.scores["test"].accuracy
         if module.base is None:
             return
         if keep.kept == "base":
@@ -330,6 +332,12 @@ class PersonalizationCLI(LightningCLI):
             write_text(self.run_folder.staging / CONFIG, f"{BEGIN_OF_CONFIG}\n{text}{END_OF_CONFIG}\n")
             for logger in self.trainer.loggers:
                 logger.log_hyperparams(yaml.safe_load(text))
+
+
+def _ending(head: ClosedFormHeadCallback, energy: EnergyCallback) -> str | None:
+    """The option that ends a run before its epochs do."""
+    budgets = [name for name in _BUDGETS if getattr(energy, name) is not None]
+    return "head.solve" if head.solve else f"energy.{budgets[0]}" if budgets else None
 
 
 class ArgumentsOnly(PersonalizationCLI):

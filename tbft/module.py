@@ -12,8 +12,6 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
-from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
 
 from tbft.data.batches import Batch
 from tbft.errors import BadInput, check_between, check_positive
@@ -21,6 +19,7 @@ from tbft.models import METADATA, BaseWeights, build, check_network, load_weight
 from tbft.models.number_format import FORMATS, NumberFormat, resolve_format
 from tbft.models.weights_check import IMAGE_SIZES
 from tbft.normalisation import check_normalisation
+from tbft.score import Score, Tally
 
 OptimizerCallable = Callable[[Iterable], Optimizer]
 
@@ -50,6 +49,9 @@ class ImageClassifier(LightningModule):
 
     Raises:
         BadInput: if the base model is missing or does not fit.
+
+    Attributes:
+        scores: of the newest pass over the validation (``val``) and the test images (``test``).
     """
 
     def __init__(
@@ -108,14 +110,8 @@ class ImageClassifier(LightningModule):
             _add_noise(self.model.modules_of(self.model.resolve([noise_block])), noise_scale)
         self.make_optimizer, self.schedule, self.learning_rates = optimizer, schedule, learning_rates
         self.number_format = FORMATS.get(number_format)
-        metrics = MetricCollection(
-            {
-                "accuracy": MulticlassAccuracy(self.num_classes, average="micro"),
-                "class_accuracy": MulticlassAccuracy(self.num_classes, average=None),
-            },
-            compute_groups=[["accuracy"], ["class_accuracy"]],
-        )
-        self.val_metrics, self.test_metrics = metrics.clone(prefix="val/"), metrics.clone(prefix="test/")
+        self.scores: dict[str, Score] = {}
+        self._tally = Tally()
 
     @property
     def num_classes(self) -> int:
@@ -165,23 +161,29 @@ class ImageClassifier(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss and accuracy of one validation batch."""
-        self._evaluate(batch, "val", self.val_metrics)
+        self._tally.add(self(batch), batch.y)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss and accuracy of one test batch."""
-        self._evaluate(batch, "test", self.test_metrics)
+        self._tally.add(self(batch), batch.y)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Class probabilities ``(N, num_classes)`` of one batch."""
         return self(batch).softmax(1)
 
+    def on_validation_epoch_start(self) -> None:
+        """Begin to count; a pass that was broken off leaves nothing."""
+        self._tally = Tally()
+
+    on_test_epoch_start = on_validation_epoch_start
+
     def on_validation_epoch_end(self) -> None:
-        """Book accuracy over all validation images."""
-        self._summarize("val", self.val_metrics)
+        """Book the score on all validation images."""
+        self._book("val")
 
     def on_test_epoch_end(self) -> None:
-        """Book accuracy over all test images."""
-        self._summarize("test", self.test_metrics)
+        """Book the score on all test images."""
+        self._book("test")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say in a checkpoint what its weights are of: class names, size and normalisation of the images."""
@@ -280,18 +282,13 @@ class ImageClassifier(LightningModule):
         ends = [math.ceil(batches / trainer.accumulate_grad_batches) * epochs, trainer.max_steps]
         return max(min(end for end in ends if end >= 0), 1)
 
-    def _evaluate(self, batch: Batch, part: str, metrics: MetricCollection) -> None:
-        logits = self(batch)
-        metrics.update(logits, batch.y)
-        self.log(f"{part}/loss", F.cross_entropy(logits, batch.y), batch_size=len(batch.y))
-
-    def _summarize(self, part: str, metrics: MetricCollection) -> None:
-        values = metrics.compute()
-        names = self.trainer.datamodule.classes  # type: ignore[attr-defined]
-        self.log(f"{part}/accuracy", values[f"{part}/accuracy"], prog_bar=True)
-        of_class = dict(zip(names, values[f"{part}/class_accuracy"], strict=True))
+    def _book(self, part: str) -> None:
+        score, names = self._tally.score(), self.trainer.datamodule.classes  # type: ignore[attr-defined]
+        self.scores[part] = score
+        self.log(f"{part}/loss", score.loss)
+        self.log(f"{part}/accuracy", score.accuracy, prog_bar=True)
+        of_class = dict(zip(names, self._tally.accuracy_of_classes(self.num_classes), strict=True))
         self.log_dict({f"{part}/accuracy_of/{name}": value for name, value in of_class.items()})
-        metrics.reset()
 
 
 @torch.no_grad()

@@ -106,6 +106,8 @@ class RunRecord(TypedDict, total=False):
     """Fractions of 1: ``base`` and ``test`` on test images, ``base_validation`` and ``validation`` on validation's."""
     kept: str | None
     """``adapted`` or ``base``."""
+    kept_reason: str | None
+    """Why the base model was kept."""
     joules: dict[str, float]
     """By phase, with the sum over ``ADAPTATION`` as ``adaptation``; also the two fields that follow."""
     cpu_seconds: dict[str, float]

@@ -21,12 +21,20 @@ def print_summary(record: RunRecord, folder: Path) -> None:
         table.add_row("drift", f"{drift['level'] or 'unknown'} level ({drift['name']}{severity})")
     table.add_row("test accuracy", _accuracy(record))
     if record["kept"] == "base":
-        table.add_row("kept", "[yellow]the base model: validation found the adapted weights worse[/]")
+        table.add_row("kept", f"[yellow]the base model: {record['kept_reason']}[/]")
+    elif loss := _lost_points(record):
+        table.add_row(
+            "worse",
+            f"[yellow]{loss:.1f} points lost on the test images, though validation found the adapted weights no worse: "
+            "label more images, or go on with the base model[/]",
+        )
     parameters = record["parameters"]
     share = 100 * parameters["trained"] / parameters["total"]
     trained = f"{parameters['trained']:,} of {parameters['total']:,} parameters ({share:.1f} %)"
     table.add_row("trained", f"{', '.join(record['blocks']) or 'nothing'}: {trained}")
     table.add_row("adaptation", _cost(record))
+    if record["environment"]["number_format"] == "bf16":
+        table.add_row("computed", "with convolutions in bfloat16 (model.number_format bf16)")
     if record["stopped_by"]:
         table.add_row("stopped by", record["stopped_by"])
     if record["void"]:
@@ -48,6 +56,12 @@ def _accuracy(record: RunRecord) -> str:
     if before is None:
         return f"[bold green]{100 * after:.1f} %[/]"
     return f"{100 * before:.1f} % -> [bold green]{100 * after:.1f} %[/]"
+
+
+def _lost_points(record: RunRecord) -> float:
+    """Percentage points by which the kept weights are worse on the test images, 0 if they are not."""
+    before, after = record["accuracy"]["base"], record["accuracy"]["test"]
+    return 0.0 if before is None or after is None else max(100 * (before - after), 0.0)
 
 
 def _cost(record: RunRecord) -> str:

@@ -58,13 +58,14 @@ class RunRecordCallback(Callback):
         if trainer.state.fn != "fit":
             return
         joules, seconds = self.energy.spent()
-        metrics = trainer.callback_metrics
+        assert isinstance(pl_module, ImageClassifier)
+        score = pl_module.scores["val"]
         self.curve.append(
             {
                 "epoch": trainer.current_epoch,
                 "step": trainer.global_step,
-                "validation_loss": float(metrics["val/loss"]),
-                "validation_accuracy": float(metrics["val/accuracy"]),
+                "validation_loss": score.loss,
+                "validation_accuracy": score.accuracy,
                 "joules": joules,
                 "wall_seconds": seconds,
             }
@@ -115,6 +116,7 @@ class RunRecordCallback(Callback):
                 "base_validation": keep.base.accuracy if keep.base else None,
             },
             "kept": keep.kept,
+            "kept_reason": keep.reason,
             "joules": {**phases, **metered.get("joules", {})},
             "cpu_seconds": {**phases, **metered.get("cpu_seconds", {})},
             "wall_seconds": {**phases, **metered.get("wall_seconds", {})},

@@ -22,13 +22,11 @@ class SolvedHead(NamedTuple):
         layer: F features to C logits.
         penalty: the penalty chosen, relative to the mean variance of a feature summed over the images.
         right: which validation images it gets right ``(N,)``, boolean.
-        loss: mean cross-entropy on the validation images.
     """
 
     layer: nn.Linear
     penalty: float
     right: Tensor
-    loss: float
 
     @property
     def accuracy(self) -> float:
@@ -68,7 +66,7 @@ def solve_head(
     assert best is not None
     layer, penalty, right = best
     logits = layer(val_x)
-    loss, scale = min((F.cross_entropy(factor * logits, val_y).item(), factor) for factor in _SCALES)
+    scale = min(_SCALES, key=lambda factor: F.cross_entropy(factor * logits, val_y).item())
     for parameter in layer.parameters():
         parameter.mul_(scale)
-    return SolvedHead(layer, penalty, right, loss)
+    return SolvedHead(layer, penalty, right)
