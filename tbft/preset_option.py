@@ -4,6 +4,7 @@ from typing import Any
 
 from jsonargparse import ActionConfigFile
 
+from tbft.errors import BadInput
 from tbft.presets import find
 from tbft.yaml_file import check_yaml_file
 
@@ -15,8 +16,9 @@ class PresetConfig(ActionConfigFile):
         """Read the file.
 
         Raises:
-            BadInput: if there is neither a file nor a preset of that name, or the file cannot be read as YAML.
+            BadInput: if there is neither a file nor a preset of that name, or the file gives no options.
         """
         path = find(values)
-        check_yaml_file(path)
+        if not check_yaml_file(path):
+            raise BadInput(f"{path} gives no option: write sections and their options, as in the presets")
         super().__call__(parser, cfg, str(path), option_string)
