@@ -150,4 +150,6 @@ def checkpoint_file(given: Any, folder: Path, *, fitting: bool) -> str | None:
         raise BadInput(f"there is no checkpoint {file}: give a file, or last for the one in the run's folder")
     if fitting and file.suffix == ".safetensors":
         raise BadInput(f"{file} holds weights, from which no run goes on: give them as model.base")
+    if not file.stat().st_size:
+        raise BadInput(f"{file} cannot be read as a checkpoint: it is empty, give another one")
     return str(file)

@@ -23,11 +23,12 @@ class PresetConfig(ActionConfigFile):
         """Read the file.
 
         Raises:
-            BadInput: if there is neither a file nor a preset of that name, it cannot be read as YAML, or it is a run's
+            BadInput: if there is neither a file nor a preset of that name, the file gives no options, or it is a run's
                 and was cut short.
         """
         path = find(values)
-        check_yaml_file(path)
+        if not check_yaml_file(path):
+            raise BadInput(f"{path} gives no option: write sections and their options, as in the presets")
         _check_whole(path)
         super().__call__(parser, cfg, str(path), option_string)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,14 @@ MOST_VALUES = 100_000
 MOST_LEVELS = 50
 """Nesting that PyYAML constructs without running out of Python's stack."""
 
+_ENDLESS = re.compile("[-+]?[0-9_]{4000,}")  # Python turns no text of more than 4300 digits into a number
 
-def check_yaml_file(path: Path) -> None:
+
+def check_yaml_file(path: Path) -> bool:
     """Look a file over by its events, which neither follow aliases nor make objects.
+
+    Returns:
+        Whether it holds a mapping, and not a list, a value or nothing.
 
     Raises:
         BadInput: if the file is too large, is no UTF-8 text, is no YAML, gives a key twice, or would grow beyond
@@ -36,6 +42,7 @@ def check_yaml_file(path: Path) -> None:
         size = _Size(path)
         for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
             size.count(event)
+        return size.mapping
     except UnicodeDecodeError:
         raise BadInput(f"{path} is not text in UTF-8: give a YAML file") from None
     except yaml.YAMLError as error:
@@ -46,12 +53,17 @@ def check_yaml_file(path: Path) -> None:
 
 
 class _Size:
-    """Counts values, aliases written out, and remembers the keys of the mappings that are open."""
+    """Counts values, aliases written out, and remembers the keys of the mappings that are open.
+
+    Attributes:
+        mapping: whether the document is a mapping.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.open: list[_Collection] = [_Collection(None)]
         self.of_anchor: dict[str, int] = {}
+        self.mapping = False
 
     def count(self, event: Any) -> None:
         """Take the next event.
@@ -63,6 +75,7 @@ class _Size:
             if len(self.open) > MOST_LEVELS:
                 self._refuse(event, f"is nested deeper than {MOST_LEVELS} levels")
             keys: set[str] | None = set() if isinstance(event, yaml.MappingStartEvent) else None
+            self.mapping = self.mapping or (keys is not None and len(self.open) == 1)
             self.open.append(_Collection(event.anchor, keys))
         elif isinstance(event, yaml.CollectionEndEvent):
             done = self.open.pop()
@@ -74,6 +87,8 @@ class _Size:
                 self._refuse(event, f"has an alias *{event.anchor} that stands for nothing")
             self._add(event, self.of_anchor[event.anchor])
         elif isinstance(event, yaml.ScalarEvent):
+            if _ENDLESS.fullmatch(event.value):
+                self._refuse(event, "has a number of thousands of digits")
             self._add(event, 1, event.anchor)
 
     def _add(self, event: Any, values: int, anchor: str | None = None) -> None:

@@ -414,5 +414,5 @@ def test_what_is_no_regular_file_is_not_opened(look_up, name):
     os.mkfifo("pipe")
     loop_at(Path("loop"))
     socket_at("socket")
-    with pytest.raises(BadInput, match="no configuration|no base model"):
+    with pytest.raises(BadInput, match=r"no configuration|no base model"):
         look_up(name)

@@ -65,7 +65,7 @@ def command(personalized, monkeypatch, capsys):
 
 
 def right(predictions):
-    rows = list(csv.DictReader(Path(predictions).open()))
+    rows = [*csv.DictReader(Path(predictions).read_text().splitlines())]
     return sum(row["label"] == row["predicted"] for row in rows) / len(rows), {row["label"] for row in rows}
 
 
