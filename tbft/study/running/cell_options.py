@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import yaml
@@ -82,7 +83,13 @@ def read_configs(configs: Sequence[str]) -> list[Any]:
     Raises:
         BadInput: When one of them is unknown.
     """
-    return [yaml.safe_load(find(config).read_text(encoding="utf-8")) for config in configs]
+    return [_parse(find(config).read_text(encoding="utf-8")) for config in configs]
+
+
+@cache
+def _parse(text: str) -> Any:
+    """Parse YAML once for all cells that share it; nobody changes what it returns."""
+    return yaml.safe_load(text)
 
 
 def options_of_configs(configs: Sequence[str]) -> dict[str, Any]:

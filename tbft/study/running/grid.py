@@ -26,6 +26,7 @@ from tbft.study.running.cell_options import (
 
 REPLICATES = ("repeat", "seed")  # outermost: a slow change of the machine meets every strategy alike
 STRATEGY = "strategy"
+LARGEST_SEED = 2**32 - 1
 LEVELS_OWN = "block"  # the strategy that a level's preset already is
 
 
@@ -153,8 +154,8 @@ def _value(name: str, value: Any) -> Point:
             return Point(preset, {})
         return Point(Path(preset).name, {"config": label if label.endswith(".yaml") else f"strategy/{preset}.yaml"})
     if name == "seed":
-        if isinstance(value, bool) or not re.fullmatch(r"\d+", label):
-            raise BadInput(f"grid.seed has {label}: give whole numbers from 0, such as [0, 1, 2]")
+        if not re.fullmatch(r"\d+", label) or int(label) > LARGEST_SEED:
+            raise BadInput(f"grid.seed has {label}: give whole numbers from 0 to {LARGEST_SEED}, such as [0, 1, 2]")
         return Point(label, {"seed_everything": value}, by_value=True)
     if name == "repeat":
         return Point(label, {})

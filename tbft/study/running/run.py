@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,7 +11,7 @@ from tbft.errors import BadInput
 from tbft.schema import BAD_INPUT, DONE
 from tbft.study.running.executors import Executor, Job, Outcome
 from tbft.study.running.fit_parser import Check, options_of_fit
-from tbft.study.running.grid import Cell, Study, cells_of
+from tbft.study.running.grid import REPLICATES, Cell, Study, cells_of
 from tbft.study.running.ledger import Ledger, State
 from tbft.study.running.unknown_option import advise, unknown_option
 
@@ -148,13 +148,15 @@ def _job(study: Study, cell: Cell, ledger: Ledger, extra: Sequence[str]) -> Job:
     return Job(cell, ("fit", *cell.arguments, *extra, *where), study.root, ledger.log(cell))
 
 
-def _covering(cells: Iterable[Cell]) -> list[Cell]:
+def _covering(cells: Sequence[Cell]) -> list[Cell]:
     """A few cells that together stand at every place of every axis but seeds and repeats."""
-    seen: set[tuple[str, str]] = set()
-    chosen: list[Cell] = []
-    for cell in cells:
-        places = {(axis, label) for axis, label in cell.labels.items() if axis not in ("seed", "repeat")}
-        if not chosen or not places <= seen:
-            chosen.append(cell)
-            seen |= places
+    places = {
+        cell.key: {(axis, label) for axis, label in cell.labels.items() if axis not in REPLICATES} for cell in cells
+    }
+    chosen = [cells[0]]
+    missing = set[tuple[str, str]]().union(*places.values()) - places[cells[0].key]
+    while missing:
+        best = max(cells, key=lambda cell: len(places[cell.key] & missing))
+        chosen.append(best)
+        missing -= places[best.key]
     return chosen
