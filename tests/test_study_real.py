@@ -10,6 +10,7 @@ import pytest
 from tbft.cli import main
 from tbft.models import build, read_weights, save_weights
 from tbft.schema import RunRecord
+from tbft.study.reporting import figures
 from tbft.study.reporting.ledger_reading import read_ledger
 from tbft.study.reporting.results import Results, adaptation_cpu_seconds
 from tbft.study.running.command import Execution, execute
@@ -19,8 +20,9 @@ from tbft.study.running.grid import Study
 
 @pytest.fixture(autouse=True)
 def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty folder, in which the ledger of each study is `runs/NAME`."""
+    """An empty folder, in which the ledger of each study is `runs/NAME`; reports have tables alone."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(figures, "all_figures", lambda results: {})
 
 
 def records_in(root: str) -> list[Path]:

@@ -308,7 +308,8 @@ def test_a_record_says_which_block_its_level_tunes_in_a_network_of_four_stages(t
     row = first_row(tmp_path, "improvement")
     single = [results.by_pair(setting, name, accuracy_on_test) for name in results.single_blocks(setting).values()]
     assert row["TBFT"] == "block"
-    assert row["Block Avg %"].value == pytest.approx(100 * np.mean([value for each in single for value in each.values()]))
+    accuracies = [accuracy for by_pair in single for accuracy in by_pair.values()]
+    assert row["Block Avg %"].value == pytest.approx(100 * np.mean(accuracies))
     drawn = pareto(results)
     assert drawn is not None and "TBFT tunes block4" in drawn.axes[0].get_title()
 
