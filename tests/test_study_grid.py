@@ -153,6 +153,7 @@ def test_values_are_written_so_that_fit_reads_them_again(written: str, text: str
         ('{model.x: ["", "a, b"]}', '{model.x: "a, b"}'),
         ("{freeze.blocks: [[block1], [block2, fc]]}", "{freeze.blocks: [block2, fc]}"),
         ("{freeze.blocks: [[block1], []]}", "{freeze.blocks: []}"),
+        ("{on: [1, 2]}", "{on: 2}"),
         ("{freeze.blocks: [[block1], [fc]]}", "{freeze.blocks: [[fc]]}"),
     ],
 )

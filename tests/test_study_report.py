@@ -259,11 +259,12 @@ def test_the_page_fetches_nothing_and_escapes_what_records_say(reported: Path) -
     assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
 
 
-def test_report_needs_neither_torch_nor_lightning(tmp_path: Path) -> None:
+def test_report_needs_neither_torch_nor_lightning_nor_what_runs_a_study(tmp_path: Path) -> None:
     write_blocks(tmp_path, "input", 1000, 0, dict.fromkeys(BLOCKS, 0.5))
     code = (
         "import sys; from tbft.cli import main; code = main(['report', sys.argv[1]]);"
-        "heavy = {'torch', 'lightning', 'codecarbon', 'wandb'} & set(sys.modules); sys.exit(code or len(heavy))"
+        "unused = {'torch', 'lightning', 'codecarbon', 'wandb', 'tbft.study.running'};"
+        "sys.exit(code or len(unused & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

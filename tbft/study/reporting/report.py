@@ -1,4 +1,4 @@
-"""Tables, figures and one page to hand on, made from nothing but the records on disk."""
+"""Writes tables, figures and one self-contained page from the records on disk."""
 
 import base64
 import io

@@ -50,7 +50,7 @@ def flatten(options: Options) -> dict[str, Any]:
     """
     flat: dict[str, Any] = {}
     for option, value in options.items():
-        flat.update(_leaves(option, value))
+        flat.update(_leaves(text_of(option), value))
     return flat
 
 
@@ -59,7 +59,7 @@ def _leaves(option: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield option, value
         return
     for name, inner in value.items():
-        yield from _leaves(f"{option}.{name}", inner)
+        yield from _leaves(f"{option}.{text_of(name)}", inner)
 
 
 def same_option(option: str) -> str:
@@ -73,8 +73,8 @@ def same_option(option: str) -> str:
 
 def configs_in(options: Options) -> list[str]:
     """Presets or files that options name under `config`."""
-    configs = options.get("config", [])
-    return [configs] if isinstance(configs, str) else [str(config) for config in configs]
+    configs = options.get("config") or []
+    return [text_of(config) for config in (configs if isinstance(configs, list) else [configs])]
 
 
 def read_configs(configs: Sequence[str]) -> list[Any]:

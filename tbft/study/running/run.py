@@ -1,4 +1,4 @@
-"""Running a study: what is still to do, in which order, and what became of it."""
+"""Runs the cells of a study that have no completed record yet."""
 
 import errno
 import os
@@ -19,10 +19,10 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Progress(Protocol):
-    """Hears of each cell that ended."""
+    """Is told of each cell that ended."""
 
     def ended(self, outcome: Outcome) -> None:
-        """A cell ended."""
+        """Count a cell that ended."""
         ...
 
 
@@ -83,7 +83,7 @@ def run_study(
         retries: How often to run a failed cell again.
         shared: Whether cells share a machine; marked in their records.
         extra: Further arguments of a cell, which change nothing about its outcome, such as W&B's.
-        progress: Makes what hears of ended cells, given how many there are and how many are to run.
+        progress: Makes the listener for ended cells from the number of all cells and of those to run.
 
     Raises:
         BadInput: When the ledger is in use, cannot be written, or is not to be resumed, or when the disk is full: no
@@ -120,7 +120,7 @@ def run_study(
 
 
 def _settle(outcome: Outcome, ledger: Ledger) -> str:
-    """See that the ledger says how a cell ended; the reason if it failed."""
+    """Write into the ledger how a cell ended; return the reason if it failed."""
     cell = outcome.job.cell
     if outcome.code == DONE and ledger.state(cell) is State.COMPLETED:
         ledger.mark_shared([cell])
@@ -134,7 +134,7 @@ def _settle(outcome: Outcome, ledger: Ledger) -> str:
 
 @contextmanager
 def _translate_full_disk(study: Study) -> Iterator[None]:
-    """Turn what the system says of a full disk, such as of a log that cannot be written, into words."""
+    """Turn the system's error about a full disk, such as for a log, into bad input."""
     try:
         yield
     except OSError as error:
@@ -149,7 +149,7 @@ def _job(study: Study, cell: Cell, ledger: Ledger, extra: Sequence[str]) -> Job:
 
 
 def _covering(cells: Sequence[Cell]) -> list[Cell]:
-    """A few cells that together stand at every place of every axis but seeds and repeats."""
+    """Choose a few cells that together have every label of every axis but seeds and repeats."""
     places = {
         cell.key: {(axis, label) for axis, label in cell.labels.items() if axis not in REPLICATES} for cell in cells
     }
