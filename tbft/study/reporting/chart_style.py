@@ -1,4 +1,4 @@
-"""How every figure looks: colours that the colour-blind can tell apart, hatches and markers for print."""
+"""Style of all figures: colours that colour-blind readers can tell apart, hatches and markers for print."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager

@@ -1,4 +1,4 @@
-"""What adaptation costs: by strategy, and until an accuracy is reached."""
+"""Tables of the cost of an adaptation, and of the energy until an accuracy is reached."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial

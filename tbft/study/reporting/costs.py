@@ -1,4 +1,4 @@
-"""What runs cost, and what one strategy saves of another's cost."""
+"""Costs of strategies, and the share that one strategy saves of another's cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

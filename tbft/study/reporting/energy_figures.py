@@ -1,4 +1,4 @@
-"""Figures of energy: what it buys, where it goes, and how soon it pays."""
+"""Figures of energy: accuracy against joules, joules by phase, and learning curves over joules."""
 
 import statistics
 from collections.abc import Sequence

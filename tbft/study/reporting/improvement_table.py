@@ -1,4 +1,4 @@
-"""What choosing the right block is worth: TBFT over Block Avg, as the paper's headline has it."""
+"""Improvement of TBFT over Block Avg, the paper's headline figure."""
 
 import statistics
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a study reads back from its ledger: the records of its runs, and what is wrong with the others."""
+"""Reads a ledger: the records that a report can use, and the problems of the others."""
 
 import json
 from collections import Counter, defaultdict

@@ -1,4 +1,4 @@
-"""The paper's motivation: noise on one block's weights is best undone by tuning that block."""
+"""Accuracy after weight noise on one block, by the block that is tuned (the paper's motivation)."""
 
 from tbft.study.reporting.intervals import mean_sd
 from tbft.study.reporting.pairs import per_seed
@@ -11,7 +11,7 @@ AXIS = "model.noise_block"
 
 
 def without_noise(results: Results) -> Results:
-    """The records of base models as they are: after weight noise, no level says which block is the right one."""
+    """The records of base models without weight noise; with it, the drift level does not say which block to tune."""
     return Results(record for record in results.records if AXIS not in record.labels)
 
 

@@ -1,4 +1,4 @@
-"""What is compared with what: figures by drift and seed, and means that rest on the same of both."""
+"""Figures by drift and seed, and the means of strategies over the same drifts and seeds."""
 
 import statistics
 from collections import defaultdict

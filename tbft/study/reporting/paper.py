@@ -1,4 +1,4 @@
-"""The paper's own figures, kept as data so that they can never pass for ours."""
+"""The paper's own figures, kept as data apart from ours."""
 
 from functools import cache
 from importlib.resources import files

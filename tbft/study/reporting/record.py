@@ -1,4 +1,4 @@
-"""One run as its record tells it."""
+"""Reads one run's record."""
 
 import json
 import math
@@ -28,7 +28,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Record:
-    """One run as its `result.json` tells it.
+    """One run as a report sees it.
 
     Attributes:
         key: Name of the run's folder, the cell's key in a study.

@@ -1,12 +1,11 @@
-"""Tables, figures and one page to hand on, made from nothing but the records on disk."""
+"""Writes tables, figures and one self-contained page from the records on disk."""
 
 import base64
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tbft import atomic
 from tbft.errors import BadInput
@@ -15,9 +14,6 @@ from tbft.study.reporting.noised_blocks import without_noise
 from tbft.study.reporting.results import Results
 from tbft.study.reporting.table import Table, show, to_csv, to_markdown
 from tbft.study.reporting.tables import all_tables, records_table
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 FOLDER = "report"
 PAGE = "report.html"
@@ -76,10 +72,13 @@ def _write(runs: Path, folder: Path, tables: Sequence[Table], results: Results, 
     for table in [*tables, records_table(results)]:
         atomic.write_text(folder / f"{table.name}.csv", to_csv(table))
     atomic.write_text(folder / "tables.md", "\n".join(to_markdown(table) for table in tables))
-    figures = all_figures(without_noise(results))
-    for name, (_, figure) in figures.items():
+    figures = {}
+    for name, (caption, figure) in all_figures(without_noise(results)).items():
         save_png(figure, folder / f"{name}.png")
-        save_svg(figure, folder / f"{name}.svg")
+        svg = io.BytesIO()
+        save_svg(figure, svg)
+        atomic.write_bytes(folder / f"{name}.svg", svg.getvalue())
+        figures[name] = (caption, svg.getvalue())
     title = f"Personalization study: {runs.resolve().name}"
     machines = sorted({record.machine for record in results.records if record.machine})
     kinds = Counter(problem.kind for problem in problems)
@@ -89,14 +88,14 @@ def _write(runs: Path, folder: Path, tables: Sequence[Table], results: Results, 
     atomic.write_text(folder / PAGE, render_page(title, summary, tables, figures))
 
 
-def render_page(title: str, summary: str, tables: Sequence[Table], figures: "dict[str, tuple[str, Figure]]") -> str:
+def render_page(title: str, summary: str, tables: Sequence[Table], figures: Mapping[str, tuple[str, bytes]]) -> str:
     """Fill the page: every figure inside it, nothing to fetch, all text escaped.
 
     Args:
         title: Heading.
         summary: One line below it.
         tables: Shown in this order.
-        figures: Name to caption and figure.
+        figures: Name to caption and SVG.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -104,8 +103,8 @@ def render_page(title: str, summary: str, tables: Sequence[Table], figures: "dic
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     environment.filters["shown"] = lambda value: show(value).replace(" ± ", "\xa0±\xa0").replace(", ", ",\xa0")
     shown = [
-        {"title": TITLES.get(name, name), "caption": caption, "source": _data_uri(figure)}
-        for name, (caption, figure) in figures.items()
+        {"title": TITLES.get(name, name), "caption": caption, "source": _data_uri(svg)}
+        for name, (caption, svg) in figures.items()
     ]
     first = [table.compact() for table in tables if table.name not in DETAILS]
     details = [table.compact() for table in tables if table.name in DETAILS]
@@ -113,10 +112,6 @@ def render_page(title: str, summary: str, tables: Sequence[Table], figures: "dic
     return environment.get_template("report.html.j2").render(page)
 
 
-def _data_uri(figure: "Figure") -> str:
-    """A figure as an address that carries its own SVG; in an `img` it runs no script."""
-    from tbft.study.reporting.chart_style import save_svg
-
-    svg = io.BytesIO()
-    save_svg(figure, svg)
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.getvalue()).decode("ascii")
+def _data_uri(svg: bytes) -> str:
+    """A figure as an address that carries it; in an `img` it runs no script."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii")

@@ -1,4 +1,4 @@
-"""What the rows of all tables have in common."""
+"""Columns and notes that several tables share."""
 
 from collections.abc import Iterable, Sequence
 

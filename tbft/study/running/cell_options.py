@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import yaml
@@ -49,7 +50,7 @@ def flatten(options: Options) -> dict[str, Any]:
     """
     flat: dict[str, Any] = {}
     for option, value in options.items():
-        flat.update(_leaves(option, value))
+        flat.update(_leaves(text_of(option), value))
     return flat
 
 
@@ -58,7 +59,7 @@ def _leaves(option: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield option, value
         return
     for name, inner in value.items():
-        yield from _leaves(f"{option}.{name}", inner)
+        yield from _leaves(f"{option}.{text_of(name)}", inner)
 
 
 def same_option(option: str) -> str:
@@ -72,8 +73,8 @@ def same_option(option: str) -> str:
 
 def configs_in(options: Options) -> list[str]:
     """Presets or files that options name under `config`."""
-    configs = options.get("config", [])
-    return [configs] if isinstance(configs, str) else [str(config) for config in configs]
+    configs = options.get("config") or []
+    return [text_of(config) for config in (configs if isinstance(configs, list) else [configs])]
 
 
 def read_configs(configs: Sequence[str]) -> list[Any]:
@@ -82,7 +83,13 @@ def read_configs(configs: Sequence[str]) -> list[Any]:
     Raises:
         BadInput: When one of them is unknown.
     """
-    return [yaml.safe_load(find(config).read_text(encoding="utf-8")) for config in configs]
+    return [_parse(find(config).read_text(encoding="utf-8")) for config in configs]
+
+
+@cache
+def _parse(text: str) -> Any:
+    """Parse YAML once for all cells that share it; nobody changes what it returns."""
+    return yaml.safe_load(text)
 
 
 def options_of_configs(configs: Sequence[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""By which tags a cell is found in W&B: its place on every axis, and its drift level."""
+"""Tags of a cell in W&B: its label on every axis, and its drift level."""
 
 from tbft.study.running.cell_options import options_of_configs
 from tbft.study.running.grid import Cell

@@ -83,7 +83,7 @@ def main_study(args: list[str], runner: str) -> int:
 
 
 def execute(study: Study, how: Execution, check: Check, runner: str) -> int:
-    """Do what `main_study` promises, with any runner of cells.
+    """Do what `main_study` promises, with any parser check and any runner of cells.
 
     Args:
         study: The study.

@@ -1,6 +1,8 @@
 """What the parser of `fit` says of a cell's arguments before anything runs."""
 
 from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 from tbft.errors import BadInput
 
@@ -16,10 +18,8 @@ def check_arguments(arguments: list[str]) -> None:
     """
     from jsonargparse import ArgumentError
 
-    from tbft.lightning_cli import ArgumentsOnly
-
     try:
-        ArgumentsOnly(["fit", *arguments])
+        _parser().parse_args(["fit", *arguments])
     except ArgumentError as error:
         raise BadInput(" ".join(str(error).split())) from None
 
@@ -31,9 +31,15 @@ def options_of_fit(arguments: list[str]) -> list[str]:
     """
     from jsonargparse import ArgumentError
 
-    from tbft.lightning_cli import ArgumentsOnly
-
     try:
-        return list(ArgumentsOnly(["fit", *arguments]).config["fit"].keys())
+        return list(_parser().parse_args(["fit", *arguments])["fit"].keys())
     except ArgumentError:
         return []
+
+
+@cache
+def _parser() -> Any:
+    """The parser, which takes longer to make than to use."""
+    from tbft.lightning_cli import ArgumentsOnly
+
+    return ArgumentsOnly(["fit", "--data", "Digits"]).parser

@@ -24,9 +24,10 @@ from tbft.study.running.cell_options import (
     without_spelling,
 )
 
-REPLICATES = ("repeat", "seed")  # outermost: a slow change of the machine meets every strategy alike
+REPLICATES = ("repeat", "seed")  # outermost, so that slow changes of the machine affect all strategies alike
 STRATEGY = "strategy"
-LEVELS_OWN = "block"  # the strategy that a level's preset already is
+LARGEST_SEED = 2**32 - 1
+LEVELS_OWN = "block"  # the strategy that needs no preset: the recipe of the level
 
 
 @dataclass(frozen=True)
@@ -57,17 +58,18 @@ class Study:
             options of the study and of the other axes. `seed` lists values of `seed_everything`, and
             `repeat` how many times or under which labels to run the same again. The axis `drift`, seeds and
             repeats are averaged in the tables.
-        options: Options of `fit` that all cells share; `config` lists presets or files.
+        options: Options of `fit` that all cells share; `config` lists presets or files. An axis wins over them.
         exclude: Parts of the grid to leave out; each names labels on some axes, as one or a list.
-        order_seed: Shuffles the strategies, which take turns, so that none meets a warmer machine.
+        order_seed: Seed by which the order of the strategies is shuffled at each place of the other axes, so that no
+            strategy always runs on a warmer machine.
     """
 
     name: str
     root: Path
     # Bare mappings: jsonargparse reads the strings in a `dict[str, Any]` as YAML again, and "off" becomes false.
-    grid: dict  # type: ignore[type-arg]
-    options: dict = field(default_factory=dict)  # type: ignore[type-arg]
-    exclude: list[dict] = field(default_factory=list)  # type: ignore[type-arg]
+    grid: dict
+    options: dict = field(default_factory=dict)
+    exclude: list[dict] = field(default_factory=list)
     order_seed: int = 0
 
 
@@ -97,8 +99,10 @@ def cells_of(study: Study) -> list[Cell]:
     """
     if not study.grid:
         raise BadInput(f"the grid of study {study.name!r} is empty: give it an axis, such as seed: [0, 1, 2]")
-    axes = {name: _axis(name, points) for name, points in study.grid.items()}
-    for clause in study.exclude:
+    grid = {text_of(name): points for name, points in study.grid.items()}
+    axes = {name: _axis(name, points) for name, points in grid.items()}
+    clauses = [{text_of(axis): wanted for axis, wanted in clause.items()} for clause in study.exclude]
+    for clause in clauses:
         _check_clause(clause, axes)
     outer = [name for name in REPLICATES if name in axes]
     inner = [name for name in axes if name not in (*REPLICATES, STRATEGY)]
@@ -111,7 +115,7 @@ def cells_of(study: Study) -> list[Cell]:
             points = dict(zip((*outer, *inner), place, strict=True))
             ordered = {name: points.get(name, strategy) for name in axes}
             labels = {name: point.label for name, point in ordered.items()}
-            if not any(_excludes(clause, labels, axes) for clause in study.exclude):
+            if not any(_excludes(clause, labels, axes) for clause in clauses):
                 cells.append(_cell(study, ordered, labels))
     if not cells:
         raise BadInput(f"study {study.name!r} has no cell: all of its grid is excluded; leave some of it in")
@@ -153,8 +157,8 @@ def _value(name: str, value: Any) -> Point:
             return Point(preset, {})
         return Point(Path(preset).name, {"config": label if label.endswith(".yaml") else f"strategy/{preset}.yaml"})
     if name == "seed":
-        if isinstance(value, bool) or not re.fullmatch(r"\d+", label):
-            raise BadInput(f"grid.seed has {label}: give whole numbers from 0, such as [0, 1, 2]")
+        if not re.fullmatch(r"\d+", label) or int(label) > LARGEST_SEED:
+            raise BadInput(f"grid.seed has {label}: give whole numbers from 0 to {LARGEST_SEED}, such as [0, 1, 2]")
         return Point(label, {"seed_everything": value}, by_value=True)
     if name == "repeat":
         return Point(label, {})

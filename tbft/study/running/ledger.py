@@ -1,4 +1,4 @@
-"""The folder of a study's records: which cells are done, and that only one study works on it at a time."""
+"""The folder of a study's records: the state of each cell, and a lock that admits one study at a time."""
 
 import json
 import os
@@ -19,7 +19,7 @@ LOGS = "logs"
 
 
 class State(Enum):
-    """What the ledger knows of a cell."""
+    """The state of a cell in the ledger."""
 
     NEW = "new"
     COMPLETED = "completed"
@@ -48,7 +48,7 @@ class Ledger:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other studies off this ledger; the kernel lets go of it however this process ends.
+        """Lock the ledger against other studies; the kernel releases the lock however this process ends.
 
         Raises:
             BadInput: When another study is at work on it.
@@ -68,7 +68,7 @@ class Ledger:
             lock.release()
 
     def state(self, cell: Cell) -> State:
-        """Tell what became of a cell."""
+        """Read the state of a cell."""
         path = self.result(cell)
         if not path.exists():
             return State.NEW
@@ -80,19 +80,19 @@ class Ledger:
             return State.FOREIGN
 
     def result(self, cell: Cell) -> Path:
-        """Where the cell's record is."""
+        """Path of the cell's record."""
         return self.root / cell.key / RESULT_FILE
 
     def log(self, cell: Cell) -> Path:
-        """Where what the cell prints goes."""
+        """File that receives what the cell prints."""
         return self.root / LOGS / f"{cell.key}.log"
 
     def is_used(self) -> bool:
-        """Whether any study has worked here."""
+        """Whether a study has used this folder before."""
         return (self.root / STUDY_FILE).exists()
 
     def enter(self, cells: Sequence[Cell]) -> None:
-        """Write down the cells, so that a report knows what is still to come and what no longer counts.
+        """Write the list of cells, which tells a report what is still to run and what no longer counts.
 
         Cells of earlier plans are kept and marked as superseded until a plan has them again: a changed recipe has
         other keys, and its records must not be averaged with those of the old one.
@@ -107,7 +107,7 @@ class Ledger:
         self._write_cells(entries)
 
     def share(self, cells: Sequence[Cell]) -> None:
-        """Note, before they run, that cells share their machine: a crash must not lose it."""
+        """Record that cells share their machine, before they run, so that a crash does not lose it."""
         if cells:
             entries = read_cells(self.root)
             for cell in cells:
@@ -125,7 +125,7 @@ class Ledger:
                     self.write(path, {**content, "shared_machine": True})
 
     def fail(self, cell: Cell, reason: str) -> None:
-        """Record that a cell failed and why; what the run itself recorded is kept."""
+        """Record that a cell failed and why, and keep what the run itself recorded."""
         content: dict[str, object] = {"schema": SCHEMA, "status": State.FAILED.value, "name": cell.key}
         if self.state(cell) is State.FAILED:
             content = json.loads(self.result(cell).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""How far a study is, on the terminal."""
+"""The progress bar of a study."""
 
 import os
 import time
@@ -9,7 +9,7 @@ from tbft.study.running.executors import Outcome
 
 
 class ProgressBar:
-    """A bar with the time left, redrawn only when a cell ends: nothing else may run while energy is measured.
+    """A bar with the time left, redrawn only when a cell ends, since drawing costs energy that would be measured.
 
     Args:
         total: Cells of the study.

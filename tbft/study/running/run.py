@@ -1,8 +1,8 @@
-"""Running a study: what is still to do, in which order, and what became of it."""
+"""Runs the cells of a study that have no completed record yet."""
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,7 +11,7 @@ from tbft.errors import BadInput
 from tbft.schema import BAD_INPUT, DONE
 from tbft.study.running.executors import Executor, Job, Outcome
 from tbft.study.running.fit_parser import Check, options_of_fit
-from tbft.study.running.grid import Cell, Study, cells_of
+from tbft.study.running.grid import REPLICATES, Cell, Study, cells_of
 from tbft.study.running.ledger import Ledger, State
 from tbft.study.running.unknown_option import advise, unknown_option
 
@@ -19,10 +19,10 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Progress(Protocol):
-    """Hears of each cell that ended."""
+    """Is told of each cell that ended."""
 
     def ended(self, outcome: Outcome) -> None:
-        """A cell ended."""
+        """Count a cell that ended."""
         ...
 
 
@@ -83,7 +83,7 @@ def run_study(
         retries: How often to run a failed cell again.
         shared: Whether cells share a machine; marked in their records.
         extra: Further arguments of a cell, which change nothing about its outcome, such as W&B's.
-        progress: Makes what hears of ended cells, given how many there are and how many are to run.
+        progress: Makes the listener for ended cells from the number of all cells and of those to run.
 
     Raises:
         BadInput: When the ledger is in use, cannot be written, or is not to be resumed, or when the disk is full: no
@@ -120,7 +120,7 @@ def run_study(
 
 
 def _settle(outcome: Outcome, ledger: Ledger) -> str:
-    """See that the ledger says how a cell ended; the reason if it failed."""
+    """Write into the ledger how a cell ended; return the reason if it failed."""
     cell = outcome.job.cell
     if outcome.code == DONE and ledger.state(cell) is State.COMPLETED:
         ledger.mark_shared([cell])
@@ -134,7 +134,7 @@ def _settle(outcome: Outcome, ledger: Ledger) -> str:
 
 @contextmanager
 def _translate_full_disk(study: Study) -> Iterator[None]:
-    """Turn what the system says of a full disk, such as of a log that cannot be written, into words."""
+    """Turn the system's error about a full disk, such as for a log, into bad input."""
     try:
         yield
     except OSError as error:
@@ -148,13 +148,15 @@ def _job(study: Study, cell: Cell, ledger: Ledger, extra: Sequence[str]) -> Job:
     return Job(cell, ("fit", *cell.arguments, *extra, *where), study.root, ledger.log(cell))
 
 
-def _covering(cells: Iterable[Cell]) -> list[Cell]:
-    """A few cells that together stand at every place of every axis but seeds and repeats."""
-    seen: set[tuple[str, str]] = set()
-    chosen: list[Cell] = []
-    for cell in cells:
-        places = {(axis, label) for axis, label in cell.labels.items() if axis not in ("seed", "repeat")}
-        if not chosen or not places <= seen:
-            chosen.append(cell)
-            seen |= places
+def _covering(cells: Sequence[Cell]) -> list[Cell]:
+    """Choose a few cells that together have every label of every axis but seeds and repeats."""
+    places = {
+        cell.key: {(axis, label) for axis, label in cell.labels.items() if axis not in REPLICATES} for cell in cells
+    }
+    chosen = [cells[0]]
+    missing = set[tuple[str, str]]().union(*places.values()) - places[cells[0].key]
+    while missing:
+        best = max(cells, key=lambda cell: len(places[cell.key] & missing))
+        chosen.append(best)
+        missing -= places[best.key]
     return chosen

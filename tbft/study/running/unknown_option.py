@@ -1,4 +1,4 @@
-"""What to say of an option that `fit` does not know, in one line instead of the parser's many."""
+"""One line of advice for an option that `fit` does not know, instead of the parser's many."""
 
 import difflib
 import re

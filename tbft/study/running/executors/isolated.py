@@ -1,4 +1,4 @@
-"""A process for each cell: a crash takes one cell, and peak memory is the cell's own."""
+"""A process for each cell: a crash ends one cell only, and peak memory is that of one cell."""
 
 import subprocess
 import sys
@@ -65,7 +65,7 @@ class IsolatedExecutor:
         return Outcome(job, code, reason_in(job.log.read_text(errors="replace"), code) if code else "")
 
     def _stop(self) -> None:
-        """Interrupt what still runs, and kill what does not end."""
+        """Interrupt the processes that still run, and kill those that do not end in time."""
         with self._lock:
             self._stopped = True
             living = list(self._living)

@@ -69,7 +69,7 @@ def load_runner(name: str) -> Runner:
 
 
 def call(runner: str, arguments: Sequence[str]) -> tuple[int, str]:
-    """Run one command line in this process; an exception of its is a failure with a reason, not the end.
+    """Run one command line in this process; an exception becomes a failure with a reason.
 
     Returns:
         Exit code, and the exception in one line if there was one.
@@ -81,7 +81,7 @@ def call(runner: str, arguments: Sequence[str]) -> tuple[int, str]:
 
 
 def reason_in(log: str, code: int) -> str:
-    """Why a run failed: its last word in the log, or what its exit code says."""
+    """Why a run failed: the message in its log, or else the meaning of its exit code."""
     if code < 0:
         return f"its process was killed by signal {-code}"
     said = [line.removeprefix("tbft: ") for line in log.splitlines() if line.startswith("tbft: ")]

@@ -1,4 +1,4 @@
-"""All cells in this process, one after the other: the imports are paid once."""
+"""All cells in this process, one after the other, so that imports run once."""
 
 from collections.abc import Iterator, Sequence
 

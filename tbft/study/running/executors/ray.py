@@ -46,7 +46,7 @@ class RayExecutor:
         self.runner, self.cpus, self.gpus, self.share_machine = runner, cpus, gpus, share_machine
         self._ray: Any = ray
         try:
-            _knock(address)
+            _check_address(address)
             ray.init(address, ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
         except (OSError, ValueError, RuntimeError) as error:
             reason = (str(error).splitlines() or ["no answer"])[0]
@@ -83,7 +83,7 @@ class RayExecutor:
                 self._ray.cancel(task)
 
     def _places(self) -> list[dict[str, Any]]:
-        """Where a cell can run: shares of the cluster, or one place a machine, however many nodes that has."""
+        """Places for cells: shares of the cluster, or one place for each machine, however many nodes it has."""
         nodes = [n for n in self._ray.nodes() if n["Alive"] and self._fits(n["Resources"])]
         if not nodes:
             raise BadInput(f"no machine in the cluster has {self.cpus} CPUs and {self.gpus} GPUs: ask less")
@@ -129,11 +129,11 @@ class RayExecutor:
         return Outcome(job, code, (reason or reason_in(log, code)) if code else "")
 
 
-def _knock(address: str | None) -> None:
-    """See that somebody listens, since Ray itself waits for minutes before it gives up.
+def _check_address(address: str | None) -> None:
+    """Check that the address answers, since Ray itself waits for minutes before it gives up.
 
     Raises:
-        OSError: When nobody does.
+        OSError: When it does not.
     """
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
