@@ -21,13 +21,13 @@ def test_a_thread_that_asks_the_time_and_is_then_kept_waiting_shifts_nobodys_clo
 
     def clock() -> float:
         moment = now[0]
-        if threading.current_thread() is slow:
+        if threading.current_thread().name == "slow":
             has_read.set()
             may_go_on.wait(30.0)
         return moment
 
     meter = EnergyMeter(codecarbon=False, sysfs=tmp_path, vcgencmd="no-such-program", background=False, clock=clock)
-    slow = threading.Thread(target=meter.seconds_so_far)
+    slow = threading.Thread(target=meter.seconds_so_far, name="slow")
     meter.start()
     with meter.phase("train"):
         now[0] = 5.0
