@@ -6,9 +6,8 @@ import io
 from pathlib import Path
 
 import pytest
+from energy_world import CURVES, World, chip, powercap, program, write
 from rich.console import Console
-from test_energy_meter import CURVES, World
-from test_energy_sensors import chip, powercap, program, write
 
 from tbft.energy.metering.power_plot import bands, plot_power, source_title
 from tbft.energy.sensors.codecarbon_tables import processor, table_watts

@@ -10,17 +10,18 @@ TIMEOUT_SECONDS = 1.0
 """The firmware answers within milliseconds; one that takes this long will not answer at all."""
 
 
-def ask(vcgencmd: str, *question: str, timeout: float = TIMEOUT_SECONDS) -> str:
+def ask(vcgencmd: str, *question: str, timeout: float | None = None) -> str:
     """Returns the firmware's answer.
 
     Args:
         vcgencmd: The program's name or path.
         question: The command and its arguments, such as `get_throttled`.
-        timeout: Seconds after which the program is killed.
+        timeout: Seconds after which the program is killed; None for `TIMEOUT_SECONDS`.
 
     Raises:
         SensorFault: If the program is missing, hangs, fails, or the firmware does not know the command.
     """
+    timeout = TIMEOUT_SECONDS if timeout is None else timeout
     try:
         answer = subprocess.run(
             [vcgencmd, *question],
