@@ -12,7 +12,8 @@ from torch import Tensor, fx, nn
 from tbft.errors import BadInput
 from tbft.models.chain import LEVELS
 from tbft.models.spec import HEAD, POOL, ChainSpec, LinkSpec
-from tbft.models.tracing import Caller, Trace, modules_around
+from tbft.models.statistics import inference_mode_of
+from tbft.models.tracing import Caller, Trace, is_layer, modules_around
 
 _SAME_RESOLUTION = 0.6
 """Fewer positions than this share of those before are another resolution (class tokens come and go within one)."""
@@ -39,7 +40,7 @@ class Operations:
     """The operations of a traced network in order, with what flows between them.
 
     Args:
-        network: the network, in inference mode.
+        network: the network.
         trace: its trace.
         images: images to observe shapes with ``(N, C, H, W)``.
 
@@ -213,11 +214,16 @@ def _cuts(operations: Operations) -> list[Cut]:
             continue
         before = [operations.values[operations.index[n]] for n in node.all_input_nodes]
         view = any(b is not None and b.data_ptr() == value.data_ptr() and b.shape != value.shape for b in before)
-        positions = (
-            0 if view else value.shape[2] ** 2 if value.dim() == 4 else value.shape[1] if value.dim() == 3 else 0
-        )
+        positions = 0 if view else _positions(value)
         found.append(Cut(i, positions, value.numel() // IMAGES // max(positions, 1)))
     return found
+
+
+def _positions(value: Tensor) -> int:
+    """Places that an image has in a square feature map or a token sequence; 0 for features ``(N, F)``."""
+    if value.dim() == 4:
+        return value.shape[2] ** 2  # of C, H, W and of H, W, C alike
+    return value.shape[1] if value.dim() == 3 else 0
 
 
 def _overwrites(operations: Operations, user: fx.Node, node: fx.Node) -> bool:
@@ -244,7 +250,7 @@ def _stages(operations: Operations, cuts: list[Cut]) -> list[list[Cut]]:
     branches, weights, start = [], [], 0
     for group in resolutions:
         nodes = range(start, group[-1].after + 1)
-        branches.append(any(alive[i] > 1 or _is_composite(operations.module(operations.nodes[i])) for i in nodes))
+        branches.append(any(alive[i] > 1 or _hides_a_branch(operations, i) for i in nodes))
         weights.append(any(operations.parameters[i] for i in nodes))
         start = group[-1].after + 1
     chosen = branches if any(branches) else weights
@@ -268,8 +274,13 @@ def _equal_parts(operations: Operations, cuts: list[Cut], parts: int = 3) -> lis
     return sorted({*ends, cuts[-1].after})
 
 
-def _is_composite(module: nn.Module | None) -> bool:
-    return module is not None and any(True for _ in module.children()) and any(True for _ in module.parameters())
+def _hides_a_branch(operations: Operations, i: int) -> bool:
+    """Whether an operation runs a module whole that keeps its input's shape, as residual blocks do."""
+    module, value = operations.module(operations.nodes[i]), operations.values[i]
+    if module is None or is_layer(module) or value is None or not operations.parameters[i]:
+        return False
+    entering = operations.values[operations.index[operations.nodes[i].all_input_nodes[0]]]
+    return entering is not None and entering.shape == value.shape
 
 
 def _pointwise(module: nn.Conv2d) -> bool:
@@ -302,5 +313,6 @@ class _Observer(fx.Interpreter):
 @torch.no_grad()
 def _observe(network: nn.Module, trace: Trace, images: Tensor) -> list[Tensor | None]:
     observer = _Observer(network, trace)
-    observer.run(images)
+    with inference_mode_of(network):  # statistics stay as they are
+        observer.run(images)
     return observer.made
