@@ -57,7 +57,7 @@ def check_fit(
     Raises:
         BadInput: naming what is wrong.
     """
-    target = freeze.target_of(module.model, data)
+    target = freeze.target_of(module.model, data.drift)
     module.model.resolve([*(module.learning_rates or {})])
     module.check_length(trainer.get("max_epochs"), trainer.get("max_steps", -1))
     if not target and trainer.get("max_epochs") != 0:

@@ -93,7 +93,7 @@ def test_each_format_computes_the_same_network():
     logits = {}
     for how in (PLAIN, LAST, HALF):
         module = ImageClassifier(base="digits").eval()
-        module.computes_in(how)
+        module.compute_in(how)
         with torch.no_grad():
             logits[how] = module(batch)
         assert logits[how].dtype == torch.float32

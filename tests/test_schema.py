@@ -3,8 +3,9 @@
 import subprocess
 import sys
 
-from tbft import cli
 from tbft.energy.record import by_phase
+
+from tbft import cli
 from tbft.models import LEVELS as LEVELS_OF_MODELS
 from tbft.models import build
 from tbft.schema import ADAPTATION, LEVELS, PHASES, RunRecord, block_of

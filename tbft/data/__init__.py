@@ -1,11 +1,25 @@
-"""Data sets, one a file, and the drifts between source and target domain."""
+"""Source and target domains, their drifts and splits, and images from anywhere.
 
-from tbft.data.breeds import Breeds
-from tbft.data.cifar10 import CIFAR10
-from tbft.data.cifar10c import CIFAR10C
-from tbft.data.digits import Digits
-from tbft.data.domain import DomainData
-from tbft.data.drift import Drift
-from tbft.data.folder import Folder
+The data sets are Lightning's; they are imported when they are asked for, so that images given from Python need none.
+"""
 
-__all__ = ["CIFAR10", "CIFAR10C", "Breeds", "Digits", "DomainData", "Drift", "Folder"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tbft.data.breeds import Breeds
+    from tbft.data.cifar10 import CIFAR10
+    from tbft.data.cifar10c import CIFAR10C
+    from tbft.data.digits import Digits
+    from tbft.data.domain import DomainData
+    from tbft.data.folder import Folder
+
+__all__ = ["CIFAR10", "CIFAR10C", "Breeds", "Digits", "DomainData", "Folder"]
+
+_FILES = {name: name.lower() for name in __all__} | {"DomainData": "domain"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FILES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_FILES[name]}"), name)

@@ -62,7 +62,7 @@ class Sample(LabelledData):
             raise BadInput(f"augment is {augment!r}: choose one of {', '.join(AUGMENT)}")
         if len(x) < 2:
             raise BadInput(f"there is {len(x)} labelled image: one to train and one to validate are the fewest")
-        self.name, self.classes, self.drift = name, tuple(classes), Drift(level, "unknown")
+        self.name, self.classes, self.level = name, tuple(classes), level
         self.batch_size, self.augment, self.on_device, self.seed = batch_size, augment, on_device, seed
         self.train_size, self.test_names = len(x), []
         split = device_split(y.numpy().astype(np.int64), len(x), validation, seed, test_size=0)
@@ -70,3 +70,8 @@ class Sample(LabelledData):
         self.train = Examples(x[split.train], y[split.train], mean=mean, std=std, augment=change)
         self.val = Examples(x[split.validation], y[split.validation], mean=mean, std=std)
         self.test = Examples(x[:0], y[:0], mean=mean, std=std)
+
+    @property
+    def drift(self) -> Drift:
+        """The level that was named."""
+        return Drift(self.level, "unknown")
