@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 
 from tbft.callbacks import BlockFreezeCallback
@@ -27,6 +28,14 @@ def check_accelerator(name: Any) -> None:
             f"trainer.accelerator is {name} and torch finds no such device here: leave gpu.yaml out, or give "
             "--trainer.accelerator cpu"
         )
+
+
+def device_of(name: Any) -> torch.device:
+    """The kind of device that ``trainer.accelerator`` means by this name."""
+    for kind, accelerator in (("cuda", CUDAAccelerator), ("mps", MPSAccelerator)):
+        if name in (kind, "gpu", "auto") and accelerator.is_available():
+            return torch.device(kind)
+    return torch.device("cpu")
 
 
 def check_fit(

@@ -29,11 +29,12 @@ from tbft.callbacks import (
     RunRecordCallback,
     phase,
 )
-from tbft.checks import check_accelerator, check_fit, checkpoint_file
+from tbft.checks import check_accelerator, check_fit, checkpoint_file, device_of
 from tbft.data import DomainData
 from tbft.errors import BadInput
 from tbft.evaluation import evaluate, write_predictions
 from tbft.models import load_weights, read_weights, save_weights
+from tbft.models.number_format import resolve_format
 from tbft.module import ImageClassifier
 from tbft.preset_option import PresetConfig
 from tbft.run import RunSettings
@@ -119,6 +120,9 @@ class PersonalizationCLI(LightningCLI):
         fitting = self.subcommand == "fit"
         check_accelerator(config.get("accelerator"))
         check_trainer_options(config, ends_early=_ending(head, energy) if fitting else None)
+        # What the run computes in belongs to its saved configuration and its hash, and not "whatever is cheapest here".
+        chosen = self.config[self.subcommand].model
+        chosen.number_format = resolve_format(chosen.number_format, device_of(config.get("accelerator"))).name
         settings.use_threads()
         if fitting:
             energy.check()
