@@ -44,6 +44,8 @@ def reason_to_keep_base(base: Score, adapted: Score) -> str | None:
     if not math.isfinite(adapted.loss):
         return f"training diverged (validation loss {adapted.loss:g})"
     better, worse = differing(base.right, adapted.right)
+    if adapted.loss == base.loss and better == worse == 0:
+        return "nothing changed on the validation images"
     counts = f"{adapted.correct} of {len(adapted.right)} validation images are right, {base.correct} with the base"
     if better < worse:
         return counts
