@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from tbft.callbacks.keep_best import KeepBestCallback
 from tbft.data import DomainData
 from tbft.energy import ADAPTATION
 from tbft.module import ImageClassifier
+
+log = logging.getLogger(__name__)
 
 SCHEMA = 1
 
@@ -89,14 +92,13 @@ class RunRecordCallback(Callback):
         return record
 
     def close(self, record: dict[str, Any]) -> None:
-        """Bring the process's cost in the record up to date: drawing and loggers' last words count, too.
-
-        Raises:
-            OSError: if it cannot be written; the record then stays as it was.
-        """
+        """Bring the process's cost in the record up to date: drawing the power and closing the loggers count, too."""
         record["process"] = self.energy.process.record()
         record["process_cpu_seconds"] = record["process"]["cpu_seconds"]
-        self._write(record)
+        try:
+            self._write(record)
+        except OSError as error:  # the record is complete without it
+            log.warning("%s keeps an earlier process_cpu_seconds: %s", self.folder / "result.json", error.strerror)
 
     def _write(self, record: dict[str, Any]) -> None:
         write_text(self.folder / "result.json", json.dumps(record, indent=1) + "\n")
