@@ -29,7 +29,15 @@ from tbft.callbacks import (
     RunRecordCallback,
     phase,
 )
-from tbft.checks import check_accelerator, check_classes, check_fit, check_trainer, checkpoint_file, make_trainer
+from tbft.checks import (
+    check_accelerator,
+    check_classes,
+    check_fit,
+    check_followers,
+    check_trainer,
+    checkpoint_file,
+    make_trainer,
+)
 from tbft.data import DomainData
 from tbft.errors import BadInput
 from tbft.evaluation import evaluate, use_weights, write_predictions
@@ -93,6 +101,10 @@ class PersonalizationCLI(LightningCLI):
         for name in ("mean", "std"):
             parser.link_arguments(f"model.{name}", f"data.init_args.{name}", apply_on="instantiate")
         parser.link_arguments("model.classes", "data.init_args.base_classes", apply_on="instantiate")
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse what would be overridden."""
+        check_followers(self._get(self.config, "data"))
 
     def _set_seed(self) -> None:
         """Seed everything, or say why not.
