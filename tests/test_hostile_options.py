@@ -116,6 +116,12 @@ def test_data_that_cannot_be(options, words):
     refused(words, lambda: Digits(**({"image_size": 8} | options)).setup())
 
 
+def test_digits_larger_than_the_memory_are_read_when_needed():
+    data = Digits(image_size=2048)
+    data.setup()
+    assert data.test.subset([0, 1])[0].x.shape == (1, 3, 2048, 2048)
+
+
 @pytest.mark.parametrize("options", TRAINERS, ids=str)
 def test_trainers_that_cannot_be(options):
     def make():
