@@ -12,6 +12,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 
 from tbft.callbacks import BlockFreezeCallback
+from tbft.callbacks.checkpoint import LAST, PREVIOUS
 from tbft.data import DomainData
 from tbft.errors import BadInput, check_at_least
 from tbft.module import ImageClassifier
@@ -82,10 +83,6 @@ def check_fit(
     target = freeze.target_of(module.model, data)
     module.model.resolve([*(module.learning_rates or {})])
     module.check_length(trainer.get("max_epochs"), trainer.get("max_steps", -1))
-    if any(word in str(trainer.get("strategy")) for word in ("spawn", "fork", "notebook")):
-        raise BadInput(
-            f"trainer.strategy {trainer['strategy']} leaves the record in the processes that it starts: use ddp"
-        )
     if not target and trainer.get("max_epochs") != 0:
         raise BadInput(
             "no parameter would train: name at least one block in freeze.blocks, or give --trainer.max_epochs 0 "
@@ -169,8 +166,8 @@ def checkpoint_file(given: Any, folder: Path, *, fitting: bool) -> str | None:
         return None
     if "://" in str(given):  # Lightning would fetch it, and run what is pickled in it
         raise BadInput(f"ckpt_path {given} is an address: download the file and give its path")
-    file = folder / "last.ckpt" if given == "last" else user_path(given)
-    if not is_file(file):
+    file = folder / LAST if given == "last" else user_path(given)
+    if not is_file(file) and not (fitting and is_file(file.with_name(PREVIOUS))):
         if given == "last" and fitting:
             return None
         raise BadInput(f"there is no checkpoint {file}: give a file, or last for the one in the run's folder")

@@ -5,10 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tbft.atomic import write_text
@@ -17,13 +15,7 @@ from tbft.data.batches import Examples
 from tbft.models import load_weights, read_weights
 from tbft.models.statistics import inference_mode_of
 from tbft.module import ImageClassifier
-
-
-class Score(NamedTuple):
-    """Mean cross-entropy, and accuracy as a fraction of 1."""
-
-    loss: float
-    accuracy: float
+from tbft.score import Score, Tally
 
 
 def use_weights(module: ImageClassifier, data: DomainData, file: str) -> None:
@@ -45,14 +37,11 @@ def use_weights(module: ImageClassifier, data: DomainData, file: str) -> None:
 @torch.no_grad()
 def evaluate(module: ImageClassifier, examples: Examples, batch_size: int = 128) -> Score:
     """Score a classifier in inference mode; modes are as before when it returns."""
-    loss, correct = torch.zeros((), device=module.device), torch.zeros((), device=module.device)
+    tally = Tally()
     with inference_mode_of(module.model):
         for batch in examples.loader(batch_size):
-            y = batch.y.to(module.device)
-            logits = module(batch._replace(x=batch.x.to(module.device)))
-            loss += F.cross_entropy(logits, y, reduction="sum")
-            correct += (logits.argmax(1) == y).sum()
-    return Score(loss.item() / len(examples), correct.item() / len(examples))
+            tally.add(module(batch._replace(x=batch.x.to(module.device))), batch.y.to(module.device))
+    return tally.score()
 
 
 def write_predictions(file: Path, probabilities: Tensor, data: DomainData) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tbft.errors import BadInput
+from tbft.errors import BadInput, check_at_least
+from tbft.run_folder import FolderInUse, RunFolder, status_of
 
 
 @dataclass
@@ -26,6 +27,8 @@ class RunSettings:
             online if the user is logged in, ``off`` writes none.
         project: in Weights & Biases.
         test: measure accuracy on the test images, before and after (booked apart from the adaptation).
+        checkpoint_every: epochs between two checkpoints; a larger number spares an SD card, and an interrupted run
+            loses up to so many epochs.
         threads: for torch to compute with, no more than there are cores; ``None`` leaves it to torch (all cores,
             or ``OMP_NUM_THREADS``).
     """
@@ -38,7 +41,34 @@ class RunSettings:
     wandb: Literal["auto", "offline", "online", "off"] = "auto"
     project: str = "tbft"
     test: bool = True
+    checkpoint_every: int = 1
     threads: int | None = None
+
+    def __post_init__(self) -> None:
+        check_at_least(1, "run", checkpoint_every=self.checkpoint_every)
+
+    def claim(self, default_name: str, held: ExitStack, *, resume: bool) -> RunFolder:
+        """The folder of this run, locked against other runs as long as ``held`` is open.
+
+        Two runs that start at once and are named by what they do get folders of their own.
+
+        Args:
+            default_name: name to use when none is given.
+            held: releases the folder.
+            resume: take up the newest run of that name instead of starting a new one.
+
+        Raises:
+            BadInput: see ``folder`` and ``RunFolder.locked``.
+        """
+        while True:
+            folder = RunFolder(self.folder(default_name, resume=resume))
+            try:
+                held.enter_context(folder.locked())
+            except FolderInUse:
+                if self.name is not None or resume or self.overwrite:
+                    raise
+                continue
+            return folder
 
     def folder(self, default_name: str, *, resume: bool = False) -> Path:
         """The folder of this run, which need not exist yet.
@@ -84,16 +114,10 @@ class RunSettings:
     def wandb_offline(self) -> bool:
         """Whether Weights & Biases must not open a connection."""
         if self.wandb == "auto":
-            return not _logged_in()
+            from tbft.wandb_logger import is_logged_in
+
+            return not is_logged_in()
         return self.wandb != "online"
-
-
-def status_of(folder: Path) -> str | None:
-    """Status in a run's record, or ``None`` if there is no whole record."""
-    try:
-        return str(json.loads((folder / "result.json").read_text())["status"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _numbered(root: Path, name: str) -> dict[int, Path]:
@@ -112,19 +136,3 @@ def _check_writable(folder: Path) -> None:
         existing = existing.parent
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise BadInput(f"{folder} cannot be written ({existing} does not allow it): choose another run.root")
-
-
-def _logged_in() -> bool:
-    """Whether an API key of Weights & Biases lies on this machine; nothing is asked over the network."""
-    import netrc
-    import os
-
-    if os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled"):
-        return False
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].strip("/")
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False

@@ -122,7 +122,7 @@ class DomainData(LightningDataModule, ABC):
     def drift(self) -> Drift:
         """What changed against the source domain, as far as the configuration tells."""
         if self.domain == "source":
-            return Drift(None, "none")
+            return Drift(None, "none", is_source=True)
         found: list[tuple[str, str]] = []
         if self.corruption:
             found.append(("input", self.corruption))

@@ -50,7 +50,7 @@ def read_picture(path: Path, size: int) -> Pixels:
                 raise ValueError(
                     f"it has {image.width} x {image.height} pixels, more than {MOST_PIXELS / 1e6:.0f} million"
                 )
-            return _planes(_square(_rgb(ImageOps.exif_transpose(image)), size))
+            return square_pixels(image, size)
     except Exception as error:  # decoders fail in many ways: OSError, SyntaxError, struct.error, zlib.error, ...
         reason = " ".join(str(error).split()) or type(error).__name__
         if str(path) in reason:  # Pillow names the file again
@@ -59,6 +59,15 @@ def read_picture(path: Path, size: int) -> Pixels:
             f"{path} cannot be read as a picture ({reason}): replace or remove it, or leave broken pictures out "
             "with --data.skip_broken true"
         ) from None
+
+
+def square_pixels(image: Image.Image, size: int) -> Pixels:
+    """Pixels of an opened picture, treated as ``read_picture`` treats a file: uint8 ``(3, size, size)``.
+
+    Raises:
+        ValueError: if it has floating-point pixels.
+    """
+    return _planes(_square(_rgb(ImageOps.exif_transpose(image)), size))
 
 
 def resize(pixels: Pixels, size: int) -> Pixels:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from torch import Tensor
 
 from tbft.errors import BadInput
 from tbft.models.chain import BlockChain
+from tbft.models.checksum import check_zip, digest
+from tbft.models.spec import ChainSpec
 from tbft.models.weights_check import check_finite, read_description, usable_weights
 from tbft.models.zoo import KNOWN, build, describe
 from tbft.paths import is_file, user_path
@@ -24,6 +26,7 @@ METADATA = "tbft"
 """Key of a run's checkpoint under which what safetensors calls metadata lies."""
 MOST_PARAMETERS = 10**9
 """A network with fresh weights has no more: those of 4 GB in fp32."""
+_CHECKSUM = "sha256"
 _PREFIXES = ("module.", "model.", "network.")
 
 
@@ -36,7 +39,7 @@ class BaseWeights:
         weights: tensors by state-dict key.
         classes: class names in label order; empty if the file does not say.
         image_size: side of the images that it was trained on, in pixels, if the file says so.
-        network: arguments of ``build`` that its keys and shapes tell.
+        network: arguments of ``build`` that the file says, or its keys and shapes tell.
         mean, std: normalisation of the images that it was trained on; empty if the file does not say.
     """
 
@@ -63,11 +66,15 @@ def find_weights(name: str) -> Path:
     raise BadInput(f"no base model {name!r}: give a checkpoint file, or one that ships with tbft ({known})")
 
 
-def read_weights(name: str) -> BaseWeights:
+def read_weights(name: str, architecture: str | None = None) -> BaseWeights:
     """Read a base model from safetensors, a state dict, or a Lightning checkpoint.
 
     Prefixes such as ``module.`` (data parallel) and ``model.`` (LightningModule) are taken off. Files are
     read by ``safetensors`` or by ``torch.load(weights_only=True)``: neither runs code from the file.
+
+    Args:
+        name: file, or a shipped base model by name.
+        architecture: ``timm:NAME`` or ``torchvision:NAME`` of a file that does not say it.
 
     Raises:
         BadInput: if the file is missing, is not a checkpoint, or belongs to no known architecture.
@@ -81,18 +88,27 @@ def read_weights(name: str) -> BaseWeights:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}
                 content: Any = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+            said = metadata.pop(_CHECKSUM, None)
+            if said is not None and said != digest(content, metadata):
+                raise ValueError("it was changed since it was written")
         else:
+            if zipfile.is_zipfile(path):
+                check_zip(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
             metadata = _metadata_in(content)
     except Exception as error:  # decoders fail in many ways: EOFError, KeyError, SafetensorError, RuntimeError, ...
         raise BadInput(f"{path} cannot be read as a checkpoint: {_reason(path, error)}") from None
-    weights = _state_dict(content)
-    network = describe(weights)
+    said = metadata.get("architecture") or architecture or ""
+    weights = _state_dict(content, named=":" in said)
+    network = _network(path, said, metadata, weights) if ":" in said else describe(weights)
     if network is None:
         some = f"its keys: {', '.join(list(weights)[:3])}, ..." if weights else "it holds no tensors"
-        raise BadInput(f"{path} belongs to no architecture known here ({some}): known are {KNOWN}")
-    classes = int(network["num_classes"])
-    if classes < 2:
+        raise BadInput(
+            f"{path} belongs to no architecture known here ({some}): give model.architecture; known are {KNOWN}"
+        )
+    outputs = network.get("num_classes")
+    classes = None if outputs is None else int(outputs)
+    if classes is not None and classes < 2:
         raise BadInput(f"{path} tells {classes} classes apart, and a classifier tells at least 2: choose another base")
     description = read_description(path, metadata, classes)
     return BaseWeights(
@@ -104,6 +120,22 @@ def read_weights(name: str) -> BaseWeights:
         description.mean,
         description.std,
     )
+
+
+def _network(
+    path: Path, architecture: str, metadata: Mapping[str, str], weights: Mapping[str, Tensor]
+) -> dict[str, Any]:
+    """Arguments of ``build`` for a network of timm or torchvision, as the file says them."""
+    network: dict[str, Any] = {"architecture": architecture.partition("@")[0]}
+    if "spec" in metadata:
+        spec = ChainSpec.from_json(metadata["spec"])
+        head = weights.get(f"{spec.head}.weight")
+        if head is None:
+            raise BadInput(
+                f"{path} has no {spec.head}.weight, which its own metadata call the head: save the model again"
+            )
+        network |= {"spec": spec, "num_classes": head.shape[0]}
+    return network
 
 
 def _reason(path: Path, error: Exception) -> str:
@@ -125,8 +157,8 @@ def _metadata_in(checkpoint: Any) -> dict[str, str]:
     return {str(key): str(value) for key, value in said.items()} if isinstance(said, dict) else {}
 
 
-def _state_dict(content: Any) -> dict[str, Tensor]:
-    """The tensors of a checkpoint without wrappers and prefixes."""
+def _state_dict(content: Any, named: bool = False) -> dict[str, Tensor]:
+    """The tensors of a checkpoint without wrappers and prefixes; of a named architecture, without those of all keys."""
     for key in ("state_dict", "model_state_dict", "net", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -138,7 +170,7 @@ def _state_dict(content: Any) -> dict[str, Tensor]:
         changed = False
         for prefix in _PREFIXES:
             inside = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-            if "conv1.weight" not in weights and inside:
+            if inside and (len(inside) == len(weights) if named else "conv1.weight" not in weights):
                 weights, changed = inside, True
     return weights
 
@@ -191,7 +223,7 @@ def check_fits(chain: BlockChain, base: BaseWeights) -> None:
     """
     own = chain.state_dict()
     given = {key: value for key, value in base.weights.items() if key in own}
-    classes = base.weights["fc.weight"].shape[0]
+    classes = base.network.get("num_classes", chain.num_classes)
     if classes != chain.num_classes:
         raise BadInput(
             f"{base.path} tells {classes} classes apart and the data has {chain.num_classes}: "
@@ -207,7 +239,8 @@ def check_fits(chain: BlockChain, base: BaseWeights) -> None:
             "choose another base model"
         )
     if wrong:
-        what = f"{base.network.get('architecture')} of width {base.network.get('width')}"
+        width = base.network.get("width")
+        what = f"{base.network.get('architecture')}" + (f" of width {width}" if width else "")
         built = describe(own) or {}
         if all(built.get(key) == base.network.get(key) for key in ("architecture", "width")):
             raise BadInput(
@@ -247,7 +280,8 @@ def save_weights(
 
     weights = {key: value.detach().cpu().contiguous() for key, value in chain.state_dict().items()}
     check_finite(weights)
-    write_bytes(path, save(weights, metadata_of(chain, classes, mean=mean, std=std)))
+    metadata = metadata_of(chain, classes, mean=mean, std=std)
+    write_bytes(path, save(weights, {**metadata, _CHECKSUM: digest(weights, metadata)}))
 
 
 def metadata_of(
@@ -258,9 +292,12 @@ def metadata_of(
     std: Sequence[float] | None = None,
 ) -> dict[str, str]:
     """What must be known of a network beside its weights, as ``read_weights`` understands it (see ``save_weights``)."""
-    return {
+    metadata = {
         "classes": json.dumps(list(classes)),
         "image_size": str(chain.image_size),
         "mean": json.dumps(list(chain.mean if mean is None else mean)),
         "std": json.dumps(list(chain.std if std is None else std)),
     }
+    if chain.architecture and chain.spec:
+        metadata |= {"architecture": chain.architecture, "spec": chain.spec.to_json()}
+    return metadata

@@ -88,13 +88,13 @@ def check_finite(weights: Mapping[str, Tensor]) -> None:
             )
 
 
-def read_description(path: Path, metadata: Mapping[str, str], num_classes: int) -> Description:
+def read_description(path: Path, metadata: Mapping[str, str], num_classes: int | None) -> Description:
     """What a file says of its model, made sure of.
 
     Args:
         path: the file, for messages.
         metadata: text by name, as safetensors keeps it; ``classes``, ``mean`` and ``std`` are JSON lists.
-        num_classes: outputs of the network.
+        num_classes: outputs of the network; ``None`` if the file does not tell.
 
     Raises:
         BadInput: if the metadata are of another kind, or contradict the network.
@@ -102,7 +102,7 @@ def read_description(path: Path, metadata: Mapping[str, str], num_classes: int) 
     classes, mean, std = (_listed(path, metadata, name) for name in ("classes", "mean", "std"))
     if not all(isinstance(name, str) and name for name in classes):
         raise BadInput(f"{path} says classes: {_short(metadata['classes'])} in its metadata: write names, as text")
-    if classes and len(classes) != num_classes:
+    if classes and num_classes is not None and len(classes) != num_classes:
         raise BadInput(
             f"{path} names {len(classes)} classes in its metadata and its network tells {num_classes} apart: "
             "correct the metadata"

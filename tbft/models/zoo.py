@@ -10,6 +10,7 @@ from torch import Tensor
 from tbft.errors import BadInput
 from tbft.models.chain import BlockChain
 from tbft.models.preact_resnet import PreActResNet
+from tbft.models.spec import ChainSpec
 from tbft.models.torchvision_resnet import NAMES as TORCHVISION
 from tbft.models.torchvision_resnet import TorchvisionResNet
 
@@ -17,6 +18,7 @@ _STAGES = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3], 101: [3, 4, 23,
 """Residual blocks in each stage, by depth (He et al. 2015, arXiv:1512.03385, table 1)."""
 
 KNOWN = (
+    "timm:NAME and torchvision:NAME, "
     f"torchvision's {', '.join(TORCHVISION)}, and pre-activation resnet8, resnet14, resnet20, resnet26, ... (6n + 2)"
 )
 """Every network that ``build`` makes and ``describe`` recognises, as a message names them."""
@@ -31,19 +33,34 @@ _KINDS: dict[tuple[int, ...], str] = {
 """torchvision's names by the first block's 3 x 3 convolution: channels out, and channels in of one group."""
 
 
-def build(architecture: str, *, num_classes: int, image_size: int, width: int = 16) -> BlockChain:
+def build(
+    architecture: str,
+    *,
+    num_classes: int,
+    image_size: int | None = None,
+    width: int = 16,
+    spec: ChainSpec | None = None,
+) -> BlockChain:
     """A network with fresh weights.
 
     Args:
         architecture: ``resnet18``, ``resnet34``, ``resnet50``, ... are torchvision's; ``resnet8``,
-            ``resnet14``, ``resnet20``, ``resnet26``, ... (6n + 2) the paper's pre-activation ones.
+            ``resnet14``, ``resnet20``, ``resnet26``, ... (6n + 2) the paper's pre-activation ones; ``timm:NAME`` and
+            ``torchvision:NAME`` are any classifier of theirs, ``timm:NAME@pretrained`` with weights to download.
         num_classes: outputs of the head.
-        image_size: side of the images, in pixels.
+        image_size: side of the images, in pixels. ``None`` is 32, or what the pretrained weights of a network of
+            timm or torchvision take.
         width: channels of the first stage of a pre-activation network.
+        spec: how a network of timm or torchvision is cut; ``None`` chooses.
 
     Raises:
         BadInput: if the name or the image size does not fit any network.
     """
+    if architecture.startswith(("timm:", "torchvision:")):
+        from tbft.models.backbones import build_backbone  # torch.fx, which ResNets do not need
+
+        return build_backbone(architecture, num_classes=num_classes, image_size=image_size, spec=spec)
+    image_size = 32 if image_size is None else image_size
     if architecture in TORCHVISION:
         return TorchvisionResNet(architecture, num_classes, image_size)
     match = re.fullmatch(r"resnet(\d+)", architecture)
