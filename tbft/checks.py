@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +20,12 @@ from tbft.paths import is_file, user_path
 
 _GPUS = {"gpu": (CUDAAccelerator, MPSAccelerator), "cuda": (CUDAAccelerator,), "mps": (MPSAccelerator,)}
 
+_LEADERS = {
+    "image_size": "model.image_size",
+    "mean": "model.mean",
+    "std": "model.std",
+    "base_classes": "the base model's own names",
+}
 _LEAST = {
     "accumulate_grad_batches": 1,
     "check_val_every_n_epoch": 1,
@@ -28,6 +35,22 @@ _LEAST = {
     "gradient_clip_val": 0,
     "num_sanity_val_steps": -1,
 }
+
+
+def check_followers(data: Any) -> None:
+    """Refuse options of the data that follow the model's, for what is given here would not be heard.
+
+    Args:
+        data: the section ``data`` of a configuration, as parsed.
+
+    Raises:
+        BadInput: naming the option to give instead.
+    """
+    given = (data or {}).get("init_args") or {}
+    own = inspect.signature(DomainData.__init__).parameters
+    for name, leader in _LEADERS.items():
+        if name in given and given[name] != own[name].default:
+            raise BadInput(f"data.{name} follows {leader}: leave it out")
 
 
 def check_accelerator(name: Any) -> None:

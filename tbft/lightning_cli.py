@@ -22,7 +22,15 @@ from tbft.adaptation.recorded import RecordedRun
 from tbft.adaptation.score import Tally
 from tbft.callbacks import BlockFreezeCallback, DataOnDevice, EnergyCallback, EpochCheckpoint
 from tbft.callbacks.checkpoint import find_resumable
-from tbft.checks import check_accelerator, check_classes, check_fit, check_trainer, checkpoint_file, make_trainer
+from tbft.checks import (
+    check_accelerator,
+    check_classes,
+    check_fit,
+    check_followers,
+    check_trainer,
+    checkpoint_file,
+    make_trainer,
+)
 from tbft.data import CIFAR10, CIFAR10C, Breeds, Digits, DomainData, Folder  # noqa: F401 - found by bare name
 from tbft.errors import BadInput
 from tbft.evaluation import use_weights, write_predictions
@@ -86,6 +94,10 @@ class PersonalizationCLI(LightningCLI):
         for name in ("mean", "std"):
             parser.link_arguments(f"model.{name}", f"data.init_args.{name}", apply_on="instantiate")
         parser.link_arguments("model.classes", "data.init_args.base_classes", apply_on="instantiate")
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse what would be overridden."""
+        check_followers(self._get(self.config, "data"))
 
     def _set_seed(self) -> None:
         """Seed everything, or say why not.

@@ -165,5 +165,7 @@ def test_a_checkpoint_runs_no_code(run, capsys, command):
     torch.save({"state_dict": _Code()}, "zipped.ckpt")
     for name in ("evil.ckpt", "zipped.ckpt"):
         assert run(command, "--config", "output.yaml", "--ckpt_path", name)[0] == 2
-        assert f"{name} cannot be read as a checkpoint" in capsys.readouterr().err
+        (line,) = capsys.readouterr().err.splitlines()
+        assert name in line and ("cannot be read as a checkpoint" in line or "could run code" in line)
+        assert "weights_only" not in line
     assert not Path("it_ran").exists()
