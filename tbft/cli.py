@@ -7,24 +7,11 @@ import sys
 from typing import Any
 
 from tbft.errors import BadInput
+from tbft.output import is_broken_pipe, unfailing_output
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
-
-HELP = """\
-usage: python -m tbft COMMAND [--config PRESET_OR_FILE ...] [--SECTION.OPTION VALUE ...]
-
-Low-energy personalization of image classifiers by Target Block Fine-Tuning.
-
-  fit       personalize a base model (or train one: --config base/digits.yaml)
-  validate  accuracy on the validation images    (--config RUN_FOLDER/config.yaml)
-  test      accuracy on the test images          (likewise)
-  predict   classes of the test images, as CSV   (likewise)
-  study     a grid of runs                       (--config study/quick.yaml)
-  report    tables, figures and a page again     (RUNS_FOLDER)
-  meter     power sources of this machine, and what they read
-
-python -m tbft COMMAND --help lists the options of a command. Presets:
-"""
+NOBODY_READS = 141  # 128 + SIGPIPE, as of a program that the signal stops
+LEAVES_FILES = ("fit", "predict", "study", "report")
 
 
 class Terminated(KeyboardInterrupt):
@@ -38,11 +25,26 @@ def main(args: list[str] | None = None) -> int:
         args: the command line without the program's name; ``None`` is the process's own.
 
     Returns:
-        0 done, 1 the run failed, 2 bad usage or bad input, 130 interrupted, 143 terminated.
+        0 done, 1 the run failed, 2 bad usage or bad input, 130 interrupted, 143 terminated. A command that leaves
+        files has done its work whoever reads what it prints; one that only prints ends with 141 where nobody reads
+        on, as a program that SIGPIPE stops, and with 1 where its output cannot be written.
     """
     given = sys.argv[1:] if args is None else args
+    with unfailing_output() as output:
+        code = _coded(given)
+        output.flush()
+        failure = output.failure
+        if code != DONE or failure is None or (given and given[0] in LEAVES_FILES and "--help" not in given):
+            return code
+        if is_broken_pipe(failure):
+            return NOBODY_READS
+        print(f"tbft: standard output cannot be written: {failure.strerror}", file=sys.stderr)
+        return FAILED
+
+
+def _coded(given: list[str]) -> int:
+    """Run one command, and make an exit code of how it ends."""
     old = _on_sigterm(_terminate)
-    ended: list[int] = []
     try:
         return _run(given)
     except BadInput as error:
@@ -53,10 +55,9 @@ def main(args: list[str] | None = None) -> int:
         return INTERRUPTED
     except SystemExit as error:
         # Lightning turns an interrupt into SystemExit(1); the interrupt is still its context.
-        ended.append(error.code if isinstance(error.code, int) else FAILED)
         if isinstance(error.__context__, KeyboardInterrupt):
             return TERMINATED if isinstance(error.__context__, Terminated) else INTERRUPTED
-        return ended[0]
+        return error.code if isinstance(error.code, int) else FAILED
     except Exception as error:
         bad_input = _cause(error)
         return _complain(bad_input) if bad_input else _failed(error)
@@ -83,9 +84,9 @@ def check(args: list[str]) -> None:
 def _run(args: list[str]) -> int:
     command = args[0] if args else "--help"
     if command in ("-h", "--help"):
-        from tbft.presets import names
+        from tbft.help import of_program
 
-        print(HELP + "".join(f"  {name}\n" for name in names()))
+        print(of_program(), end="")
         return DONE
     if command == "--version":
         from tbft import __version__
@@ -102,11 +103,28 @@ def _run(args: list[str]) -> int:
         from tbft.study import main_report
 
         return main_report(args[1:])
-    if command not in ("fit", "validate", "test", "predict"):
-        raise BadInput(
-            f"unknown command {command!r}: choose fit, validate, test, predict, study, report or meter "
-            "(python -m tbft --help)"
-        )
+    from tbft.help import BY_CONFIGURATION, COMMANDS
+
+    if command not in BY_CONFIGURATION:
+        from tbft.suggestions import or_choose
+
+        raise BadInput(f"unknown command {command!r}: {or_choose(command, list(COMMANDS))} (python -m tbft --help)")
+    return _by_configuration(command, args[1:])
+
+
+def _by_configuration(command: str, args: list[str]) -> int:
+    """Run a command of Lightning's. Misspellings and calls for help are answered before Lightning is imported."""
+    from tbft import help
+    from tbft.suggestions import check_names, explain
+
+    section = help.asked_for(args)
+    if section == "all":
+        args = ["--help"]
+    elif section is not None:
+        print(help.of_section(command, section) if section else help.of_configuration(command), end="")
+        return DONE
+    else:
+        check_names(command, args)
     from jsonargparse import ArgumentError
 
     from tbft.lightning_cli import PersonalizationCLI
@@ -114,9 +132,9 @@ def _run(args: list[str]) -> int:
 
     try:
         with telling():
-            PersonalizationCLI(args)
+            PersonalizationCLI([command, *args])
     except ArgumentError as error:
-        raise BadInput(_one_line(error)) from None
+        raise BadInput(explain(command, str(error))) from None
     return DONE
 
 

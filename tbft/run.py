@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from tbft.errors import BadInput
+
+_LONGEST_NAME = 255  # bytes, on every usual file system
 
 
 @dataclass
@@ -40,6 +44,15 @@ class RunSettings:
     test: bool = True
     threads: int | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse a name that is no folder's.
+
+        Raises:
+            BadInput: if a run of that name would lie elsewhere than directly in ``root``.
+        """
+        if self.name is not None:
+            _check_name(self.name)
+
     def folder(self, default_name: str, *, resume: bool = False) -> Path:
         """The folder of this run, which need not exist yet.
 
@@ -50,6 +63,7 @@ class RunSettings:
         Raises:
             BadInput: if it cannot be written, or a completed run of the given name is there already.
         """
+        _check_name(self.name or default_name)
         root = Path(self.root).expanduser()
         folder = root / (self.name or default_name)
         if self.name is None:
@@ -73,8 +87,6 @@ class RunSettings:
             return
         if self.threads < 1:
             raise BadInput(f"run.threads is {self.threads}: it must be at least 1")
-        import os
-
         import torch
 
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -96,6 +108,21 @@ def status_of(folder: Path) -> str | None:
         return None
 
 
+def _check_name(name: str) -> None:
+    """A run's name is that of one folder: not empty, no path, without control characters, at most 255 bytes."""
+    length = len(os.fsencode(name))
+    if name in ("", ".", "..") or "/" in name or "\\" in name:
+        wrong = "is no name for a folder in run.root"
+    elif any(unicodedata.category(character) == "Cc" for character in name):
+        wrong = "has a line break or another control character"
+    elif length > _LONGEST_NAME:
+        wrong = f"has {length} bytes, and a folder's name at most {_LONGEST_NAME}"
+    else:
+        return
+    shown = name if len(name) <= 60 else name[:57] + "..."
+    raise BadInput(f"run.name {shown!r} {wrong}: give another")
+
+
 def _numbered(root: Path, name: str) -> dict[int, Path]:
     """Folders of the runs of one name by number: ``name`` is the first, ``name.2`` the second, ..."""
     numbered = re.compile(rf"{re.escape(name)}(?:\.([0-9]+))?")
@@ -105,8 +132,6 @@ def _numbered(root: Path, name: str) -> dict[int, Path]:
 
 def _check_writable(folder: Path) -> None:
     """Find out without leaving anything behind."""
-    import os
-
     existing = folder
     while not existing.exists():
         existing = existing.parent
@@ -117,7 +142,6 @@ def _check_writable(folder: Path) -> None:
 def _logged_in() -> bool:
     """Whether an API key of Weights & Biases lies on this machine; nothing is asked over the network."""
     import netrc
-    import os
 
     if os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled"):
         return False

@@ -12,7 +12,7 @@ from tbft.study.executors import Executor, Job, Outcome
 from tbft.study.executors.job import BAD_INPUT, DONE
 from tbft.study.grid import Cell, Study, cells_of
 from tbft.study.ledger import Ledger, State
-from tbft.study.unknown_option import advise, options_of_fit, unknown_option
+from tbft.suggestions import advise, options_of_fit, unknown_option
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
