@@ -2,12 +2,17 @@
 
 import sys
 
+from tbft.interrupts import end_at_once_while_loading
+
 
 def main() -> None:
     """Run the command line and end with its exit code."""
+    end_at_once_while_loading()
     from tbft.cli import main as run
 
-    sys.exit(run())
+    code = run()
+    end_at_once_while_loading()  # what is left is to unload
+    sys.exit(code)
 
 
 if __name__ == "__main__":

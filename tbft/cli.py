@@ -7,15 +7,12 @@ import sys
 from typing import Any
 
 from tbft.errors import BadInput
+from tbft.interrupts import Terminated, end_at_once, raise_from_now_on, raise_terminated
 from tbft.output import is_broken_pipe, unfailing_output
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 NOBODY_READS = 141  # 128 + SIGPIPE, as of a program that the signal stops
 LEAVES_FILES = ("fit", "predict", "study", "report")
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: the run ends as after Ctrl-C, with an exit code of its own."""
 
 
 def main(args: list[str] | None = None) -> int:
@@ -44,7 +41,7 @@ def main(args: list[str] | None = None) -> int:
 
 def _coded(given: list[str]) -> int:
     """Run one command, and make an exit code of how it ends."""
-    old = _on_sigterm(_terminate)
+    old = _on_sigterm(raise_terminated)
     try:
         return _run(given)
     except BadInput as error:
@@ -93,6 +90,11 @@ def _run(args: list[str]) -> int:
 
         print(__version__)
         return DONE
+    from tbft.help import BY_CONFIGURATION, COMMANDS
+
+    if command in BY_CONFIGURATION:
+        return _by_configuration(command, args[1:])
+    raise_from_now_on()
     if command == "meter":
         return _meter(args[1:])
     if command == "study":
@@ -103,13 +105,9 @@ def _run(args: list[str]) -> int:
         from tbft.study import main_report
 
         return main_report(args[1:])
-    from tbft.help import BY_CONFIGURATION, COMMANDS
+    from tbft.suggestions import or_choose
 
-    if command not in BY_CONFIGURATION:
-        from tbft.suggestions import or_choose
-
-        raise BadInput(f"unknown command {command!r}: {or_choose(command, list(COMMANDS))} (python -m tbft --help)")
-    return _by_configuration(command, args[1:])
+    raise BadInput(f"unknown command {command!r}: {or_choose(command, list(COMMANDS))} (python -m tbft --help)")
 
 
 def _by_configuration(command: str, args: list[str]) -> int:
@@ -130,6 +128,7 @@ def _by_configuration(command: str, args: list[str]) -> int:
     from tbft.lightning_cli import PersonalizationCLI
     from tbft.terminal import telling
 
+    raise_from_now_on()
     try:
         with telling():
             PersonalizationCLI([command, *args])
@@ -193,12 +192,10 @@ def _failed(error: Exception) -> int:
     return FAILED
 
 
-def _terminate(number: int, frame: Any) -> None:
-    raise Terminated
-
-
 def _on_sigterm(handler: Any) -> Any:
-    """Install a handler, if this is the main thread, and return the one before."""
+    """Install a handler, if this is the main thread and the process is not loading; return the one before."""
+    if signal.getsignal(signal.SIGTERM) is end_at_once:
+        return end_at_once
     try:
         return signal.signal(signal.SIGTERM, handler)
     except ValueError:
