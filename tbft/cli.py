@@ -31,12 +31,18 @@ def main(args: list[str] | None = None) -> int:
         code = _coded(given)
         output.flush()
         failure = output.failure
-        if code != DONE or failure is None or (given and given[0] in LEAVES_FILES and "--help" not in given):
+        if code != DONE or failure is None or _leaves_files(given):
             return code
         if is_broken_pipe(failure):
             return NOBODY_READS
         print(f"tbft: standard output cannot be written: {failure.strerror}", file=sys.stderr)
         return FAILED
+
+
+def _leaves_files(given: list[str]) -> bool:
+    """Whether a command does more than print."""
+    only_print = ("-h", "--help", "--print_config")
+    return bool(given) and given[0] in LEAVES_FILES and not any(option.startswith(only_print) for option in given)
 
 
 def _coded(given: list[str]) -> int:
@@ -94,17 +100,13 @@ def _run(args: list[str]) -> int:
 
     if command in BY_CONFIGURATION:
         return _by_configuration(command, args[1:])
-    raise_from_now_on()
     if command == "meter":
         return _meter(args[1:])
-    if command == "study":
-        from tbft.study import main_study
+    if command in ("study", "report"):
+        from tbft.study import main_report, main_study
 
-        return main_study(args[1:])
-    if command == "report":
-        from tbft.study import main_report
-
-        return main_report(args[1:])
+        raise_from_now_on()
+        return main_study(args[1:]) if command == "study" else main_report(args[1:])
     from tbft.suggestions import or_choose
 
     raise BadInput(f"unknown command {command!r}: {or_choose(command, list(COMMANDS))} (python -m tbft --help)")
@@ -140,6 +142,7 @@ def _by_configuration(command: str, args: list[str]) -> int:
 def _meter(args: list[str]) -> int:
     from jsonargparse import ArgumentError, ArgumentParser
 
+    raise_from_now_on()
     parser = ArgumentParser(
         prog="python -m tbft meter",
         description="Power sources of this machine, what they read, and how to get better ones.",

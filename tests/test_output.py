@@ -54,7 +54,7 @@ def test_characters_that_the_output_lacks_are_replaced(run, monkeypatch):
     ],
 )
 def test_a_command_that_only_prints_says_in_its_exit_code_that_it_could_not(tmp_path, redirect, code, words):
-    for args in (["--help"], ["fit", "--help", "data"]):
+    for args in (["--help"], ["fit", "--help", "data"], ["fit", "-h"]):
         ended, _, error = tbft(tmp_path, *args, redirect=redirect)
         assert ended == code
         assert words in error and len(error.splitlines()) == bool(words)
