@@ -42,7 +42,7 @@ FIRST = {
 
 _DEFAULTS = {"data": "", "seed_everything": "0", "data.root": ""}
 _SHOWN = {"None": "null", "True": "true", "False": "false", "field(default_factory=list)": "[]"}
-_LAID_OVER = ("data/", "")  # folders of the presets that `fit --help` lists: levels, devices, data sets
+_LAID_OVER = ("", "data")  # folders of the presets that `fit --help` lists: levels, devices, data sets
 
 
 def of_program() -> str:
@@ -60,7 +60,7 @@ def of_program() -> str:
 
 def of_configuration(command: str) -> str:
     """Print-out of ``python -m tbft fit --help`` and its sisters: the options that matter first."""
-    listed = [name for name in presets.names() if name.rpartition("/")[0] + "/" in ("/", *_LAID_OVER)]
+    listed = [name for name in presets.names() if name.rpartition("/")[0] in _LAID_OVER]
     return (
         f"usage: python -m tbft {command} [--config PRESET_OR_FILE ...]\n"
         f"{' ' * (22 + len(command))}[--SECTION.OPTION VALUE ...]\n\n"

@@ -187,5 +187,5 @@ def _described(docstring: str) -> dict[str, str]:
     section = re.search(r"^(?:Args|Attributes):\n+((?:[ ]{4}.*\n?|\n)+)", docstring, re.MULTILINE)
     if section is None:
         return {}
-    parts = _ENTRY.split(section[1])[1:] if section else []
+    parts = _ENTRY.split(section[1])[1:]
     return {name: " ".join(text.replace("``", "").split()) for name, text in zip(parts[::2], parts[1::2], strict=True)}
