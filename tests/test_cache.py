@@ -12,6 +12,8 @@ from tbft.callbacks import BlockFreezeCallback, FeatureCacheCallback
 from tbft.data import Digits
 from tbft.module import ImageClassifier
 
+pytestmark = pytest.mark.numbers
+
 EPOCHS, IMAGES = 2, 200
 MIB = 200 * 16 * 16 * 16 * 4 / 2**20  # what enters block2 for training and validation images: 16 channels at 16 px
 

@@ -10,6 +10,8 @@ from tbft.callbacks import BlockFreezeCallback, FeatureCacheCallback
 from tbft.data import Digits
 from tbft.module import ImageClassifier
 
+pytestmark = pytest.mark.numbers
+
 
 def personalize(blocks, statistics="source", *, cache=True, epochs=2, level=None, optimizer=None):
     torch.manual_seed(0)

@@ -15,6 +15,8 @@ from tbft.models import number_format
 from tbft.models.number_format import FORMATS, NumberFormat, resolve_format
 from tbft.module import ImageClassifier
 
+pytestmark = pytest.mark.numbers
+
 CPU = torch.device("cpu")
 PLAIN, LAST, HALF = NumberFormat(False, False), NumberFormat(True, False), NumberFormat(True, True)
 
