@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from tbft.callbacks.block_freeze import BlockFreezeCallback
 from tbft.callbacks.feature_cache import features_of
 from tbft.data import DomainData
-from tbft.errors import check_at_least
+from tbft.errors import BadInput, check_at_least
 from tbft.models.head import SolvedHead, solve_head
 from tbft.models.statistics import inference_mode_of
 from tbft.module import ImageClassifier
@@ -32,7 +32,7 @@ class ClosedFormHeadCallback(Callback):
             class.
 
     Raises:
-        BadInput: if there are too few.
+        BadInput: if there are too few, or the head is no linear layer.
 
     Attributes:
         used: training images that the head is solved from.
@@ -54,6 +54,11 @@ class ClosedFormHeadCallback(Callback):
         assert isinstance(pl_module, ImageClassifier) and isinstance(data, DomainData)
         if not self.solve or freeze.target != ("fc",):
             return
+        if not pl_module.model.linear_head:
+            raise BadInput(
+                f"the head of {pl_module.architecture} is more than one linear layer on features and cannot be solved: "
+                "give --head.solve false to train it"
+            )
         if data.augment != "none":
             log.warning("the head is solved from one view of each image: data.augment %s changes them", data.augment)
         with inference_mode_of(pl_module.model):

@@ -44,11 +44,11 @@ def build_backbone(
     make = {"timm": _from_timm, "torchvision": _from_torchvision}[library]
     network, size, mean, std = make(name, num_classes, image_size, bool(option))
     try:
-        chain = chain_of(network, image_size=image_size or size, spec=spec)
+        return chain_of(
+            network, image_size=image_size or size, spec=spec, mean=mean, std=std, architecture=f"{library}:{name}"
+        )
     except BadInput as error:
         raise BadInput(f"{library}:{name}: {error}") from None
-    chain.mean, chain.std, chain.architecture = mean, std, f"{library}:{name}"
-    return chain
 
 
 Backbone = tuple[nn.Module, int, tuple[float, ...], tuple[float, ...]]

@@ -313,6 +313,6 @@ class _Observer(fx.Interpreter):
 @torch.no_grad()
 def _observe(network: nn.Module, trace: Trace, images: Tensor) -> list[Tensor | None]:
     observer = _Observer(network, trace)
-    with inference_mode_of(network):  # statistics stay as they are
+    with inference_mode_of(observer.module):  # statistics and random numbers stay as they are
         observer.run(images)
     return observer.made
