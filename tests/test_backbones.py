@@ -135,16 +135,26 @@ class Auxiliary(Classifier):
         return (y, y) if self.training else y
 
 
-class Normalised(Classifier):
+class Scaled(Classifier):
+    def __init__(self):
+        super().__init__()
+        self.temperature = nn.Parameter(torch.ones(()))
+
     def forward(self, images):
-        return super().forward(images) * self.scale.sum()
+        return super().forward(images) * self.temperature
+
+
+class Tied(Classifier):
+    def forward(self, images):
+        return super().forward(images * self.readout.weight.sum())
 
 
 REFUSED = {
     "control flow on data": (Chooses(), "cannot be traced"),
     "two outputs in training": (Auxiliary(), "a tuple in training and no logits"),
     "a feature map": (nn.Sequential(nn.Conv2d(3, 4, 1)), r"gives \(3, 4, 16, 16\)"),
-    "no linear head": (Normalised(), "no linear head .its last layer is scale"),
+    "no linear head": (Scaled(), "no linear head .its last layer is temperature"),
+    "a head that shares": (Tied(), "its head, which shares parameters"),
     "another size": (nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), "3 channels and 16 px"),
 }
 
@@ -183,6 +193,7 @@ def test_blocks_by_name_need_no_tracing():
         ({"block1": ["a"], "fc": ["e"]}, "no module 'e'"),
         ({"block1": ["a", "a"], "fc": ["d"]}, "'a' stands in it twice"),
         ({"block1": ["a"], "pool": ["c"], "fc": ["d"]}, "another network"),
+        ({"block1": ["a"], "block2": ["b"], "fc": ["d"]}, "another network"),
         ({"block1": ["a"]}, "at last 'fc'"),
     ):
         with pytest.raises(BadInput, match=words):
@@ -229,7 +240,7 @@ def test_a_state_dict_loads_into_the_architecture_that_is_named(tmp_path):
     ("text", "words"),
     [
         ("{", "cannot be read"),
-        ('{"links": [], "head": "fc", "levels": {}}', "'fc' the last"),
+        ('{"links": [], "head": "fc", "levels": {}}', "'fc' last"),
         ("[1]", "cannot be read"),
     ],
 )
@@ -261,9 +272,7 @@ def test_pretrained_weights_without_a_network_are_refused_at_once(monkeypatch, t
     for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(proxy, raising=False)
     began = time.monotonic()
-    with pytest.raises(
-        BadInput, match=r"pretrained weights of timm:mobilenetv3_small_100 .* cannot be downloaded"
-    ) as no:
+    with pytest.raises(BadInput, match=r"pretrained weights of timm:mobilenetv3_small_100 cannot be downloaded") as no:
         build("timm:mobilenetv3_small_100@pretrained", num_classes=3, image_size=32)
     assert len(str(no.value).splitlines()) == 1 and time.monotonic() - began < 60
 
@@ -278,7 +287,7 @@ def test_a_backbone_is_trained_and_personalized_by_the_same_commands(run, capsys
     assert code == 0 and record["strategy"] == "block" and record["blocks"] == ["block4"]
     assert record["accuracy"]["test"] > record["accuracy"]["base"] and record["kept"] == "adapted"
     assert run("test", "--config", "runs/feature/config.yaml")[0] == 0
-    assert f"{record['accuracy']['test']:.3f}" in capsys.readouterr().out
+    assert str(record["accuracy"]["test"])[:5] in capsys.readouterr().out
     code, record = run("fit", "--config", "output.yaml", *base, name="output")
     assert code == 0 and record["accuracy"]["test"] > record["accuracy"]["base"]
 

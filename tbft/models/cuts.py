@@ -176,9 +176,10 @@ def spec_of(operations: Operations, ends: list[int], before_head: int, head: int
         else:
             start += 1
     if before_head not in edges or before_head == -1:
+        why = "takes more than one tensor" if before_head == -1 else "shares parameters with what is before it"
         raise BadInput(
-            f"{type(operations.network).__name__} cannot be cut before its head: more than one tensor is alive there, "
-            "or the head shares parameters with what is before it"
+            f"{type(operations.network).__name__} cannot be cut before its head, which {why}: give a classifier with "
+            "one head of its own"
         )
     last_block = max([edge for edge in edges if edge in ends], default=before_head)
     names = [POOL if last_block < edge <= before_head else "block" for edge in edges[1:-1]]

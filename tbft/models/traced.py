@@ -212,7 +212,7 @@ def _by_hand(network: nn.Module, blocks: Mapping[str, Sequence[str]]) -> tuple[C
     modules = dict(network.named_modules())
     listed = [name for names in blocks.values() for name in names]
     unknown = [name for name in listed if name not in modules]
-    twice = sorted({name for name in listed if listed.count(name) > 1 and any(modules[name].parameters())})
+    twice = sorted({name for name in listed if listed.count(name) > 1 and _has_parameters(modules[name])})
     problem = f"it has no module {unknown[0]!r}" if unknown else f"{twice[0]!r} stands in it twice" if twice else ""
     if list(blocks)[-1:] != [HEAD] or len(blocks) < 2:
         problem = f"give block1, ... and at last {HEAD!r}, each with the names of its modules"
@@ -228,3 +228,7 @@ def _by_hand(network: nn.Module, blocks: Mapping[str, Sequence[str]]) -> tuple[C
     named = tuple(LinkSpec(name, modules=tuple(names)) for name, names in blocks.items())
     spec = ChainSpec(named, heads[-1], levels_of(list(blocks)))
     return spec, links, len(links[HEAD]) == 1 and isinstance(links[HEAD][0], nn.Linear)
+
+
+def _has_parameters(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters())
