@@ -62,6 +62,24 @@ def test_stages_pool_and_head_of_any_network_are_found():
     assert chain(torch.zeros(2, 3, 16, 16), stop="block2").shape == (2, 8, 8, 8)
 
 
+def test_each_block_of_a_network_that_never_branches_can_be_tuned():
+    layers = [nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 8, 3, padding=1), nn.ReLU()]
+    head = [nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2)]
+    chain = chain_of(nn.Sequential(*layers, *head), image_size=16)
+    sizes = [sum(p.numel() for m in chain.modules_of([b]) for p in m.parameters(recurse=False)) for b in chain.links]
+    assert chain.links == ("block1", "block2", "pool", "fc") and sizes == [112, 296, 72, 18]
+
+
+def test_a_bottleneck_networks_first_block_is_stem_and_first_stage():
+    from torchvision.models import resnet50
+
+    network = resnet50(num_classes=2)
+    chain = chain_of(network, image_size=32)
+    mine = {id(p) for module in chain.modules_of(["block1"]) for p in module.parameters(recurse=False)}
+    stem = [network.conv1, network.bn1, network.layer1]
+    assert mine == {id(p) for module in stem for p in module.parameters()} and chain.block_of("feature") == "block4"
+
+
 def test_the_network_stays_the_users_and_shares_its_weights():
     network = Classifier().train()
     before = copy.deepcopy(network.state_dict())

@@ -68,7 +68,7 @@ def _from_timm(name: str, num_classes: int, image_size: int | None, pretrained: 
     def make(**options: Any) -> nn.Module:
         try:
             return timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **options)
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, ValueError, AssertionError) as error:
             raise BadInput(f"timm:{name} cannot be made: {_first_line(error)}") from None
 
     try:
