@@ -90,12 +90,14 @@ class ImageClassifier(LightningModule):
         if not self.base and (architecture is None or num_classes is None):
             raise BadInput("there is no network: give model.base, or model.architecture and model.num_classes")
         self.architecture = str(chosen["architecture"])
+        if self.base:  # its weights are put in: none are to be downloaded
+            self.architecture = self.architecture.partition("@")[0]
         self.model = build(
             self.architecture,
             num_classes=int(chosen["num_classes"]),
             image_size=chosen.get("image_size"),
             width=int(chosen.get("width") or 16),
-            spec=chosen.get("spec"),
+            spec=known.get("spec") if self.architecture == known.get("architecture") else None,
         )
         if self.base:
             load_weights(self.model, self.base)

@@ -15,6 +15,7 @@ from tbft.models import build, load_weights, read_weights, save_weights
 from tbft.models.spec import ChainSpec
 from tbft.models.statistics import can_refresh, set_modes
 from tbft.models.traced import chain_of
+from tbft.module import ImageClassifier
 
 SHORT = {
     *("resnet18", "mobilenetv3", "efficientnet", "regnet", "convnext", "vision_transformer", "shufflenet_v2_x0_5"),
@@ -242,6 +243,11 @@ def test_a_file_says_how_its_network_is_cut(tmp_path):
         load_weights(build("resnet8", num_classes=4, image_size=32), base)
     with pytest.raises(BadInput, match=r"another architecture \(timm:mobilenetv3_small_050"):
         load_weights(build("resnet8", num_classes=3, image_size=32), base)
+    with pytest.raises(BadInput, match=r"another architecture \(timm:mobilenetv3_small_050"):
+        ImageClassifier(str(file), architecture="torchvision:shufflenet_v2_x0_5")
+    # What is loaded need not be downloaded.
+    module = ImageClassifier(str(file), architecture="timm:mobilenetv3_small_050@pretrained")
+    assert module.model.spec == chain.spec and torch.equal(module.model.eval()(x), chain(x))
 
 
 def test_a_state_dict_loads_into_the_architecture_that_is_named(tmp_path):
