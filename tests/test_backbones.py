@@ -168,12 +168,19 @@ class Tied(Classifier):
         return super().forward(images * self.readout.weight.sum())
 
 
+class Broken(Classifier):
+    def __init__(self):
+        super().__init__()
+        nn.init.constant_(self.readout.weight, float("nan"))
+
+
 REFUSED = {
     "control flow on data": (Chooses(), "cannot be traced"),
     "two outputs in training": (Auxiliary(), "a tuple in training and no logits"),
     "a feature map": (nn.Sequential(nn.Conv2d(3, 4, 1)), r"gives \(3, 4, 16, 16\)"),
     "no linear head": (Scaled(), "no linear head .its last layer is temperature"),
     "a head that shares": (Tied(), "its head, which shares parameters"),
+    "weights that are no numbers": (Broken(), "not finite"),
     "another size": (nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), "3 channels and 16 px"),
 }
 
@@ -214,6 +221,7 @@ def test_blocks_by_name_need_no_tracing():
         ({"block1": ["a"], "pool": ["c"], "fc": ["d"]}, "another network"),
         ({"block1": ["a"], "block2": ["b"], "fc": ["d"]}, "another network"),
         ({"block1": ["a"]}, "at last 'fc'"),
+        ({"pool": ["a"], "fc": ["d"]}, "give block1"),
     ):
         with pytest.raises(BadInput, match=words):
             chain_of(network, image_size=16, blocks=wrong)

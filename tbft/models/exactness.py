@@ -83,6 +83,8 @@ def count_classes(network: nn.Module, images: Tensor) -> int:
                     f"{name} gives {what} in {_mode(training)} and no logits (N, num_classes): give a classifier"
                 )
             classes = output.shape[1]
+        if not output.isfinite().all():
+            raise BadInput(f"{name} gives logits that are not finite: its weights are broken, give others")
     return classes
 
 

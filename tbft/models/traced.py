@@ -13,7 +13,7 @@ from tbft.errors import BadInput
 from tbft.models.chain import BlockChain
 from tbft.models.cuts import IMAGES, Operations, choose_cuts, cut_behind, levels_of
 from tbft.models.exactness import check_chain, count_classes
-from tbft.models.spec import HEAD, ChainSpec, LinkSpec
+from tbft.models.spec import HEAD, POOL, ChainSpec, LinkSpec
 from tbft.models.tracing import MODE, trace_network
 
 
@@ -214,7 +214,7 @@ def _by_hand(network: nn.Module, blocks: Mapping[str, Sequence[str]]) -> tuple[C
     unknown = [name for name in listed if name not in modules]
     twice = sorted({name for name in listed if listed.count(name) > 1 and _has_parameters(modules[name])})
     problem = f"it has no module {unknown[0]!r}" if unknown else f"{twice[0]!r} stands in it twice" if twice else ""
-    if list(blocks)[-1:] != [HEAD] or len(blocks) < 2:
+    if list(blocks)[-1:] != [HEAD] or not set(blocks) - {POOL, HEAD}:
         problem = f"give block1, ... and at last {HEAD!r}, each with the names of its modules"
     if problem:
         raise BadInput(f"blocks= describes no chain of {type(network).__name__}: {problem}")
