@@ -17,10 +17,10 @@ from pathlib import Path
 SECTIONS = {
     "model": "ImageClassifier",
     "data": "DomainData",
-    "freeze": "BlockFreezeCallback",
-    "head": "ClosedFormHeadCallback",
-    "cache": "FeatureCacheCallback",
-    "energy": "EnergyCallback",
+    "freeze": "BlockFreeze",
+    "head": "ClosedFormHead",
+    "cache": "FeatureCache",
+    "energy": "RunMeter",
     "run": "RunSettings",
     "trainer": "Trainer",
 }

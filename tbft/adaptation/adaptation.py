@@ -39,7 +39,8 @@ class Adaptation:
         accelerator: on which to compute, in Lightning's words.
 
     Raises:
-        BadInput: if neither the options nor the data say what drifted, or a block is unknown.
+        BadInput: if neither the options nor the data say what drifted, a block is unknown, or a head is to be solved
+            that cannot be.
     """
 
     classifier: Classifier
@@ -57,6 +58,11 @@ class Adaptation:
 
     def __post_init__(self) -> None:
         self.target = self.freeze.target_of(self.classifier.model, self.data.drift)
+        if self.solves_head and not self.classifier.model.linear_head:
+            raise BadInput(
+                "the head of this network is more than one linear layer on features and cannot be solved: give "
+                "--head.solve false to train it"
+            )
 
     @property
     def has_base(self) -> bool:
@@ -66,7 +72,7 @@ class Adaptation:
     @property
     def solves_head(self) -> bool:
         """Whether the head is solved, and nothing else trains."""
-        return self.head.solve and self.target == ("fc",) and self.classifier.model.linear_head
+        return self.head.solve and self.target == ("fc",)
 
     @property
     def trains_by_steps(self) -> bool:

@@ -38,7 +38,7 @@ class ClosedFormHead:
             class.
 
     Raises:
-        BadInput: if there are too few.
+        BadInput: if there are too few, or the head is no linear layer.
 
     Attributes:
         used: training images that the head is solved from.

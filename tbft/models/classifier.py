@@ -23,6 +23,7 @@ class Classifier(nn.Module):
 
     Attributes:
         model: the chain.
+        architecture: name under which ``build`` made it; empty for a network given from Python.
         base: the base model as its file holds it; ``None`` for fresh weights, and for a network given from Python.
         classes: class names in the order of the outputs; empty if nobody said.
         mean, std: normalisation of images on the scale 0 to 1.
@@ -30,6 +31,7 @@ class Classifier(nn.Module):
     """
 
     model: BlockChain
+    architecture: str = ""
     base: BaseWeights | None
     classes: tuple[str, ...]
     mean: tuple[float, ...]
@@ -103,6 +105,9 @@ class Classifier(nn.Module):
         if not self.base and (architecture is None or num_classes is None):
             raise BadInput("there is no network: give model.base, or model.architecture and model.num_classes")
         name = str(chosen["architecture"])
+        if self.base:  # its weights are put in: none are to be downloaded
+            name = name.partition("@")[0]
+        self.architecture = name
         network: dict[str, Any] = {
             "num_classes": int(chosen["num_classes"]),
             "image_size": chosen.get("image_size"),
@@ -110,7 +115,8 @@ class Classifier(nn.Module):
         }
         if any(value is not None for value in given.values()) and ":" not in name:
             check_network(self.base, name, **{**network, "image_size": network["image_size"] or 32})
-        self.model = build(name, **network, spec=chosen.get("spec"))
+        spec = known.get("spec") if name == known.get("architecture") else None
+        self.model = build(name, **network, spec=spec)
         if self.base:
             load_weights(self.model, self.base)
 
