@@ -15,7 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from tbft.adaptation.adaptation import Adaptation, choose_device, options_of_trainer
+from tbft.adaptation.adaptation import Adaptation, choose_device
 from tbft.adaptation.closed_form_head import ClosedFormHead
 from tbft.adaptation.feature_cache import FeatureCache
 from tbft.adaptation.recorded import RecordedRun
@@ -139,8 +139,17 @@ class PersonalizationCLI(LightningCLI):
         energy.check()
         check_fit(self.model, self.datamodule, freeze, options)
         seed = int(self._get(self.config, "seed_everything"))
-        parts = {"freeze": freeze, "head": head, "cache": cache, "meter": energy, "seed": seed}
-        self.adaptation = Adaptation(self.model, self.datamodule, **parts, **options_of_trainer(options))
+        self.adaptation = Adaptation(
+            self.model,
+            self.datamodule,
+            freeze,
+            head,
+            cache,
+            energy,
+            seed,
+            max_epochs=options.get("max_epochs"),
+            accelerator=options.get("accelerator"),
+        )
         self.run_folder = self._claim_folder()
         self.fingerprint = fingerprint(self._options(), self.model.base, self.datamodule)
         self._find_resumable()

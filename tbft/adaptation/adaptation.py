@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -82,6 +80,7 @@ class Adaptation:
     def run_without_steps(self) -> None:
         """Adapt what needs no optimiser: statistics and a solved head. The network ends with what is kept."""
         assert not self.trains_by_steps and self.data.train is not None
+        seed_everything(self.seed)
         device = choose_device(self.accelerator)
         cuda = device.type == "cuda"
         self.meter.start(threads=torch.get_num_threads(), synchronize=torch.cuda.synchronize if cuda else None)
@@ -152,8 +151,3 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-
-
-def options_of_trainer(trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """What an ``Adaptation`` must know of the trainer's options, by its own names."""
-    return {"max_epochs": trainer.get("max_epochs"), "accelerator": trainer.get("accelerator")}
