@@ -6,13 +6,18 @@ from typing import TYPE_CHECKING, Any
 from tbft.errors import BadInput, TbftError
 
 if TYPE_CHECKING:
-    from tbft.personalize import load, personalize
+    from tbft.personalization import load, personalize
     from tbft.personalized import Model, Personalized
 
 __version__ = "0.1.0"
 __all__ = ["BadInput", "Model", "Personalized", "TbftError", "load", "personalize"]
 
-_FILES = {"load": "personalize", "personalize": "personalize", "Model": "personalized", "Personalized": "personalized"}
+_FILES = {
+    "load": "personalization",
+    "personalize": "personalization",
+    "Model": "personalized",
+    "Personalized": "personalized",
+}
 
 
 def __getattr__(name: str) -> Any:

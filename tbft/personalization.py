@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,7 +103,7 @@ def personalize(
         model, size=size, mean=mean, std=std, blocks=blocks, number_format=number_format, inplace=inplace
     ) as (classifier, network):
         loaded = load_images(paths if folder else images, classifier.image_size)
-        y, class_names = label_indices(
+        y, class_names, strata = label_indices(
             names if folder else labels, len(loaded.x), classes or classifier.classes, classifier.num_classes
         )
         _check_takes(classifier, loaded, mean is not None)
@@ -114,6 +115,7 @@ def personalize(
             validation=validation,
             mean=classifier.mean,
             std=classifier.std,
+            strata=strata,
             name=folder.resolve().name if folder else "images",
             seed=seed,
             **recipe["data"],
@@ -160,6 +162,7 @@ def _adapt(
         from tbft.callbacks import BlockFreezeCallback, EnergyCallback
         from tbft.checks import check_adaptation
         from tbft.module import ImageClassifier
+        from tbft.terminal import quiet
         from tbft.training import train_by_steps
 
         training: dict[str, Any] = {
@@ -169,12 +172,13 @@ def _adapt(
             training["optimizer"] = optimizer
         adaptation = adaptation_of(Adaptation, BlockFreezeCallback, EnergyCallback)
         adaptation.classifier = ImageClassifier.around(classifier, **training)
-        trainer = {"enable_progress_bar": False, **recipe["trainer"]}
+        trainer = {"enable_progress_bar": sys.stderr.isatty(), **recipe["trainer"]}
         check_adaptation(adaptation, trainer)
 
     def run() -> None:
         if adaptation.trains_by_steps:
-            train_by_steps(adaptation, trainer)
+            with quiet():
+                train_by_steps(adaptation, trainer)
         else:
             adaptation.run_without_steps()
 
