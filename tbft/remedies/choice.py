@@ -67,6 +67,7 @@ class Choice:
         remedies: names of the combination chosen; ``("keep",)`` for the base model.
         statistics: state of the BatchNorm statistics to use.
         head: to save in place of the base model's.
+        drifted: whether the signs, corrected for their number, say that anything drifted.
         signs: tests of drift.
         steps: every combination in the order tried.
         accuracy: of what was chosen: leave-one-out, or estimated without labels; ``None`` where nothing tells.
@@ -80,6 +81,7 @@ class Choice:
     remedies: tuple[str, ...]
     statistics: str
     head: Head
+    drifted: bool = False
     signs: tuple[Sign, ...] = ()
     steps: tuple[Step, ...] = ()
     accuracy: Interval | None = None

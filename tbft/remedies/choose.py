@@ -34,6 +34,9 @@ STEP_LEVEL = 0.1
 CHANCE_LEVEL = 0.01
 """Level at which what is left to stand has to agree with the labels better than the most frequent label does."""
 
+MORE_LABELS = 10
+"""Times as many labels as there are that it may take to tell, for a sample to be called undecided."""
+
 _LEVELS = {"prior": DRIFT_LEVEL, "merge": DRIFT_LEVEL}
 """Stricter levels: fitted to few images of a class, these two do harm where they are not called for."""
 
@@ -72,7 +75,7 @@ def choose(
     steps, standing = climb(tried, hits, labels, drifted)
     base, chosen = tried[0], tried[standing]
     accuracy = clopper_pearson(int(hits[standing].sum()), len(labels))
-    told = replace(kept, signs=signs, steps=steps, tried=tried, accuracy=accuracy, left=left_to_gain(accuracy, card))
+    told = replace(kept, drifted=drifted, signs=signs, steps=steps, tried=tried, accuracy=accuracy)
     frequent = int(np.bincount(labels).max())
     if drifted and binomial_tail(int(hits[standing].sum()), len(labels), frequent / len(labels)) > CHANCE_LEVEL:
         return replace(
@@ -81,6 +84,7 @@ def choose(
             "check the labels, or collect more",
             accuracy=clopper_pearson(int(hits[0].sum()), len(labels)),
         )
+    told = replace(told, left=left_to_gain(accuracy, card))
     if chosen is not base:
         return replace(
             told,
@@ -93,7 +97,7 @@ def choose(
     best = max(range(len(tried)), key=lambda i: int(hits[i].sum()))
     gain = paired_gain(hits[0], hits[best])
     needed = labels_needed(gain.interval.value, (gain.better + gain.worse) / len(labels), DRIFT_LEVEL)
-    if drifted and needed is not None and needed > len(labels):
+    if drifted and needed is not None and len(labels) < needed <= MORE_LABELS * len(labels):
         return replace(
             told,
             verdict="undecided",
