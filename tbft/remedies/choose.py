@@ -34,6 +34,10 @@ STEP_LEVEL = 0.1
 CHANCE_LEVEL = 0.01
 """Level at which what is left to stand has to agree with the labels better than the most frequent label does."""
 
+LEAST_AGREEMENT = 0.2
+"""Part of the way from the most frequent label's accuracy to 1 that it has to go: labels that are all wrong exclude a
+class and so tell a little, which is no reason to follow them."""
+
 MORE_LABELS = 10
 """Times as many labels as there are that it may take to tell, for a sample to be called undecided."""
 
@@ -76,8 +80,7 @@ def choose(
     base, chosen = tried[0], tried[standing]
     accuracy = clopper_pearson(int(hits[standing].sum()), len(labels))
     told = replace(kept, drifted=drifted, signs=signs, steps=steps, tried=tried, accuracy=accuracy)
-    frequent = int(np.bincount(labels).max())
-    if drifted and binomial_tail(int(hits[standing].sum()), len(labels), frequent / len(labels)) > CHANCE_LEVEL:
+    if drifted and not agrees_with(labels, int(hits[standing].sum())):
         return replace(
             told,
             reason="cannot tell: no combination agrees with the labels better than the most frequent label does; "
@@ -176,6 +179,13 @@ def what_labels_lack(labels: Ints, num_classes: int) -> str | None:
     if len(labels) < num_classes:
         return f"cannot tell: {len(labels)} labels are fewer than the {num_classes} classes; collect more"
     return None
+
+
+def agrees_with(labels: Ints, right: int) -> bool:
+    """Whether a combination that is right on so many images agrees with the labels more than chance explains."""
+    frequent = int(np.bincount(labels).max()) / len(labels)
+    agreement = (right / len(labels) - frequent) / (1 - frequent)
+    return agreement >= LEAST_AGREEMENT and binomial_tail(right, len(labels), frequent) <= CHANCE_LEVEL
 
 
 def left_to_gain(accuracy: Interval, card: SourceCard) -> Interval | None:
