@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from simulated_drift import CLASSES, HEAD, LONG_TAIL, Drift, accuracy, draw, source_card, unlabelled
 
+from tbft.errors import BadInput
 from tbft.remedies import Head, Sample, SourceCard, choose
 
 CARD = source_card()
@@ -119,6 +120,21 @@ def test_unlabelled_images_are_refreshed_only_where_confidence_was_lost():
         assert drifted.remedies == ("refresh",) and drifted.head.equals(HEAD)
         still = choose(unlabelled(draw(200, seed)), HEAD, CARD)
         assert still.remedies == ("keep",) and still.verdict == "keep"
+
+
+def test_a_head_of_another_network_is_refused():
+    head = Head(HEAD.weight[:, :5], HEAD.bias)
+    with pytest.raises(BadInput, match="16 features and 6 classes, the head 5 and 6"):
+        choose(draw(20, 0), head, CARD)
+
+
+@pytest.mark.parametrize("images", [2, 3, 5])
+def test_two_classes_and_hardly_an_image_is_no_error(images):
+    features = np.arange(images * 3.0).reshape(images, 3)
+    head = Head(np.eye(2, 3), np.zeros(2))
+    choice = choose({"source": Sample(features, head.logits(features), np.arange(images) % 2)}, head)
+    assert choice.head.equals(head)
+    assert np.isfinite(choice.tried[-1].fit.logits).all()
 
 
 def test_without_labels_and_card_nothing_can_be_told():

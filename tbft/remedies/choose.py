@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from tbft.errors import BadInput
 from tbft.remedies.card import SourceCard
 from tbft.remedies.choice import Choice, Step
 from tbft.remedies.combinations import Candidate, candidates
@@ -63,9 +64,13 @@ def choose(
         head: of the base model.
         card: what is known of the source; less is told without one.
         forward: multiply-adds of one image's forward pass, for the costs.
+
+    Raises:
+        BadInput: if the head does not fit the sample.
     """
     card = card or SourceCard()
     source = samples[SOURCE]
+    check_head_fits(samples, head)
     labels = source.labels
     if labels is None:
         return choose_unlabelled(samples, head, card, forward=forward)
@@ -113,6 +118,21 @@ def choose(
         verdict="keep",
         reason="no remedy gains on what stands" if drifted else "nothing in the sample shows drift",
     )
+
+
+def check_head_fits(samples: Mapping[str, Sample], head: Head) -> None:
+    """Refuse a sample that is not of the head's network.
+
+    Raises:
+        BadInput: naming the statistics and the shapes.
+    """
+    classes, features = head.weight.shape
+    for statistics, sample in samples.items():
+        if (sample.num_classes, sample.features.shape[1]) != (classes, features):
+            raise BadInput(
+                f"the sample under {statistics} statistics has {sample.features.shape[1]} features and "
+                f"{sample.num_classes} classes, the head {features} and {classes}: give those of one model"
+            )
 
 
 def climb(
