@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tbft.remedies.evidence import Interval
 from tbft.remedies.sample import Floats, Head, Ints, correct, log_softmax, softmax
 
 _TEMPERATURES = tuple(2.0 ** (power / 4) for power in range(-8, 17))
@@ -38,6 +39,13 @@ class SourceCard:
     def prior_of(self, num_classes: int) -> Floats:
         """The class prior in training; all classes alike where the card does not say."""
         return np.full(num_classes, 1 / num_classes) if self.prior is None else np.asarray(self.prior, np.float64)
+
+    def left_above(self, accuracy: Interval) -> Interval | None:
+        """By how much the source's accuracy is above another one; ``None`` where the card does not say."""
+        if self.accuracy is None:
+            return None
+        left = accuracy.below(self.accuracy)
+        return Interval(*(max(0.0, value) for value in (left.value, left.low, left.high)))
 
 
 def measure_card(features: Floats, labels: Ints, head: Head, prior: Floats | None = None) -> SourceCard:

@@ -13,7 +13,6 @@ from tbft.remedies.choice import Choice, Step
 from tbft.remedies.combinations import Candidate, candidates
 from tbft.remedies.evidence import (
     Gain,
-    Interval,
     binomial_tail,
     clopper_pearson,
     counts_differ,
@@ -92,7 +91,7 @@ def choose(
             "check the labels, or collect more",
             accuracy=clopper_pearson(int(hits[0].sum()), len(labels)),
         )
-    told = replace(told, left=left_to_gain(accuracy, card))
+    told = replace(told, left=card.left_above(accuracy))
     if chosen is not base:
         return replace(
             told,
@@ -206,10 +205,3 @@ def agrees_with(labels: Ints, right: int) -> bool:
     frequent = int(np.bincount(labels).max()) / len(labels)
     agreement = (right / len(labels) - frequent) / (1 - frequent)
     return agreement >= LEAST_AGREEMENT and binomial_tail(right, len(labels), frequent) <= CHANCE_LEVEL
-
-
-def left_to_gain(accuracy: Interval, card: SourceCard) -> Interval | None:
-    """By how much the source's accuracy is above; what blocks could be trained for."""
-    if card.accuracy is None:
-        return None
-    return Interval(*(max(0.0, card.accuracy - value) for value in (accuracy.value, accuracy.high, accuracy.low)))

@@ -37,6 +37,10 @@ class Interval:
     low: float
     high: float
 
+    def below(self, goal: float) -> Interval:
+        """What is missing to a goal, with its interval."""
+        return Interval(goal - self.value, goal - self.high, goal - self.low)
+
 
 @dataclass(frozen=True)
 class Gain:

@@ -50,51 +50,49 @@ def choose_unlabelled(samples: Mapping[str, Sample], head: Head, card: SourceCar
     signs = confidence_sign(samples[SOURCE], card), prediction_sign(samples[SOURCE], card)
     unsure, skewed = (sign.p <= SIGN_LEVEL for sign in signs)
     base = estimate_accuracy(samples, card)
-    steps = [_step(tried[("keep",)], base, 1.0, True, "the base model")]
-    chosen, accuracy = ("keep",), base
-    reason = "nothing in the sample shows drift"
+    steps = [_step(tried[("keep",)], base, 1.0, (True, "the base model"))]
+    accuracies: dict[tuple[str, ...], Interval] = {("keep",): base, ("prior",): base}
     if REFRESHED in samples:
-        refreshed = threshold_accuracy(samples[REFRESHED], card)
-        accepted = unsure and refreshed.value - base.value >= LEAST_GAIN
-        why = (
-            "the base model has lost confidence, and estimated accuracy comes back"
-            if accepted
-            else "estimated accuracy gains too little"
-            if unsure
-            else "the base model is as confident as on the source"
-        )
-        steps.append(_step(tried[("refresh",)], refreshed, signs[0].p, accepted, why))
-        if accepted:
-            chosen, accuracy, reason = ("refresh",), refreshed, why
-    if unsure and chosen == ("keep",):
+        refreshed = accuracies[("refresh",)] = threshold_accuracy(samples[REFRESHED], card)
+        judged = _judge_refresh(unsure, refreshed.value - base.value)
+        steps.append(_step(tried[("refresh",)], refreshed, signs[0].p, judged))
+    steps.append(_step(tried[("prior",)], base, signs[1].p, _judge_prior(unsure, skewed)))
+    chosen = next(step for step in reversed(steps) if step.accepted)
+    if chosen.remedies != ("keep",):
+        reason = chosen.reason
+    elif unsure:
         reason = "the base model has lost confidence and nothing without labels brings it back: collect labels"
-    prior_accepted = skewed and not unsure
-    why = (
-        "predictions have moved and confidence has not"
-        if prior_accepted
-        else (
-            "predictions of a model that has lost confidence tell no prior"
-            if unsure
-            else "classes come in the source's shares"
-        )
-    )
-    steps.append(_step(tried[("prior",)], base, signs[1].p, prior_accepted, why))
-    if prior_accepted:
-        chosen, reason = ("prior",), why
-    candidate = tried[chosen]
+    else:
+        reason = "nothing in the sample shows drift"
     return Choice(
-        "keep" if chosen == ("keep",) else "adapt",
+        "keep" if chosen.remedies == ("keep",) else "adapt",
         reason,
-        chosen,
-        candidate.statistics,
-        candidate.fit.whole.head,
+        chosen.remedies,
+        chosen.statistics,
+        tried[chosen.remedies].fit.whole.head,
         unsure or skewed,
         signs,
         tuple(steps),
-        accuracy,
-        Interval(*(max(0.0, card.accuracy - value) for value in (accuracy.value, accuracy.high, accuracy.low))),
+        accuracies[chosen.remedies],
+        card.left_above(accuracies[chosen.remedies]),
         tried=tuple(tried.values()),
     )
+
+
+def _judge_refresh(unsure: bool, gain: float) -> tuple[bool, str]:
+    if not unsure:
+        return False, "the base model is as confident as on the source"
+    if gain < LEAST_GAIN:
+        return False, f"estimated accuracy gains too little ({100 * gain:+.1f} points)"
+    return True, f"the base model has lost confidence, and estimated accuracy gains {100 * gain:.1f} points"
+
+
+def _judge_prior(unsure: bool, skewed: bool) -> tuple[bool, str]:
+    if unsure:
+        return False, "the predictions of a model that has lost confidence tell no prior"
+    if not skewed:
+        return False, "the classes come in the source's shares"
+    return True, "the predictions have moved to other classes, and the base model is as confident as on the source"
 
 
 def estimate_accuracy(samples: Mapping[str, Sample], card: SourceCard) -> Interval:
@@ -144,15 +142,6 @@ def _with_model_error(accuracy: float, images: int) -> Interval:
     return Interval(accuracy, max(0.0, accuracy - down), min(1.0, accuracy + up))
 
 
-def _step(candidate: Candidate, accuracy: Interval, p: float, accepted: bool, reason: str) -> Step:
-    return Step(
-        candidate.remedies,
-        candidate.statistics,
-        accuracy,
-        None,
-        p,
-        candidate.cost,
-        accepted,
-        reason,
-        candidate.fit.detail,
-    )
+def _step(candidate: Candidate, accuracy: Interval, p: float, judged: tuple[bool, str]) -> Step:
+    told = candidate.remedies, candidate.statistics, accuracy, None, p, candidate.cost, *judged
+    return Step(*told, candidate.fit.detail)

@@ -9,7 +9,6 @@ import numpy as np
 from tbft.remedies.card import SourceCard
 from tbft.remedies.choice import Sign
 from tbft.remedies.evidence import (
-    Interval,
     clopper_pearson,
     counts_differ,
     fewer_than,
@@ -33,7 +32,7 @@ def labelled_signs(source: Sample, labels: Ints, hits: Sequence[Bools], card: So
     if card.accuracy is not None:
         right = int(hits[0].sum())
         accuracy = clopper_pearson(right, len(labels))
-        drop = Interval(*(card.accuracy - value for value in (accuracy.value, accuracy.high, accuracy.low)))
+        drop = accuracy.below(card.accuracy)
         signs.append(
             Sign("accuracy", fewer_than(right, len(labels), card.accuracy, card.images), drop, "below the source's")
         )
