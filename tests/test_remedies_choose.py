@@ -122,6 +122,13 @@ def test_unlabelled_images_are_refreshed_only_where_confidence_was_lost():
         assert still.remedies == ("keep",) and still.verdict == "keep"
 
 
+def test_a_refresh_that_brings_little_back_is_not_taken_without_labels():
+    samples = unlabelled(draw(400, 1, Drift(sensed=True)))
+    features = 0.45 * samples["refreshed"].features - 0.7 * HEAD.weight[0]  # nearly what the source's statistics see
+    choice = choose(samples | {"refreshed": Sample(features, HEAD.logits(features))}, HEAD, CARD)
+    assert choice.verdict == "keep" and choice.drifted and "collect labels" in choice.reason
+
+
 def test_a_head_of_another_network_is_refused():
     head = Head(HEAD.weight[:, :5], HEAD.bias)
     with pytest.raises(BadInput, match="16 features and 6 classes, the head 5 and 6"):

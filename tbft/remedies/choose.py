@@ -1,4 +1,9 @@
-"""Which remedies a sample calls for: every combination tried, each kept only on evidence."""
+"""Which remedies a sample calls for: every combination tried, each kept only on evidence.
+
+The evidence is asked for twice. That anything drifted has to be certain, corrected for everything that was tried, for
+a model that is right must not be touched. Which remedy then is best is a choice among a few that were meant for this,
+and waiting for certainty at each step would cost more accuracy than a wrong step does.
+"""
 
 from __future__ import annotations
 
