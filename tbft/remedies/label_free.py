@@ -23,8 +23,8 @@ LEAST_GAIN = 0.05
 nothing, the estimates differ by 0.02."""
 
 LEAST_PART = 0.5
-"""Part of what the base model has lost that a refresh has to bring back, both estimated. On corruptions it is 0.7 to 0.9;
-on sub-populations, where refreshing brings nothing and the refreshed model is overconfident too, at most 0.4."""
+"""Part of what the base model has lost that a refresh has to bring back, both estimated. On corruptions it is 0.7 to
+0.9; on sub-populations, where refreshing brings nothing and the refreshed model is overconfident too, at most 0.4."""
 
 MODEL_ERROR = 0.05
 """Half-width that the estimate's own error adds to the interval: twice its mean error on development corruptions."""
