@@ -20,9 +20,9 @@ _SCALES = tuple(2.0**power for power in range(7))
 class SolvedHead(Remedy):
     """Ridge regression onto one-hot labels, of what the present head leaves unexplained.
 
-    Penalty and shrinkage are those with the least leave-one-out cross-entropy. The logits of the present head are
-    first brought to the scale of one-hot labels by a factor that no label has a part in, and the solution's logits
-    are brought back to the scale of a softmax.
+    Penalty and shrinkage are those with the least leave-one-out cross-entropy; each of them leaves images out exactly,
+    the choice among them sees all. The logits of the present head are first brought to the scale of one-hot labels by a
+    factor that no label has a part in, and the solution's logits are brought back to the scale of a softmax.
     """
 
     name = "head"
@@ -87,8 +87,8 @@ class Ridge:
     def held_out(self, head: Head, penalty: float, shrinkage: float) -> Floats:
         """Logits ``(N, C)`` of each image by the solution from all others, exact.
 
-        The residual of an image that was left out is its residual over one less its leverage; the penalty and the
-        scale of ``head`` are held, which no label has a part in.
+        The residual of an image that was left out is its residual over one less its leverage. The penalty's unit and
+        the scale of ``head``, in which no label has a part, stay those of the whole sample.
         """
         logits = head.logits(self.features)
         rest = self.targets - shrinkage * one_hot_factor(logits) * logits

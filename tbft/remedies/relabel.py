@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from tbft.remedies.assignment import Assignment
@@ -38,23 +36,18 @@ class Relabel(Remedy):
         return float(size.images * size.classes**2)
 
     def apply(self, fit: Fit, sample: Sample, card: SourceCard) -> Fit:
-        """Put the rows in the order of the map, for each image by the votes without its own."""
-        assert sample.labels is not None
+        """Put the rows in the order of the map, for each image by the votes without its own.
+
+        It comes before whatever else learns from labels: ``fit`` has seen none.
+        """
+        assert sample.labels is not None and len(fit.held_out) == 1
         votes = softmax(fit.logits / card.temperature)
         whole, without = self.maps(votes, sample.labels)
-        adapted: dict[bytes, Adapted] = {}
-
-        def mapped(new_label: Ints) -> Adapted:
-            key = new_label.tobytes()
-            if key not in adapted:
-                adapted[key] = relabelled(fit.whole, new_label)
-            return adapted[key]
-
-        def held_out() -> Iterator[tuple[Adapted, Ints]]:
-            for new_label in np.unique(without, axis=0):
-                yield mapped(new_label), np.flatnonzero((without == new_label).all(axis=1))
-
-        return Fit.of(mapped(whole), held_out(), sample, "new labels " + " ".join(map(str, whole)))
+        held_out = [
+            (relabelled(fit.whole, new_label), np.flatnonzero((without == new_label).all(axis=1)))
+            for new_label in np.unique(without, axis=0)
+        ]
+        return Fit.of(relabelled(fit.whole, whole), held_out, sample, "new labels " + " ".join(map(str, whole)))
 
     def maps(self, votes: Floats, labels: Ints) -> tuple[Ints, Ints]:
         """The map from all images, and the map without each image.
