@@ -10,7 +10,7 @@ from simulated_drift import CLASSES, HEAD, LONG_TAIL, Drift, draw, source_card, 
 from tbft.errors import BadInput
 from tbft.remedies import Head, Sample, SourceCard
 from tbft.remedies.combinations import COMBINATIONS, candidates
-from tbft.remedies.head import PENALTIES, SHRINKAGES, Ridge, one_hot_factor
+from tbft.remedies.head import PENALTIES, SHRINKAGES, Ridge, SolvedHead, best_scale, one_hot_factor
 from tbft.remedies.prior import Prior, find_prior, shifted, smoothed
 from tbft.remedies.relabel import UNUSED, Merge, Relabel, relabelled
 from tbft.remedies.remedy import Adapted, Fit, Size
@@ -68,6 +68,17 @@ def test_the_solved_head_leaves_each_image_out_exactly(images, penalty, shrinkag
         left_out = sample.features[i]
         expected = factor * HEAD.logits(left_out) + (left_out - x.mean(axis=0)) @ weight + rest.mean(axis=0)
         assert held_out[i] == pytest.approx(expected, abs=1e-8)
+
+
+def test_a_head_shrunk_towards_a_label_map_leaves_out_the_map_too(monkeypatch):
+    monkeypatch.setattr("tbft.remedies.head.PENALTIES", (0.3,))
+    monkeypatch.setattr("tbft.remedies.head.SHRINKAGES", (1.0,))
+    sample = few_noisy_labels()
+    fit, ridge = apply([Relabel(), SolvedHead()], sample), Ridge(sample.features, sample.labels, CLASSES)
+    scale, _ = best_scale(ridge.held_out(apply([Relabel()], sample).whole.head, 0.3, 1.0), sample.labels)
+    for i in range(len(sample)):
+        mapped = apply([Relabel()], without(sample, i)).whole.head
+        assert fit.logits[i] == pytest.approx(scale * ridge.held_out(mapped, 0.3, 1.0)[i])
 
 
 def test_the_solved_head_is_that_of_the_normal_equations():

@@ -122,11 +122,20 @@ def test_unlabelled_images_are_refreshed_only_where_confidence_was_lost():
         assert still.remedies == ("keep",) and still.verdict == "keep"
 
 
-def test_a_refresh_that_brings_little_back_is_not_taken_without_labels():
-    samples = unlabelled(draw(400, 1, Drift(sensed=True)))
-    features = 0.45 * samples["refreshed"].features - 0.7 * HEAD.weight[0]  # nearly what the source's statistics see
-    choice = choose(samples | {"refreshed": Sample(features, HEAD.logits(features))}, HEAD, CARD)
-    assert choice.verdict == "keep" and choice.drifted and "collect labels" in choice.reason
+@pytest.mark.parametrize(("sure_again", "remedy"), [(0.13, "keep"), (0.4, "keep"), (0.7, "refresh")])
+def test_a_refresh_has_to_bring_back_half_of_what_was_lost(sure_again, remedy):
+    head = Head(np.eye(4), np.zeros(4))
+    card = SourceCard(accuracy=0.9, images=1000, confidences=np.linspace(0.5, 1, 500))
+
+    def confident(share):
+        """200 images, of which so many have a confidence of 0.9 and all others one of 0.4."""
+        confidence = np.where(np.arange(200) < 200 * share, 0.9, 0.4)
+        features = np.log(3 * confidence / (1 - confidence))[:, None] * np.eye(4)[np.arange(200) % 4]
+        return Sample(features, head.logits(features))
+
+    choice = choose({"source": confident(0.1), "refreshed": confident(sure_again)}, head, card)
+    assert choice.remedies == (remedy,) and choice.drifted
+    assert ("collect labels" in choice.reason) == (remedy == "keep")
 
 
 def test_a_head_of_another_network_is_refused():
