@@ -118,12 +118,24 @@ class BlockFreeze:
             seed: draws ``statistics_images`` of them.
         """
         self.refreshed = True
-        if not can_refresh(classifier.model):
-            return
-        device = next(classifier.parameters()).device
-        count = min(self.statistics_images or len(train), len(train))
-        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:count]
-        with estimating_statistics(classifier.model):
-            for part in order.chunk(max(round(count / _IMAGES_IN_A_BATCH), 1)):
-                batch = train.__getitems__(part.tolist())
-                classifier(batch._replace(x=batch.x.to(device)), stop="fc")
+        refresh_statistics(classifier, train, seed, self.statistics_images)
+
+
+def refresh_statistics(classifier: Classifier, examples: Examples, seed: int, images: int | None = None) -> None:
+    """Re-estimate the statistics by one forward pass.
+
+    Args:
+        classifier: whose statistics are meant; a network without BatchNorm stays as it is.
+        examples: images, before any cache.
+        seed: draws the batches.
+        images: how many of the examples to draw; ``None`` takes all.
+    """
+    if not can_refresh(classifier.model):
+        return
+    device = next(classifier.parameters()).device
+    count = min(images or len(examples), len(examples))
+    order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))[:count]
+    with estimating_statistics(classifier.model):
+        for part in order.chunk(max(round(count / _IMAGES_IN_A_BATCH), 1)):
+            batch = examples.__getitems__(part.tolist())
+            classifier(batch._replace(x=batch.x.to(device)), stop="fc")
