@@ -42,6 +42,8 @@ _OF_SUBCOMMAND = {
     "validate": ("ckpt_path", "verbose", "weights_only"),
     "test": ("ckpt_path", "verbose", "weights_only"),
     "predict": ("return_predictions", "ckpt_path", "weights_only"),
+    "diagnose": ("json", "labels"),
+    "card": ("to",),
 }
 _PACKAGE = Path(__file__).parent
 _ENTRY = re.compile(r"^    (?:    )?(\w+)(?: \(.*?\))?: ", re.MULTILINE)

@@ -27,6 +27,7 @@ class Model:
 
     def __init__(self, classifier: Classifier, network: nn.Module, classes: tuple[str, ...]) -> None:
         self._classifier, self.model, self.classes = classifier, network, classes
+        self._is_base = True
 
     def predict(self, images: Images) -> Predictions:
         """Classify new pictures.
@@ -53,8 +54,9 @@ class Model:
             OSError: if the file cannot be written; an older file then stays as it was.
         """
         classifier = self._classifier
-        path = Path(file).expanduser()
-        save_weights(classifier.model, path, self.classes, mean=classifier.mean, std=classifier.std)
+        path, base = Path(file).expanduser(), classifier.base
+        card = base.card if base and self._is_base else None  # it describes the base model's weights alone
+        save_weights(classifier.model, path, self.classes, mean=classifier.mean, std=classifier.std, card=card)
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,7 @@ class Personalized(Model):
     ) -> None:
         super().__init__(classifier, network, classes)
         self.record, self._validated = record, validated
+        self._is_base = record.kept == "base"
 
     @property
     def accuracy_before(self) -> float:

@@ -15,10 +15,12 @@ from tbft.adaptation.freezing import BlockFreeze
 from tbft.adaptation.keep_best import KeepBest
 from tbft.adaptation.record import Progress
 from tbft.adaptation.score import Score, Tally
+from tbft.adaptation.source_card import measure_source_card
 from tbft.data.labelled import LabelledData
 from tbft.energy.run_meter import RunMeter
 from tbft.errors import BadInput
 from tbft.models.classifier import Classifier
+from tbft.remedies import SourceCard
 
 
 @dataclass
@@ -119,6 +121,17 @@ class Adaptation:
                 found["base"] = evaluate(self.classifier, self.data.test).accuracy
                 chain.load_state_dict(adapted)
         return counted
+
+    def source_card(self) -> SourceCard | None:
+        """The card of the weights that were kept: the base model's own, or measured where a base model was trained."""
+        if self.data.drift.is_source:
+            assert self.data.val is not None
+            if not self.classifier.model.linear_head or self.data.val.start is not None:
+                return None
+            self.classifier.place(choose_device(self.accelerator))
+            return measure_source_card(self.classifier, self.data)
+        base = self.classifier.base
+        return base.card if base and self.keep.kept == "base" else None
 
     def _score_base(self) -> None:
         if self.has_base:
