@@ -20,6 +20,7 @@ SECTIONS = {
     "freeze": "BlockFreeze",
     "head": "ClosedFormHead",
     "cache": "FeatureCache",
+    "ladder": "Ladder",
     "energy": "RunMeter",
     "run": "RunSettings",
     "trainer": "Trainer",

@@ -14,9 +14,12 @@ from tbft.presets import find
 from tbft.schema import LEVELS
 from tbft.suggestions import closest
 
-SECTIONS = ("model", "data", "freeze", "head", "cache", "energy", "trainer")
+SECTIONS = ("model", "data", "freeze", "head", "cache", "ladder", "energy", "trainer")
 _OF_MODEL = ("optimizer", "learning_rates", "schedule", "number_format")
 _OF_DATA = ("batch_size", "augment", "on_device")
+
+AUTO = "auto"
+"""Name of the preset that names no drift level."""
 
 Options = dict[str, dict[str, Any]]
 """Section to option to value, as in a configuration file."""
@@ -26,14 +29,14 @@ def recipe_of(level: str | None, config: str | Iterable[str], given: Mapping[str
     """The options of an adaptation: the level's preset and ``data/folder.yaml``, then further files, then options.
 
     Args:
-        level: drift level whose preset is the base; ``None`` begins with no preset.
+        level: drift level whose preset is the base, or ``auto``; ``None`` begins with no preset.
         config: further presets or files, such as ``strategy/full.yaml``; later ones win.
         given: options by dotted name (``{"trainer.max_epochs": 4}``) or by section (``{"trainer": {...}}``).
 
     Raises:
         BadInput: if there is no such level, preset or option, or the option has no meaning for images from Python.
     """
-    if level is not None and level not in LEVELS:
+    if level is not None and level not in (*LEVELS, AUTO):
         meant = closest(level, LEVELS)
         raise BadInput(
             f"unknown drift level {level!r}: " + (f"did you mean {meant}?" if meant else f"choose {', '.join(LEVELS)}")

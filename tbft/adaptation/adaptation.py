@@ -21,6 +21,7 @@ from tbft.energy.run_meter import RunMeter
 from tbft.errors import BadInput
 from tbft.models.classifier import Classifier
 from tbft.remedies import SourceCard
+from tbft.schema import RunRecord
 
 
 @dataclass
@@ -68,6 +69,16 @@ class Adaptation:
     def has_base(self) -> bool:
         """Whether there is a base model to fall back to; there is none while one is being trained."""
         return not self.data.drift.is_source or self.classifier.base is not None
+
+    @property
+    def strategy(self) -> str:
+        """Name of the strategy in the record."""
+        return self.freeze.strategy_of(self.classifier.model, self.data.drift)
+
+    @property
+    def statistics(self) -> str:
+        """Policy of the BatchNorm statistics in the record."""
+        return self.freeze.statistics
 
     @property
     def solves_head(self) -> bool:
@@ -121,6 +132,9 @@ class Adaptation:
                 found["base"] = evaluate(self.classifier, self.data.test).accuracy
                 chain.load_state_dict(adapted)
         return counted
+
+    def add_to(self, record: RunRecord) -> None:
+        """Say in the record what only this kind of adaptation knows."""
 
     def source_card(self) -> SourceCard | None:
         """The card of the weights that were kept: the base model's own, or measured where a base model was trained."""
