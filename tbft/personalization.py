@@ -30,7 +30,7 @@ from tbft.errors import BadInput
 from tbft.given_model import classifier_of
 from tbft.models.classifier import Classifier
 from tbft.personalized import Model, Personalized, Record
-from tbft.recipe import AUTO, Options, optimizer_of, recipe_of
+from tbft.recipe import AUTO, Options, callbacks_of, optimizer_of, recipe_of
 from tbft.run_folder import RunFolder
 
 
@@ -201,6 +201,7 @@ def _adapt(
         adaptation = adaptation_of(Adaptation, BlockFreezeCallback, EnergyCallback)
         adaptation.classifier = ImageClassifier.around(classifier, **training)
         trainer = {"enable_progress_bar": sys.stderr.isatty(), **recipe["trainer"]}
+        trainer["callbacks"] = callbacks_of(trainer.get("callbacks"))
         check_adaptation(adaptation, trainer)
 
     def run() -> None:

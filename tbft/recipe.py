@@ -69,14 +69,38 @@ def optimizer_of(given: Any) -> Callable[[Iterable], Any] | None:
     """
     if given is None or callable(given):
         return given
+    kind = _class_of(given, "torch.optim", "optimiser", "torch.optim.AdamW")
+    arguments = dict(given.get("init_args") or {})
+    return lambda parameters: kind(parameters, **arguments)
+
+
+def callbacks_of(given: Any) -> list[Any]:
+    """Callbacks of the trainer: objects as they are, classes and arguments of a configuration file made.
+
+    Args:
+        given: one or several of either kind, or ``None``.
+
+    Raises:
+        BadInput: if there is no such class.
+    """
+    several = given if isinstance(given, list | tuple) else [] if given is None else [given]
+    package, example = "lightning.pytorch.callbacks", "lightning.pytorch.callbacks.EarlyStopping"
+    return [
+        _class_of(one, package, "callback", example)(**dict(one.get("init_args") or {}))
+        if isinstance(one, Mapping)
+        else one
+        for one in several
+    ]
+
+
+def _class_of(given: Mapping[str, Any], package: str, what: str, example: str) -> Any:
+    """The class that ``class_path`` names, of this package if it names none."""
     path = str(given["class_path"])
     module, _, name = path.rpartition(".")
     try:
-        kind = getattr(import_module(module or "torch.optim"), name)
+        return getattr(import_module(module or package), name)
     except (ImportError, AttributeError):
-        raise BadInput(f"there is no optimiser {path}: give a class such as torch.optim.AdamW") from None
-    arguments = dict(given.get("init_args") or {})
-    return lambda parameters: kind(parameters, **arguments)
+        raise BadInput(f"there is no {what} {path}: give a class such as {example}") from None
 
 
 def _by_section(given: Mapping[str, Any]) -> Options:
