@@ -183,7 +183,7 @@ class Climb(Adaptation):
 
     def _is_worth_training(self, choice: Choice) -> bool:
         assert self.diagnosis is not None and self.data.val is not None
-        if not (self.ladder.train and self.train and self.data.labelled and len(self.data.val)):
+        if self.max_epochs == 0 or not (self.ladder.train and self.train and self.data.labelled and len(self.data.val)):
             return False
         if not choice.drifted or choice.verdict == "cannot tell":
             return False
