@@ -9,6 +9,9 @@ from typing import Any
 
 from tbft.adaptation.adaptation import choose_device
 from tbft.adaptation.source_card import measure_source_card
+from tbft.checks import check_classes
+from tbft.data.batches import joined
+from tbft.diagnosing import diagnose_examples
 from tbft.errors import BadInput
 from tbft.lightning_cli import PersonalizationCLI
 from tbft.models import save_weights
@@ -68,7 +71,22 @@ def _own_options(args: list[str], command: str, **defaults: Any) -> tuple[argpar
 
 
 def main_diagnose(args: list[str]) -> None:
-    """Print what drifted."""
-    own, rest = _own_options(args, "diagnose", json=False, labels=None)
+    """Print what drifted in the labelled images, as a table or as JSON.
+
+    Raises:
+        BadInput: if there is no base model, or the data is the source domain's.
+    """
+    own, rest = _own_options(args, "diagnose", json=False, unlabelled=False)
     opened = MeasuringCLI(rest)
-    print(json.dumps(vars(own)), opened.model.base is None)
+    model, data = opened.model, opened.datamodule
+    if model.base is None:
+        raise BadInput("there is no model to diagnose: give --model.base")
+    check_classes(model, data)
+    assert data.train is not None and data.val is not None
+    found = diagnose_examples(model, joined(data.train, data.val), labelled=not own.unlabelled, seed=data.seed)
+    if own.json:
+        print(json.dumps(found.as_dict()))
+        return
+    print(found.table())
+    if model.base.card is None:
+        print("\n- the base model has no source card, so less can be told: python -m tbft card adds one")

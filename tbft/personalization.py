@@ -23,10 +23,11 @@ from tbft.adaptation.ladder import Ladder
 from tbft.adaptation.record import make_record
 from tbft.adaptation.recorded import RecordedRun
 from tbft.climbing import train_step_by_step
-from tbft.data.images import Images, ImageSet, label_indices, labelled_files, load_images
+from tbft.data.images import Images
 from tbft.data.sample import Sample
 from tbft.energy.run_meter import RunMeter
 from tbft.errors import BadInput
+from tbft.given_images import has_labels, read_given, side_of
 from tbft.given_model import classifier_of
 from tbft.models.classifier import Classifier
 from tbft.personalized import Model, Personalized, Record
@@ -102,35 +103,24 @@ def personalize(
     climbs = bool(recipe["ladder"].get("climb"))
     recipe["energy"] = {"codecarbon": False, **recipe["energy"]}
     recipe["energy"] |= {"budget_joules": budget_joules, "budget_seconds": budget_seconds}
-    folder = Path(images).expanduser() if isinstance(images, str | Path) and labels is None else None
-    has_labels = labels is not None or (folder is not None and not (climbs and _is_flat(folder)))
-    if not (has_labels or climbs):
+    if not (climbs or has_labels(images, labels)):
         raise BadInput(f"the images have no labels, which level={level!r} needs: give labels, or leave the level out")
-    paths, names = labelled_files(folder) if folder and has_labels else ([], [])
     number_format = recipe["model"].get("number_format", "channels_last")
-    size = image_size or _side(images)
+    size = image_size or side_of(images)
     with classifier_of(
         model, size=size, mean=mean, std=std, blocks=blocks, number_format=number_format, inplace=inplace
     ) as (classifier, network):
-        loaded = load_images(paths or images, classifier.image_size)
-        count, outputs = len(loaded.x), classifier.num_classes
-        known = classes or classifier.classes
-        y, class_names, strata = (
-            label_indices(names if folder else labels, count, known, outputs)
-            if has_labels
-            else (None, label_indices([0] * count, count, known, outputs)[1], None)
-        )
-        _check_takes(classifier, loaded, mean is not None)
+        given = read_given(classifier, images, labels, classes=classes, normalised=mean is not None)
         sample = Sample(
-            loaded.x,
-            y,
-            class_names,
+            given.x,
+            given.y,
+            given.classes,
             level=level,
             validation=validation,
             mean=classifier.mean,
             std=classifier.std,
-            strata=strata,
-            name=folder.resolve().name if folder else "images",
+            strata=given.strata,
+            name=given.name,
             seed=seed,
             must_split=not climbs,
             **recipe["data"],
@@ -153,11 +143,6 @@ def load(model: str | Path | nn.Module, **options: Any) -> Model:
     with classifier_of(model, size=size, **options) as (classifier, network):
         classifier.place(choose_device("cpu"))
         return Model(classifier, network, classifier.classes)
-
-
-def _is_flat(folder: Path) -> bool:
-    """Whether a folder holds pictures and no folders of classes."""
-    return folder.is_dir() and not any(path.is_dir() for path in folder.iterdir())
 
 
 def _adapt(
@@ -222,26 +207,6 @@ def _adapt(
         record = recorded.record
     validated = len(adaptation.keep.best.right) if adaptation.keep.best else 0
     return Personalized(classifier, network, sample.classes, Record.of(record), validated)
-
-
-def _side(images: Any) -> int | None:
-    """Side of images that the model takes as they are."""
-    shape = tuple(getattr(images, "shape", ()))
-    floating = str(getattr(images, "dtype", "")).removeprefix("torch.").startswith(("float", "bfloat"))
-    if len(shape) != 4 or not floating:
-        return None
-    return shape[2] if shape[1] in (1, 3) else shape[1]
-
-
-def _check_takes(classifier: Classifier, loaded: ImageSet, normalised: bool) -> None:
-    """Make sure that the images can be what the model takes."""
-    if loaded.x.dtype == torch.uint8 and not (classifier.mean and classifier.std):
-        raise BadInput(
-            "how this model normalises its images is not known: give mean= and std= (on the scale 0 to 1), or "
-            "floating-point images as it takes them"
-        )
-    if loaded.x.dtype != torch.uint8 and normalised:
-        raise BadInput("images in floating point are taken as they are: leave mean= and std= out, or give uint8 images")
 
 
 def _accelerator_of(network: nn.Module) -> str:

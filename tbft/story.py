@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tbft.schema import RunRecord
 
 DONE = {
@@ -19,6 +21,9 @@ DONE = {
 }
 """Remedy in words."""
 
+TRAINED = ("input block", "feature block", "output block", "full")
+"""Those that are laid over a combination of the others."""
+
 
 def story_of(record: RunRecord) -> dict[str, str]:
     """Three lines by their titles; empty for a record whose drift was named.
@@ -30,18 +35,24 @@ def story_of(record: RunRecord) -> dict[str, str]:
     if diagnosis is None:
         return {}
     levels = record["drift"].get("diagnosed", [])
-    names = [f"{level} level" if level != "prior" else "the class shares" for level in levels]
-    found = f"drift at {' and '.join(names)}" if names else f"no drift told ({diagnosis['verdict']})"
+    at = [f"{_listed([level for level in levels if level != 'prior'])} level"] if set(levels) - {"prior"} else []
+    at += ["the class shares"] if "prior" in levels else []
+    nothing = "no drift" if diagnosis["verdict"] == "keep" else "a drift of no level by itself"
+    found = f"drift at {' and in '.join(at)}" if at else nothing
     if diagnosis["verdict"] in ("cannot tell", "undecided"):
         found = f"{diagnosis['verdict']}: {diagnosis['reason'].removeprefix('cannot tell: ')}"
     return {"found": found, "done": _done(record), "next": _next(record)}
 
 
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
+
+
 def _done(record: RunRecord) -> str:
     """The combination that stood at the end, and what was trained on top of it."""
     accepted = [step["remedies"] for step in record.get("remedies", []) if step["accepted"]]
-    combined = [names for names in accepted if names[-1] not in DONE or ("block" not in names[-1] and names != ["full"])]
-    trained = [names[0] for names in accepted if names not in combined]
+    trained = [names[0] for names in accepted if names[0] in TRAINED]
+    combined = [names for names in accepted if names[0] not in TRAINED]
     last = [name for name in (combined[-1] if combined else ["keep"]) if name != "keep"]
     said = [DONE[name] for name in [*last, *trained]]
     return "; ".join(said) or "nothing: the base model is kept"
