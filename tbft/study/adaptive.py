@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,12 +14,12 @@ import torch
 from torch import Tensor
 
 from tbft.adaptation.adaptation import choose_device
-from tbft.adaptation.observation import look, observe, put_head
+from tbft.adaptation.observation import look, observe
 from tbft.data.batches import Examples
 from tbft.data.domain import DomainData
 from tbft.given_model import classifier_of
 from tbft.personalization import personalize
-from tbft.remedies import REFRESHED, SourceCard
+from tbft.remedies import REFRESHED, SOURCE, SourceCard
 from tbft.remedies.combinations import candidates
 
 TUNED_FULL = {"input": "strategy/tuned-full-input.yaml", None: "strategy/tuned-full.yaml"}
@@ -115,10 +116,9 @@ def _without_gradients(
         seen = observe(classifier, own, labelled=True, seed=seed)
         tried = list(candidates(seen.samples, seen.head, SourceCard()))
         spent = time.process_time() - began
-        test = observe(classifier, other, labelled=True, seed=seed).samples
-        if REFRESHED in test:  # the statistics are the device's own sample's, not the test images'
+        test = {SOURCE: look(classifier, other, seen.head, labelled=True)}
+        if seen.refreshed:
             classifier.model.load_state_dict(seen.refreshed, strict=False)
-            put_head(classifier, seen.head)
             test[REFRESHED] = look(classifier, other, seen.head, labelled=True)
     accuracies = {
         candidate.remedies: _accuracy(
@@ -235,7 +235,10 @@ def main(args: list[str] | None = None) -> None:
         for cell in cells:
             for images in given.images:
                 for seed in range(given.seeds):
-                    rows.append((cell.name, images, measure(cell, images, seed, full=not given.without_full)))
+                    found = measure(cell, images, seed, full=not given.without_full)
+                    rows.append((cell.name, images, found))
+                    told = ", ".join(f"{name} {100 * outcome.accuracy:.1f}" for name, outcome in found.items())
+                    print(f"{cell.name}, {images} images, seed {seed}: {told}", file=sys.stderr, flush=True)
         print(f"\n{part}\n\n{table(rows)}", flush=True)
 
 
