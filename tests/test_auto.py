@@ -173,6 +173,20 @@ def test_the_command_refuses_what_it_would_not_honour(run, capsys, args, says):
     assert says in capsys.readouterr().err
 
 
+def test_too_few_labels_are_a_verdict_of_the_command_too(run, tmp_path):
+    from PIL import Image
+
+    code, record = run("fit", "--config", "auto.yaml", "--data.train_size", "6", name="few")
+    assert (code, record["kept"], record["train_size"]) == (0, "base", 6)
+    assert "6 labels are fewer than the 10 classes" in record["kept_reason"]
+    (tmp_path / "mine" / "3").mkdir(parents=True)
+    for i, image in enumerate(device(12)[0]):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / "mine" / "3" / f"{i}.png")
+    own = ("--config", "data/folder.yaml", "--data.root", "mine", "--data.test_size", "0")
+    code, record = run("fit", "--config", "auto.yaml", *own, name="one")
+    assert (code, record["kept"]) == (0, "base") and "are of class 3" in record["kept_reason"]
+
+
 def test_lightning_is_not_imported_unless_something_is_trained_by_steps():
     code = (
         "import sys, torch, tbft\n"
