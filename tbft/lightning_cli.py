@@ -175,7 +175,7 @@ class PersonalizationCLI(LightningCLI):
         """The resolved options of this command, as plain values; ``cheapest`` is the format that it means here."""
         config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
         config = config.get(self.subcommand, config)
-        device = choose_device(self._get(self.config_init, "trainer").get("accelerator"))
+        device = choose_device(self._get(self.config, "trainer").get("accelerator"))
         config["model"]["number_format"] = resolve_format(config["model"]["number_format"], device).name
         return config
 
