@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 
 from tbft.callbacks import BlockFreezeCallback
 from tbft.callbacks.checkpoint import LAST, PREVIOUS
 from tbft.data import DomainData
-from tbft.errors import BadInput
+from tbft.errors import BadInput, check_at_least
 from tbft.module import ImageClassifier
+from tbft.paths import is_file, user_path
 
 _GPUS = {"gpu": (CUDAAccelerator, MPSAccelerator), "cuda": (CUDAAccelerator,), "mps": (MPSAccelerator,)}
+
+_LEAST = {
+    "accumulate_grad_batches": 1,
+    "check_val_every_n_epoch": 1,
+    "min_epochs": 0,
+    "min_steps": 0,
+    "log_every_n_steps": 0,
+    "gradient_clip_val": 0,
+    "num_sanity_val_steps": -1,
+}
 
 
 def check_accelerator(name: Any) -> None:
@@ -47,22 +60,72 @@ def check_fit(
     target = freeze.target_of(module.model, data)
     module.model.resolve([*(module.learning_rates or {})])
     module.check_length(trainer.get("max_epochs"), trainer.get("max_steps", -1))
-    if any(word in str(trainer.get("strategy")) for word in ("spawn", "fork", "notebook")):
-        raise BadInput(
-            f"trainer.strategy {trainer['strategy']} leaves the record in the processes that it starts: use ddp"
-        )
     if not target and trainer.get("max_epochs") != 0:
         raise BadInput(
             "no parameter would train: name at least one block in freeze.blocks, or give --trainer.max_epochs 0 "
             "to adapt the statistics alone"
         )
-    data.setup("fit")
+    module.check_optimizer()
+    check_classes(module, data)
+    check_validation_interval(data, trainer)
+
+
+def check_classes(module: ImageClassifier, data: DomainData) -> None:
+    """Make sure that the data has as many classes as the network tells apart; opens the data.
+
+    Raises:
+        BadInput: if it has not, or cannot be opened.
+    """
+    data.setup()
     if len(data.classes) != module.num_classes:
         where = module.base.path if module.base else "the network"
         raise BadInput(
             f"{where} tells {module.num_classes} classes apart and the data has {len(data.classes)}: "
             "choose the base model that belongs to this data"
         )
+
+
+def check_trainer(options: Mapping[str, Any]) -> None:
+    """Refuse numbers that Lightning's trainer takes and that end in the middle of a run, or mean nothing.
+
+    Raises:
+        BadInput: naming the option.
+    """
+    for name, least in _LEAST.items():
+        check_at_least(least, "trainer", **{name: options.get(name)})
+    interval = options.get("val_check_interval")
+    if isinstance(interval, int | float) and not 0 < interval < math.inf:
+        raise BadInput(f"trainer.val_check_interval is {interval}: give a number of batches, or a share of an epoch")
+
+
+def check_validation_interval(data: DomainData, options: Mapping[str, Any]) -> None:
+    """Make sure that an epoch is long enough to be interrupted by validation as often as asked for.
+
+    Args:
+        data: opened data.
+        options: of the trainer.
+
+    Raises:
+        BadInput: if it has fewer batches than lie between two validations.
+    """
+    interval, batches = options.get("val_check_interval"), len(data.train_dataloader())
+    if isinstance(interval, int) and interval > batches and options.get("check_val_every_n_epoch", 1) is not None:
+        raise BadInput(
+            f"trainer.val_check_interval is {interval} and an epoch has {batches} batches: give a smaller number, or "
+            "--trainer.check_val_every_n_epoch null to count over epochs"
+        )
+
+
+def make_trainer(kind: Callable[..., Trainer], options: Mapping[str, Any]) -> Trainer:
+    """Lightning's trainer.
+
+    Raises:
+        BadInput: with Lightning's words, if it does not take its options.
+    """
+    try:
+        return kind(**options)
+    except Exception as error:  # MisconfigurationException, TypeError, ValueError, ModuleNotFoundError, ...
+        raise BadInput(f"the trainer does not take its options ({error}): correct them") from None
 
 
 def checkpoint_file(given: Any, folder: Path, *, fitting: bool) -> str | None:
@@ -80,11 +143,13 @@ def checkpoint_file(given: Any, folder: Path, *, fitting: bool) -> str | None:
         return None
     if "://" in str(given):  # Lightning would fetch it, and run what is pickled in it
         raise BadInput(f"ckpt_path {given} is an address: download the file and give its path")
-    file = folder / LAST if given == "last" else Path(given).expanduser()
-    if not file.is_file() and not (fitting and file.with_name(PREVIOUS).is_file()):
+    file = folder / LAST if given == "last" else user_path(given)
+    if not is_file(file) and not (fitting and is_file(file.with_name(PREVIOUS))):
         if given == "last" and fitting:
             return None
         raise BadInput(f"there is no checkpoint {file}: give a file, or last for the one in the run's folder")
     if fitting and file.suffix == ".safetensors":
         raise BadInput(f"{file} holds weights, from which no run goes on: give them as model.base")
+    if not file.stat().st_size:
+        raise BadInput(f"{file} cannot be read as a checkpoint: it is empty, give another one")
     return str(file)

@@ -7,8 +7,7 @@ import sys
 from typing import Any
 
 from tbft.errors import BadInput
-
-DONE, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+from tbft.schema import BAD_INPUT, DONE, FAILED, INTERRUPTED, TERMINATED
 
 HELP = """\
 usage: python -m tbft COMMAND [--config PRESET_OR_FILE ...] [--SECTION.OPTION VALUE ...]
@@ -64,22 +63,6 @@ def main(args: list[str] | None = None) -> int:
         _on_sigterm(old)
 
 
-def check(args: list[str]) -> None:
-    """Parse the arguments of ``fit`` without running anything.
-
-    Raises:
-        BadInput: if ``fit`` does not know them.
-    """
-    from jsonargparse import ArgumentError
-
-    from tbft.lightning_cli import ArgumentsOnly
-
-    try:
-        ArgumentsOnly(["fit", *args])
-    except ArgumentError as error:
-        raise BadInput(_one_line(error)) from None
-
-
 def _run(args: list[str]) -> int:
     command = args[0] if args else "--help"
     if command in ("-h", "--help"):
@@ -95,11 +78,11 @@ def _run(args: list[str]) -> int:
     if command == "meter":
         return _meter(args[1:])
     if command == "study":
-        from tbft.study import main_study
+        from tbft.study.running.command import main_study
 
-        return main_study(args[1:])
+        return main_study(args[1:], runner=f"{__name__}:main")
     if command == "report":
-        from tbft.study import main_report
+        from tbft.study.reporting.command import main_report
 
         return main_report(args[1:])
     if command not in ("fit", "validate", "test", "predict"):
@@ -138,7 +121,7 @@ def _meter(args: list[str]) -> int:
         raise BadInput(_one_line(error)) from None
     if not 0 <= given.seconds < float("inf"):
         raise BadInput(f"--seconds is {given.seconds:g}: give a length of time")
-    from tbft.energy.survey import main_meter
+    from tbft.energy.survey.report import main_meter
 
     main_meter(given.seconds, rail=given.rail, shunt_ohms=given.shunt_ohms)
     return DONE

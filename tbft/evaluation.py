@@ -5,37 +5,43 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tbft.atomic import write_text
 from tbft.data import DomainData
 from tbft.data.batches import Examples
+from tbft.models import load_weights, read_weights
 from tbft.models.statistics import inference_mode_of
 from tbft.module import ImageClassifier
+from tbft.score import Score, Tally
 
 
-class Score(NamedTuple):
-    """Mean cross-entropy, and accuracy as a fraction of 1."""
+def use_weights(module: ImageClassifier, data: DomainData, file: str) -> None:
+    """Put what a run left into its network, and bring the data's labels to the class names that it is said to know.
 
-    loss: float
-    accuracy: float
+    Args:
+        module: the run's classifier.
+        data: to evaluate on, not opened yet.
+        file: ``model.safetensors`` or a checkpoint.
+
+    Raises:
+        BadInput: if the file cannot be read, or belongs to another network.
+    """
+    left = read_weights(file)
+    load_weights(module.model, left)
+    data.base_classes = left.classes or data.base_classes
 
 
 @torch.no_grad()
 def evaluate(module: ImageClassifier, examples: Examples, batch_size: int = 128) -> Score:
     """Score a classifier in inference mode; modes are as before when it returns."""
-    loss, correct = torch.zeros((), device=module.device), torch.zeros((), device=module.device)
+    tally = Tally()
     with inference_mode_of(module.model):
         for batch in examples.loader(batch_size):
-            y = batch.y.to(module.device)
-            logits = module(batch._replace(x=batch.x.to(module.device)))
-            loss += F.cross_entropy(logits, y, reduction="sum")
-            correct += (logits.argmax(1) == y).sum()
-    return Score(loss.item() / len(examples), correct.item() / len(examples))
+            tally.add(module(batch._replace(x=batch.x.to(module.device))), batch.y.to(module.device))
+    return tally.score()
 
 
 def write_predictions(file: Path, probabilities: Tensor, data: DomainData) -> None:

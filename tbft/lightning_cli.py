@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +31,21 @@ from tbft.callbacks import (
     phase,
 )
 from tbft.callbacks.checkpoint import find_resumable
-from tbft.checks import check_accelerator, check_fit, checkpoint_file
+from tbft.callbacks.run_record import as_text
+from tbft.checks import check_accelerator, check_classes, check_fit, check_trainer, checkpoint_file, make_trainer
 from tbft.data import DomainData
 from tbft.errors import BadInput
-from tbft.evaluation import evaluate, write_predictions
+from tbft.evaluation import evaluate, use_weights, write_predictions
 from tbft.fingerprint import fingerprint
-from tbft.models import load_weights, read_weights, save_weights
+from tbft.models import save_weights
 from tbft.module import ImageClassifier
 from tbft.preset_option import BEGIN_OF_CONFIG, END_OF_CONFIG, PresetConfig
 from tbft.run import RunSettings
 from tbft.run_folder import CONFIG, MODEL, RunFolder, finish_commit, reason_of
+from tbft.schema import RunRecord, Status
 from tbft.summary import print_summary
 from tbft.terminal import quiet_lightning
+from tbft.trainer_options import check_trainer_options
 
 _NOT_HASHED = ("run", "energy", "config", "ckpt_path", "weights_only")
 _BUDGETS = ("budget_joules", "budget_seconds")
@@ -122,6 +125,8 @@ class PersonalizationCLI(LightningCLI):
         )
         fitting = self.subcommand == "fit"
         check_accelerator(config.get("accelerator"))
+        check_trainer(config)
+        check_trainer_options(config, ends_early=_ending(head, energy) if fitting else None)
         settings.use_threads()
         if fitting:
             energy.check()
@@ -148,11 +153,11 @@ class PersonalizationCLI(LightningCLI):
             own += [self.run_record, EpochCheckpoint(self.folder, settings.checkpoint_every, run_fingerprint)]
         config["callbacks"] = [*own, *(config.get("callbacks") or [])]
         config["enable_checkpointing"] = fitting
-        config["default_root_dir"] = config.get("default_root_dir") or str(self.folder)
+        config["default_root_dir"] = str(self.folder)
         if config.get("logger") in (None, True):
             config["logger"] = self._loggers() if fitting else False
         config["plugins"] = [AtomicCheckpointIO(), *(config.get("plugins") or [])]
-        return self.trainer_class(**{**config, **kwargs})
+        return make_trainer(self.trainer_class, {**config, **kwargs})
 
     def default_name(self, freeze: BlockFreezeCallback) -> str:
         """``digits-gaussian_noise5-block-n200-s0``: data, drift, strategy, training size, seed."""
@@ -196,7 +201,9 @@ class PersonalizationCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Personalize: fit, keep the better model, test it, and record the run whatever happens."""
-        status, reason, record = "failed", None, {}
+        status: Status = "failed"
+        reason: str | None = None
+        record = RunRecord()
         trainer, module, data = self.trainer, self.model, self.datamodule
         if trainer.is_global_zero:
             self.run_folder.begin(resume=kwargs.get("ckpt_path") is not None)
@@ -220,13 +227,16 @@ class PersonalizationCLI(LightningCLI):
         finally:
             if trainer.is_global_zero:
                 record = self.run_record.record(status, module, data, reason)
-                self.run_folder.write_record(json.dumps(record, indent=1) + "\n", completed=status == "completed")
+                file = self.run_folder.write_record(as_text(record), completed=status == "completed")
                 picture = self.run_record.energy.draw(self.folder) if status == "completed" else None
                 for logger in trainer.loggers:
                     if picture and hasattr(logger, "log_image"):
                         logger.log_image("power", [str(picture)])
                     if hasattr(logger, "finish"):
                         logger.finish(record)
+                self.run_record.update_process_cost(record)
+                with suppress(OSError):  # the record then stays as it was
+                    write_text(file, as_text(record))
         if trainer.is_global_zero:
             print_summary(record, self.folder)
 
@@ -234,8 +244,8 @@ class PersonalizationCLI(LightningCLI):
         trainer, module, data = self.trainer, self.model, self.datamodule
         assert data.test is not None
         keep, accuracy = self.run_record.keep, self.run_record.accuracy
-        (metrics,) = trainer.test(module, datamodule=data, verbose=False)
-        accuracy["test"] = metrics["test/accuracy"]
+        trainer.test(module, datamodule=data, verbose=False)
+        accuracy["test"] = module.scores["test"].accuracy
         if module.base is None:
             return
         if keep.kept == "base":
@@ -255,14 +265,18 @@ class PersonalizationCLI(LightningCLI):
     before_test = before_predict = before_validate
 
     def _load_personalized(self) -> None:
-        """``--ckpt_path``: a Lightning checkpoint, or weights; by default the weights beside the config."""
+        """``--ckpt_path``: a Lightning checkpoint, or weights; by default the weights beside the config.
+
+        Raises:
+            BadInput: if they cannot be used, or the data has other classes than they tell apart.
+        """
         file = self._checkpoint()
         if file is None and self._fitted_folder():
             file = str(self.folder / MODEL)
-        if file is not None and Path(file).suffix == ".safetensors":
-            load_weights(self.model.model, read_weights(file))
-            file = None
-        self.config_init[self.subcommand]["ckpt_path"] = file
+        if file is not None:
+            use_weights(self.model, self.datamodule, file)
+        check_classes(self.model, self.datamodule)
+        self.config_init[self.subcommand]["ckpt_path"] = None
 
     def _checkpoint(self) -> str | None:
         given = self.config_init[self.subcommand].get("ckpt_path")
@@ -291,11 +305,13 @@ class PersonalizationCLI(LightningCLI):
         if self.settings.wandb != "off":
             from tbft.wandb_logger import RunLogger
 
-            level = self.datamodule.drift.level or self._get(self.config_init, "freeze").level
+            freeze, chain = self.run_record.freeze, self.model.model
+            level = self.datamodule.drift.level or freeze.level
             tags = [
                 level,
                 self.datamodule.name,
-                self.run_record.freeze.strategy_of(self.model.model, self.datamodule),
+                freeze.strategy_of(chain, self.datamodule),
+                *(f"block:{name}" for name in freeze.target_of(chain, self.datamodule) if name in chain.blocks),
             ]
             logger = RunLogger(
                 self.folder,
@@ -316,6 +332,12 @@ class PersonalizationCLI(LightningCLI):
             write_text(self.run_folder.staging / CONFIG, f"{BEGIN_OF_CONFIG}\n{text}{END_OF_CONFIG}\n")
             for logger in self.trainer.loggers:
                 logger.log_hyperparams(yaml.safe_load(text))
+
+
+def _ending(head: ClosedFormHeadCallback, energy: EnergyCallback) -> str | None:
+    """The option that ends a run before its epochs do."""
+    budgets = [name for name in _BUDGETS if getattr(energy, name) is not None]
+    return "head.solve" if head.solve else f"energy.{budgets[0]}" if budgets else None
 
 
 class ArgumentsOnly(PersonalizationCLI):

@@ -12,20 +12,15 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
-from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
 
 from tbft.data.batches import Batch
-from tbft.errors import BadInput
-from tbft.models import BaseWeights, build, load_weights, read_weights
-from tbft.models.number_format import NumberFormat, cheapest_format
+from tbft.errors import BadInput, check_between, check_positive
+from tbft.models import METADATA, BaseWeights, build, check_network, load_weights, metadata_of, read_weights
+from tbft.models.number_format import FORMATS, NumberFormat, resolve_format
+from tbft.models.weights_check import IMAGE_SIZES
+from tbft.normalisation import check_normalisation
+from tbft.score import Score, Tally
 
-_FORMATS = {
-    "plain": NumberFormat(channels_last=False),
-    "channels_last": NumberFormat(channels_last=True),
-    "bf16": NumberFormat(channels_last=True, bf16=True),
-    "cheapest": None,
-}
 OptimizerCallable = Callable[[Iterable], Optimizer]
 
 
@@ -35,7 +30,8 @@ class ImageClassifier(LightningModule):
     Args:
         base: base model: a checkpoint file, or a shipped one by name (``digits``, ``digits_superclasses``).
             ``None`` trains from fresh weights.
-        architecture: ``resnet26``, ``resnet18``, ... ``None`` is the base model's own.
+        architecture: ``resnet26``, ``resnet18``, ..., ``timm:NAME``, ``torchvision:NAME``, or either with
+            ``@pretrained``. ``None`` is the base model's own.
         num_classes: outputs of the head. ``None`` is the base model's own.
         image_size: side of the images, in pixels. ``None`` is the base model's own.
         width: channels of the first stage of a pre-activation network. ``None`` is the base model's own, or 16.
@@ -47,12 +43,15 @@ class ImageClassifier(LightningModule):
         schedule: learning rate over the run: ``constant``, ``cosine`` (down to 0) or ``one_cycle`` (up over
             the first 30 % of the steps, then down; the optimiser's learning rate is the peak).
         number_format: ``plain`` (fp32, N C H W), ``channels_last`` (fp32), ``bf16`` (bfloat16 convolutions,
-            channels last) or ``cheapest`` (the fastest of the three, measured once on this machine).
+            channels last) or ``cheapest`` (bfloat16 where the device multiplies it, else fp32).
         noise_block: block whose weights get Gaussian noise before the run (the paper's motivation experiment).
         noise_scale: standard deviation of that noise, in standard deviations of each weight tensor.
 
     Raises:
         BadInput: if the base model is missing or does not fit.
+
+    Attributes:
+        scores: of the newest pass over the validation (``val``) and the test images (``test``).
     """
 
     def __init__(
@@ -72,10 +71,15 @@ class ImageClassifier(LightningModule):
         noise_scale: float = 0.0,
     ) -> None:
         super().__init__()
-        self.base: BaseWeights | None = read_weights(base) if base else None
+        check_between(*IMAGE_SIZES, "model", image_size=image_size)
+        check_between(2, 100_000, "model", num_classes=num_classes)
+        check_between(1, 4096, "model", width=width)
+        check_between(0, 1000, "model", noise_scale=noise_scale)
+        check_positive("model.learning_rates", **(learning_rates or {}))
+        self.base: BaseWeights | None = read_weights(base, architecture) if base else None
         known = {**self.base.network, "image_size": self.base.image_size or None} if self.base else {}
         if self.base and not known["image_size"]:
-            known["image_size"] = self.base.network.get("image_size", 224)
+            known["image_size"] = self.base.network.get("image_size", None if ":" in known["architecture"] else 224)
         given = {
             "architecture": architecture,
             "num_classes": num_classes,
@@ -89,28 +93,25 @@ class ImageClassifier(LightningModule):
         if not self.base and (architecture is None or num_classes is None):
             raise BadInput("there is no network: give model.base, or model.architecture and model.num_classes")
         self.architecture = str(chosen["architecture"])
-        self.model = build(
-            self.architecture,
-            num_classes=int(chosen["num_classes"]),
-            image_size=int(chosen.get("image_size") or 32),
-            width=int(chosen.get("width") or 16),
-        )
+        network: dict[str, Any] = {
+            "num_classes": int(chosen["num_classes"]),
+            "image_size": chosen.get("image_size"),
+            "width": int(chosen.get("width", 16)),
+        }
+        if any(value is not None for value in given.values()) and ":" not in self.architecture:
+            check_network(self.base, self.architecture, **{**network, "image_size": network["image_size"] or 32})
+        self.model = build(self.architecture, **network, spec=chosen.get("spec"))
         if self.base:
             load_weights(self.model, self.base)
-        self.mean = tuple(mean or (self.base and self.base.mean) or self.model.mean)
-        self.std = tuple(std or (self.base and self.base.std) or self.model.std)
+        self.mean = tuple(mean if mean is not None else (self.base and self.base.mean) or self.model.mean)
+        self.std = tuple(std if std is not None else (self.base and self.base.std) or self.model.std)
+        check_normalisation("model.", self.mean, self.std)
         if noise_block is not None:
             _add_noise(self.model.modules_of(self.model.resolve([noise_block])), noise_scale)
         self.make_optimizer, self.schedule, self.learning_rates = optimizer, schedule, learning_rates
-        self.number_format = _FORMATS.get(number_format)
-        metrics = MetricCollection(
-            {
-                "accuracy": MulticlassAccuracy(self.num_classes, average="micro"),
-                "class_accuracy": MulticlassAccuracy(self.num_classes, average=None),
-            },
-            compute_groups=[["accuracy"], ["class_accuracy"]],
-        )
-        self.val_metrics, self.test_metrics = metrics.clone(prefix="val/"), metrics.clone(prefix="test/")
+        self.number_format = FORMATS.get(number_format)
+        self.scores: dict[str, Score] = {}
+        self._tally = Tally()
 
     @property
     def num_classes(self) -> int:
@@ -130,8 +131,8 @@ class ImageClassifier(LightningModule):
     def setup(self, stage: str) -> None:
         """Choose the number format, once the device is known."""
         strategy = self.trainer.strategy
-        # Of several processes all compute as the first one found.
-        self.computes_in(self.number_format or strategy.broadcast(cheapest_format(strategy.root_device)))
+        # Of several processes all compute as the first one does.
+        self.computes_in(self.number_format or strategy.broadcast(resolve_format("cheapest", strategy.root_device)))
 
     def computes_in(self, number_format: NumberFormat) -> None:
         """Compute in this format from now on."""
@@ -145,8 +146,7 @@ class ImageClassifier(LightningModule):
         Returns:
             Logits ``(N, num_classes)`` in fp32, or, before ``stop``, features as the links make them.
         """
-        x, how = batch.x, self.number_format or _FORMATS["channels_last"]
-        assert how is not None
+        x, how = batch.x, self.number_format or FORMATS["channels_last"]
         if how.channels_last and x.dim() == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=how.bf16):
@@ -161,23 +161,34 @@ class ImageClassifier(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss and accuracy of one validation batch."""
-        self._evaluate(batch, "val", self.val_metrics)
+        self._tally.add(self(batch), batch.y)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss and accuracy of one test batch."""
-        self._evaluate(batch, "test", self.test_metrics)
+        self._tally.add(self(batch), batch.y)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Class probabilities ``(N, num_classes)`` of one batch."""
         return self(batch).softmax(1)
 
+    def on_validation_epoch_start(self) -> None:
+        """Begin to count; a pass that was broken off leaves nothing."""
+        self._tally = Tally()
+
+    on_test_epoch_start = on_validation_epoch_start
+
     def on_validation_epoch_end(self) -> None:
-        """Book accuracy over all validation images."""
-        self._summarize("val", self.val_metrics)
+        """Book the score on all validation images."""
+        self._book("val")
 
     def on_test_epoch_end(self) -> None:
-        """Book accuracy over all test images."""
-        self._summarize("test", self.test_metrics)
+        """Book the score on all test images."""
+        self._book("test")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say in a checkpoint what its weights are of: class names, size and normalisation of the images."""
+        classes = self.trainer.datamodule.classes  # type: ignore[attr-defined]
+        checkpoint[METADATA] = metadata_of(self.model, classes, mean=self.mean, std=self.std)
 
     def check_length(self, max_epochs: int | None, max_steps: int) -> None:
         """Refuse a schedule over a run without an end (-1, as the trainer takes it).
@@ -190,6 +201,22 @@ class ImageClassifier(LightningModule):
                 f"model.schedule {self.schedule} needs an end of the run: give trainer.max_epochs or "
                 "trainer.max_steps, or --model.schedule constant"
             )
+
+    def check_optimizer(self) -> None:
+        """Make the optimiser once, to see whether it takes its arguments.
+
+        Raises:
+            BadInput: if it does not, or would train with numbers that are none, or that train nothing.
+        """
+        try:
+            groups = self.make_optimizer(self._groups()).param_groups
+        except Exception as error:  # each optimiser refuses in its own way
+            raise BadInput(f"model.optimizer cannot be made ({' '.join(str(error).split())}): correct it") from None
+        for group in groups:
+            check_positive("model.optimizer.init_args", lr=float(group.get("lr", 1)))
+            for name, value in group.items():
+                if isinstance(value, float) and not math.isfinite(value):
+                    raise BadInput(f"model.optimizer.init_args.{name} is {value}: give a finite number")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser over what trains, and its schedule over the whole run.
@@ -211,7 +238,12 @@ class ImageClassifier(LightningModule):
         else:
             rates = [group["lr"] for group in optimizer.param_groups]
             # Two steps are the fewest that a cycle can have.
-            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=max(steps, 2))
+            schedule = torch.optim.lr_scheduler.OneCycleLR(
+                optimizer,
+                rates,
+                total_steps=max(steps, 2),
+                cycle_momentum=not {"momentum", "betas"}.isdisjoint(optimizer.defaults),
+            )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -250,18 +282,13 @@ class ImageClassifier(LightningModule):
         ends = [math.ceil(batches / trainer.accumulate_grad_batches) * epochs, trainer.max_steps]
         return max(min(end for end in ends if end >= 0), 1)
 
-    def _evaluate(self, batch: Batch, part: str, metrics: MetricCollection) -> None:
-        logits = self(batch)
-        metrics.update(logits, batch.y)
-        self.log(f"{part}/loss", F.cross_entropy(logits, batch.y), batch_size=len(batch.y))
-
-    def _summarize(self, part: str, metrics: MetricCollection) -> None:
-        values = metrics.compute()
-        names = self.trainer.datamodule.classes  # type: ignore[attr-defined]
-        self.log(f"{part}/accuracy", values[f"{part}/accuracy"], prog_bar=True)
-        of_class = dict(zip(names, values[f"{part}/class_accuracy"], strict=True))
+    def _book(self, part: str) -> None:
+        score, names = self._tally.score(), self.trainer.datamodule.classes  # type: ignore[attr-defined]
+        self.scores[part] = score
+        self.log(f"{part}/loss", score.loss)
+        self.log(f"{part}/accuracy", score.accuracy, prog_bar=True)
+        of_class = dict(zip(names, self._tally.accuracy_of_classes(self.num_classes), strict=True))
         self.log_dict({f"{part}/accuracy_of/{name}": value for name, value in of_class.items()})
-        metrics.reset()
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from jsonargparse import ActionConfigFile
 
 from tbft.errors import BadInput
 from tbft.presets import find
+from tbft.yaml_file import check_yaml_file
 
 BEGIN_OF_CONFIG, END_OF_CONFIG = (
     "# configuration of a run, whole if its last line says so",
@@ -22,11 +23,14 @@ class PresetConfig(ActionConfigFile):
         """Read the file.
 
         Raises:
-            BadInput: if there is neither a file nor a preset of that name, or it is a run's and was cut short.
+            BadInput: if there is neither a file nor a preset of that name, the file gives no options, or it is a run's
+                and was cut short.
         """
-        file = find(values)
-        _check_whole(file)
-        super().__call__(parser, cfg, str(file), option_string)
+        path = find(values)
+        if not check_yaml_file(path):
+            raise BadInput(f"{path} gives no option: write sections and their options, as in the presets")
+        _check_whole(path)
+        super().__call__(parser, cfg, str(path), option_string)
 
 
 def _check_whole(file: Path) -> None:

@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from tbft.errors import BadInput
+from tbft.paths import is_file, user_path
 
 
 def folder() -> Path:
@@ -27,8 +28,8 @@ def find(name: str) -> Path:
     Raises:
         BadInput: if there is neither.
     """
-    for candidate in (Path(name).expanduser(), folder() / name, folder() / f"{name}.yaml"):
-        if candidate.is_file():
+    for candidate in (user_path(name), folder() / name, folder() / f"{name}.yaml"):
+        if is_file(candidate):
             return candidate.resolve()
     levels = ", ".join(known for known in names() if "/" not in known)
     raise BadInput(

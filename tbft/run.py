@@ -114,7 +114,9 @@ class RunSettings:
     def wandb_offline(self) -> bool:
         """Whether Weights & Biases must not open a connection."""
         if self.wandb == "auto":
-            return not _logged_in()
+            from tbft.wandb_logger import is_logged_in
+
+            return not is_logged_in()
         return self.wandb != "online"
 
 
@@ -134,19 +136,3 @@ def _check_writable(folder: Path) -> None:
         existing = existing.parent
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise BadInput(f"{folder} cannot be written ({existing} does not allow it): choose another run.root")
-
-
-def _logged_in() -> bool:
-    """Whether an API key of Weights & Biases lies on this machine; nothing is asked over the network."""
-    import netrc
-    import os
-
-    if os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled"):
-        return False
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].strip("/")
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False

@@ -7,14 +7,15 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tbft.atomic import flush_folder, write_text
 from tbft.errors import BadInput
+from tbft.schema import RESULT_FILE
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
-RESULT, MODEL, CONFIG = "result.json", "model.safetensors", "config.yaml"
+MODEL, CONFIG = "model.safetensors", "config.yaml"
 UNFINISHED = "result.unfinished.json"
 _LOCK, _NEW, _RESERVE = ".lock", ".new", ".reserve"
 _RESERVED_BYTES = 256 * 1024
@@ -57,7 +58,7 @@ class RunFolder:
         """
         from filelock import FileLock, Timeout
 
-        made = not self.path.exists()
+        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         lock = FileLock(self.path / _LOCK, timeout=0)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -74,8 +75,11 @@ class RunFolder:
             yield
         finally:
             lock.release()
-            if made and [item.name for item in self.path.iterdir()] in ([], [_LOCK]):
-                shutil.rmtree(self.path, ignore_errors=True)
+            if made and all(item.name == _LOCK for item in self.path.iterdir()):
+                (self.path / _LOCK).unlink(missing_ok=True)
+                for folder in made:
+                    with suppress(OSError):  # somebody else's run is in it by now
+                        folder.rmdir()
 
     def begin(self, *, resume: bool) -> None:
         """Remove what an earlier run left and must not be taken for this one's.
@@ -91,7 +95,7 @@ class RunFolder:
             (self.path / "last.ckpt").unlink(missing_ok=True)
             (self.path / "previous.ckpt").unlink(missing_ok=True)
             if not self.holds_completed:
-                for name in (RESULT, MODEL, CONFIG, "predictions.csv", "power.png"):
+                for name in (RESULT_FILE, MODEL, CONFIG, "predictions.csv", "power.png"):
                     (self.path / name).unlink(missing_ok=True)
         self.staging.mkdir(exist_ok=True)
 
@@ -121,8 +125,8 @@ class RunFolder:
         Raises:
             OSError: if it cannot be written, even with the space that ``reserved`` holds.
         """
-        otherwise = self.path / (UNFINISHED if self.holds_completed else RESULT)
-        file = self.staging / RESULT if completed else otherwise
+        otherwise = self.path / (UNFINISHED if self.holds_completed else RESULT_FILE)
+        file = self.staging / RESULT_FILE if completed else otherwise
         try:
             write_text(file, text)
         except OSError as error:
@@ -133,17 +137,17 @@ class RunFolder:
         if completed:
             (self.path / UNFINISHED).unlink(missing_ok=True)
             finish_commit(self.path)
-            file = self.path / RESULT
+            file = self.path / RESULT_FILE
         return file
 
 
 def finish_commit(folder: Path) -> None:
     """Move a completed run out of ``.new``, if it is whole there: its record is written last and moved last."""
     new = folder / _NEW
-    if not (new / RESULT).is_file():
+    if not (new / RESULT_FILE).is_file():
         return
     (folder / "predictions.csv").unlink(missing_ok=True)  # of the weights that are replaced
-    for name in (MODEL, CONFIG, RESULT):
+    for name in (MODEL, CONFIG, RESULT_FILE):
         if (new / name).is_file():
             (new / name).replace(folder / name)
     flush_folder(folder)
@@ -153,7 +157,7 @@ def finish_commit(folder: Path) -> None:
 def status_of(folder: Path) -> str | None:
     """Status in a run's record, or ``None`` if there is no whole record."""
     try:
-        return str(json.loads((folder / RESULT).read_text())["status"])
+        return str(json.loads((folder / RESULT_FILE).read_text())["status"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+
+from tbft.schema import RESULT_FILE, RunRecord
 
 
-def print_summary(record: dict[str, Any], folder: Path) -> None:
+def print_summary(record: RunRecord, folder: Path) -> None:
     """Print what a run did: accuracy before and after, what trained, what it cost, where it is recorded."""
     from rich.console import Console
     from rich.table import Table
@@ -20,19 +21,27 @@ def print_summary(record: dict[str, Any], folder: Path) -> None:
         table.add_row("drift", f"{drift['level'] or 'unknown'} level ({drift['name']}{severity})")
     table.add_row("test accuracy", _accuracy(record))
     if record["kept"] == "base":
-        table.add_row("kept", "[yellow]the base model: validation found the adapted weights worse[/]")
+        table.add_row("kept", f"[yellow]the base model: {record['kept_reason']}[/]")
+    elif loss := _lost_points(record):
+        table.add_row(
+            "worse",
+            f"[yellow]{loss:.1f} points lost on the test images, though validation found the adapted weights no worse: "
+            "label more images, or go on with the base model[/]",
+        )
     parameters = record["parameters"]
     share = 100 * parameters["trained"] / parameters["total"]
     trained = f"{parameters['trained']:,} of {parameters['total']:,} parameters ({share:.1f} %)"
     table.add_row("trained", f"{', '.join(record['blocks']) or 'nothing'}: {trained}")
     table.add_row("adaptation", _cost(record))
+    if record["environment"]["number_format"] == "bf16":
+        table.add_row("computed", "with convolutions in bfloat16 (model.number_format bf16)")
     if record["stopped_by"]:
         table.add_row("stopped by", record["stopped_by"])
     if record["void"]:
         table.add_row("void", f"[yellow]{record['void']}[/]")
     console = Console()
     console.print(table)
-    console.print(f"record  {folder / 'result.json'}", soft_wrap=True, highlight=False)
+    console.print(f"record  {folder / RESULT_FILE}", soft_wrap=True, highlight=False)
     run = next(iter(sorted((folder / "wandb").glob("*run-*"), reverse=True)), None)
     if run is not None:
         console.print(f"browse  wandb leet {run}", soft_wrap=True, highlight=False)
@@ -40,7 +49,7 @@ def print_summary(record: dict[str, Any], folder: Path) -> None:
             console.print(f"upload  wandb sync {run}", soft_wrap=True, highlight=False)
 
 
-def _accuracy(record: dict[str, Any]) -> str:
+def _accuracy(record: RunRecord) -> str:
     before, after = record["accuracy"]["base"], record["accuracy"]["test"]
     if after is None:
         return "not tested"
@@ -49,9 +58,16 @@ def _accuracy(record: dict[str, Any]) -> str:
     return f"{100 * before:.1f} % -> [bold green]{100 * after:.1f} %[/]"
 
 
-def _cost(record: dict[str, Any]) -> str:
+def _lost_points(record: RunRecord) -> float:
+    """Percentage points by which the kept weights are worse on the test images, 0 if they are not."""
+    before, after = record["accuracy"]["base"], record["accuracy"]["test"]
+    return 0.0 if before is None or after is None else max(100 * (before - after), 0.0)
+
+
+def _cost(record: RunRecord) -> str:
     measured = "measured" if record["energy_source"].get("measured") else "modelled, not measured"
-    joules, cpu, wall = (record[key]["adaptation"] for key in ("joules", "cpu_seconds", "wall_seconds"))
+    booked = (record["joules"], record["cpu_seconds"], record["wall_seconds"])
+    joules, cpu, wall = (figures["adaptation"] for figures in booked)
     return f"{_figure(joules)} J ({measured}), {_figure(cpu)} CPU-s, {_figure(wall)} s"
 
 

@@ -1,19 +1,43 @@
-"""Weights & Biases, offline unless the user wants otherwise."""
+"""Weights & Biases, offline unless the user wants otherwise; what goes wrong with it never fails a run."""
 
 from __future__ import annotations
 
+import logging
 import os
+import shutil
+import textwrap
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+log = logging.getLogger(__name__)
+
+_REACH_SECONDS = 10.0
+"""How long a run waits for the server before it goes on offline; the variable ``WANDB_INIT_TIMEOUT`` overrides it."""
+_UPLOAD_SECONDS = 60.0
+"""How long a run that is over waits for the rest of its upload."""
+_REASON_CHARACTERS = 200
+_OFFLINE_SETTINGS: dict[str, Any] = {
+    "mode": "offline",
+    "x_disable_stats": True,
+    "x_disable_meta": True,
+    "x_disable_machine_info": True,
+    "disable_git": True,
+    "disable_code": True,
+    "x_save_requirements": False,
+}
 
 
-class RunLogger(WandbLogger):
+class RunLogger(Logger):
     """Logs a run to Weights & Biases, into the run's own folder.
 
     Offline it opens no connection, not even to look a name up; ``wandb leet`` browses the files, ``wandb sync``
-    uploads them.
+    uploads them. A run that should be online and cannot (no network, no credentials) goes on offline. Any other
+    failure of Weights & Biases ends the tracking with one line of warning, and the run goes on without it.
 
     Args:
         folder: the run's folder.
@@ -27,41 +51,152 @@ class RunLogger(WandbLogger):
     def __init__(
         self, folder: Path, name: str, project: str, offline: bool, group: str | None, tags: list[str]
     ) -> None:
-        # wandb reads these when it is imported, so they come first.
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        os.environ.setdefault("WANDB_SILENT", "true")
+        super().__init__()
+        # wandb reads these when it is imported or set up, so they come first.
+        _silence()
         if offline:
             os.environ["WANDB_MODE"] = "offline"
-        import wandb
+        self._folder = folder.resolve()  # wandb's service keeps the working folder that it was started in
+        self._run_name, self._project, self._group, self._tags = name, project, group, tags
+        self._offline = offline
+        self._wandb: WandbLogger | None = None
+        self._written: Path | None = None
+        self._failed = False
 
-        settings: dict[str, Any] = {"silent": True, "console": "off"}
-        if offline:
-            settings |= {
-                "x_disable_stats": True,
-                "x_disable_meta": True,
-                "x_disable_machine_info": True,
-                "disable_git": True,
-                "disable_code": True,
-                "x_save_requirements": False,
-            }
-        folder.mkdir(parents=True, exist_ok=True)
-        super().__init__(
-            name=name,
-            project=project,
-            save_dir=folder.resolve(),  # wandb's service keeps the working folder that it was started in
-            offline=offline,
-            group=group,
-            tags=tags,
-            settings=wandb.Settings(mode="offline" if offline else "online", **settings),
-        )
-        self._wandb_init.pop("anonymous", None)  # Lightning passes it on even if nobody gave it, and wandb warns
+    @property
+    def name(self) -> str:
+        """The project's name."""
+        return self._project
 
+    @property
+    def version(self) -> str:
+        """The run's name."""
+        return self._run_name
+
+    @property
+    def save_dir(self) -> str:
+        """The run's folder."""
+        return str(self._folder)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Log figures of one training step."""
+        self._attempt(lambda wandb_logger: wandb_logger.log_metrics(metrics, step))
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Log the configuration."""
+        self._attempt(lambda wandb_logger: wandb_logger.log_hyperparams(params))
+
+    @rank_zero_only
+    def log_image(self, key: str, images: list[Any]) -> None:
+        """Log pictures, given as arrays, PIL pictures or files."""
+        self._attempt(lambda wandb_logger: wandb_logger.log_image(key, images))
+
+    @rank_zero_only
     def finish(self, result: dict[str, Any]) -> None:
         """Log a run's record as its summary, flat (``accuracy.test``, ``joules.train``, ...), and close the run."""
+
+        def close(wandb_logger: WandbLogger) -> None:
+            wandb_logger.experiment.summary.update(flat(result))
+            wandb_logger.experiment.finish()
+
+        self._attempt(close)
+
+    def _attempt(self, action: Callable[[WandbLogger], object]) -> None:
+        """Does something with the open run; what goes wrong ends the tracking, not the run."""
+        if self._failed:
+            return
+        try:
+            if self._wandb is None:
+                self._wandb = self._open_run()
+            action(self._wandb)
+        except Exception as error:  # a full disk, a killed service: its library raises what it likes
+            self._failed = True
+            rest = f"; `wandb sync {self._written}` uploads what it wrote" if self._written else ""
+            log.warning("Weights & Biases failed (%s): the run goes on without it%s", _reason(error), rest)
+            with suppress(Exception, SystemExit):
+                _end_service()  # which would write a traceback to the terminal at the interpreter's exit
+
+    def _open_run(self) -> WandbLogger:
+        """Opens the run on the server, or on disk alone if it is to be offline or has to be."""
+        if self._offline:
+            return self._open(_OFFLINE_SETTINGS)
+        earlier = self._online_folders()
+        try:
+            return self._open_online()
+        except Exception as error:  # no network, no credentials, a server that refuses
+            reason = _reason(error)
+        for unused in self._online_folders() - earlier:
+            shutil.rmtree(unused, ignore_errors=True)
+        wandb_logger = self._open(_OFFLINE_SETTINGS)
+        log.warning(
+            "Weights & Biases is not online (%s): the run is logged offline; `wandb sync %s` uploads it later",
+            reason,
+            self._written,
+        )
+        return wandb_logger
+
+    def _open_online(self) -> WandbLogger:
+        if not is_logged_in():  # wandb would ask for a key, and wait
+            raise PermissionError("not logged in, see `wandb login`")
+        settings: dict[str, Any] = {
+            "mode": "online",
+            "finish_timeout": _UPLOAD_SECONDS,
+            "finish_timeout_raises": True,
+        }
+        if "WANDB_INIT_TIMEOUT" not in os.environ:
+            settings["init_timeout"] = _REACH_SECONDS
+        return self._open(settings)
+
+    def _open(self, settings: dict[str, Any]) -> WandbLogger:
         import wandb
 
-        self.experiment.summary.update(flat(result))
-        wandb.finish()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        wandb_logger = WandbLogger(
+            name=self._run_name,
+            project=self._project,
+            save_dir=self._folder,
+            offline=settings["mode"] == "offline",
+            group=self._group,
+            tags=self._tags,
+            settings=wandb.Settings(silent=True, console="off", **settings),
+        )
+        wandb_logger._wandb_init.pop("anonymous", None)  # Lightning passes it on unasked, and wandb warns
+        self._written = Path(wandb_logger.experiment.dir).parent
+        return wandb_logger
+
+    def _online_folders(self) -> set[Path]:
+        return set((self._folder / "wandb").glob("run-*"))
+
+
+def is_logged_in() -> bool:
+    """Whether Weights & Biases finds credentials for its server on this machine; nothing is asked over the network."""
+    if os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled"):
+        return False
+    _silence()
+    import wandb
+
+    try:
+        return bool(wandb.login(verify=False, prompt=False))
+    except wandb.Error:  # a key that cannot be one
+        return False
+
+
+def _silence() -> None:
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    os.environ.setdefault("WANDB_SILENT", "true")
+
+
+def _end_service() -> None:
+    import wandb
+
+    wandb.teardown()
+
+
+def _reason(error: Exception) -> str:
+    """The error in one line."""
+    return textwrap.shorten(str(error), _REASON_CHARACTERS, placeholder=" ...") or type(error).__name__
 
 
 def flat(record: dict[str, Any], prefix: str = "") -> dict[str, Any]:

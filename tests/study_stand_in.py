@@ -9,6 +9,8 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+LOG = "STAND_IN_LOG"  # names the file to which each cell that starts writes its name
+HOLD = "STAND_IN_HOLD"  # the how manieth cell to start never ends by itself; its process writes its id to `held`
 BASE = {"input": 0.40, "feature": 0.50, "output": 0.05}
 BLOCKS = ["block1", "block2", "block3", "fc"]
 OWN = {"input": "block1", "feature": "block3", "output": "fc"}
@@ -31,8 +33,9 @@ def record(level: str, strategy: str, seed: int, train_size: int = 1000, **chang
         "seed": seed,
         "dataset": f"{level}-data",
         "drift": {"level": level, "name": "noise", "severity": 5},
-        "strategy": "block" if strategy in BLOCKS or "+" in strategy else strategy,
+        "strategy": strategy,
         "blocks": blocks,
+        "level_block": OWN[level],
         "statistics": "refresh",
         "train_size": train_size,
         "accuracy": {"base": BASE[level], "validation": accuracy + 0.01, "test": accuracy},
@@ -89,9 +92,9 @@ def write_blocks(
 
 def tables_of(root: Path) -> dict[str, Any]:
     """The tables of a ledger by name."""
-    from tbft.study.record import read_ledger
-    from tbft.study.results import Results
-    from tbft.study.tables import all_tables
+    from tbft.study.reporting.ledger_reading import read_ledger
+    from tbft.study.reporting.results import Results
+    from tbft.study.reporting.tables import all_tables
 
     records, problems = read_ledger(root)
     return {table.name: table for table in all_tables(Results(records), problems)}
@@ -108,7 +111,7 @@ def main(args: list[str]) -> int:
     options = dict(zip(args[1::2], args[2::2], strict=True))
     root, name = Path(options["--run.root"]), options["--run.name"]
     configs = [Path(value).stem for option, value in zip(args[1::2], args[2::2], strict=True) if option == "--config"]
-    with Path(os.environ.get("STAND_IN_LOG", os.devnull)).open("a") as log:
+    with Path(os.environ.get(LOG, os.devnull)).open("a") as log:
         log.write(f"{name}\n")
     behave = options.get("--model.behave", "")
     print(f"running {name}")
@@ -126,7 +129,10 @@ def main(args: list[str]) -> int:
         os.kill(os.getpid(), signal.SIGKILL)
     if behave == "interrupt":
         raise KeyboardInterrupt
-    time.sleep(float(os.environ.get("STAND_IN_SECONDS", "0")))
+    if HOLD in os.environ and len(Path(os.environ[LOG]).read_text().split()) == int(os.environ[HOLD]):
+        Path("held").write_text(str(os.getpid()))
+        while True:
+            time.sleep(60)
     level = next(config for config in configs if config in OWN)
     strategy = next((config for config in reversed(configs) if config not in OWN), "block")
     seed = int(options.get("--seed_everything", 0))

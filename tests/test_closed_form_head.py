@@ -1,12 +1,18 @@
 """The head is solved, not trained: ridge regression on features that are computed once."""
 
+from zlib import crc32
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tbft.callbacks import ClosedFormHeadCallback, closed_form_head
+from tbft.data import Digits
 from tbft.models import read_weights
 from tbft.models.head import solve_head
+from tbft.module import ImageClassifier
 
 
 def clusters(count, seed, classes=4, features=12, spread=1.0):
@@ -74,16 +80,37 @@ def test_output_drift_is_undone_without_an_epoch(run):
     assert all("running" in key or "num_batches" in key for key in changed - {"fc.weight", "fc.bias"})
 
 
-def test_more_images_are_used_only_where_validation_gains(run, caplog):
-    def solved_from(*options):
-        caplog.clear()
-        code, _ = run("fit", "--config", "output.yaml", "--run.overwrite", "true", *options)
-        assert code == 0
-        (line,) = [r for r in caplog.records if "the head is solved from" in r.msg]
-        return line.args[0]
+@pytest.fixture
+def solved_from(monkeypatch):
+    """Images that the head is solved from, of 720, where a feature is the label's centre and noise around it."""
+    module, data = ImageClassifier(base="digits"), Digits(train_size=800, test_size=0, image_size=16)
+    data.setup()
 
-    assert solved_from("--head.images", "100") == 100
-    assert solved_from("--data.train_size", "800") in (200, 400)  # 10 a class, then twice as many; of 720
+    def solve(noise, images=None):
+        def features_of(module, examples, stop):
+            drawn = [np.random.default_rng(crc32(image.numpy().tobytes())).normal(size=2000) for image in examples.x]
+            centres = np.eye(10, 2000)[examples.y]
+            return torch.from_numpy(centres + noise * np.array(drawn)).float()
+
+        monkeypatch.setattr(closed_form_head, "features_of", features_of)
+        monkeypatch.setattr(data, "enter_at", lambda *args, **kwargs: None)
+        callback = ClosedFormHeadCallback(solve=True, images=images)
+        callback.solve_from(module, data)
+        return callback.used
+
+    return solve
+
+
+def test_more_images_are_used_only_where_validation_gains(solved_from):
+    assert solved_from(noise=0.1) == 200  # 10 a class classify all images, and twice as many no more
+    assert solved_from(noise=0.2) == 720  # each doubling gains many images
+    assert solved_from(noise=0.2, images=150) == 150
+
+
+def test_the_images_to_solve_from_can_be_given(run, caplog):
+    assert run("fit", "--config", "output.yaml", "--head.images", "100", "--run.test", "false")[0] == 0
+    (line,) = [r for r in caplog.records if "the head is solved from" in r.msg]
+    assert line.args[0] == 100
 
 
 def test_what_is_not_the_head_alone_is_trained(run):

@@ -6,14 +6,13 @@ import io
 from pathlib import Path
 
 import pytest
+from energy_world import CURVES, World, chip, powercap, program, write
 from rich.console import Console
-from test_energy_meter import CURVES, World
-from test_energy_sensors import chip, powercap, program, write
 
-from tbft.energy.codecarbon_tables import processor, table_watts
-from tbft.energy.power_plot import bands, plot_power, source_title
-from tbft.energy.remedies import remedies
-from tbft.energy.survey import main_meter, survey
+from tbft.energy.metering.power_plot import bands, plot_power, source_title
+from tbft.energy.sensors.codecarbon_tables import processor, table_watts
+from tbft.energy.survey.advice import advise
+from tbft.energy.survey.report import main_meter, survey
 
 
 def printed(renderable: object) -> str:
@@ -43,10 +42,10 @@ def test_closed_rapl_counters_get_the_command_that_opens_them(tmp_path: Path) ->
     zone = powercap(tmp_path, "intel-rapl:0", "package-0", 1.0)
     (zone / "energy_uj").unlink()
     (zone / "energy_uj").mkdir()  # unreadable for root too
-    (remedy,) = remedies([], tmp_path, "no-such-program", tmp_path)
-    assert "RAPL" in remedy.what
-    assert remedy.commands[0] == "sudo chmod -R a+r /sys/class/powercap/intel-rapl"
-    assert any("udev" in command for command in remedy.commands)
+    (advice,) = advise([], tmp_path, "no-such-program", tmp_path)
+    assert "RAPL" in advice.what
+    assert advice.commands[0] == "sudo chmod -R a+r /sys/class/powercap/intel-rapl"
+    assert any("udev" in command for command in advice.commands)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +69,7 @@ def test_a_board_gets_the_command_for_what_it_lacks(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     name = program(tmp_path / "vcgencmd", "exit 1") if vcgencmd else "no-such-program"
-    commands = [command for r in remedies([], tmp_path, name, tmp_path) for command in r.commands]
+    commands = [command for r in advise([], tmp_path, name, tmp_path) for command in r.commands]
     assert any(expected in command for command in commands), commands
 
 
@@ -79,9 +78,9 @@ def test_only_processors_that_have_rapl_are_told_to_load_its_driver(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str, commands: int
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
-    monkeypatch.setattr("tbft.energy.remedies._nvidia", lambda *args: [])
-    (remedy,) = remedies([], tmp_path, "no-such-program", tmp_path)
-    assert "no power sensor" in remedy.what and len(remedy.commands) == commands
+    monkeypatch.setattr("tbft.energy.survey.advice._nvidia", lambda *args: [])
+    (advice,) = advise([], tmp_path, "no-such-program", tmp_path)
+    assert "no power sensor" in advice.what and len(advice.commands) == commands
 
 
 def test_the_command_prints_the_survey_of_this_machine(capsys: pytest.CaptureFixture[str]) -> None:

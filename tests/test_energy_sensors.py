@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import stat
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from energy_world import chip, powercap, program, write
 
-from tbft.energy import find_sources, hwmon, nvml, rapl
-from tbft.energy.pmic import PmicSource, rail_watts
-from tbft.energy.source import SensorFault
+from tbft.energy import find_sources
+from tbft.energy.sensors import hwmon, nvml, rapl
+from tbft.energy.sensors.pmic import PmicSource, rail_watts
+from tbft.energy.sensors.source import SensorFault
 from tbft.errors import BadInput
 
 PARENTHESES = """\
@@ -30,23 +31,6 @@ VDD_CORE_V=0.80000000V
 VDD_CORE_A=2.00000000A
 EXT5V_V=5.10000000V
 """
-
-
-def write(folder: Path, **files: object) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, value in files.items():
-        (folder / name).write_text(f"{value}\n")
-    return folder
-
-
-def chip(sysfs: Path, number: int, name: str, **files: object) -> Path:
-    return write(sysfs / "class" / "hwmon" / f"hwmon{number}", name=name, **files)
-
-
-def program(path: Path, shell: str) -> str:
-    path.write_text(f"#!/bin/sh\n{shell}\n")
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return str(path)
 
 
 def test_an_ina219_reads_microwatts(tmp_path: Path) -> None:
@@ -146,15 +130,6 @@ def test_a_hanging_program_is_given_up_after_its_timeout(tmp_path: Path) -> None
     with pytest.raises(SensorFault, match="did not answer"):
         PmicSource(vcgencmd)
     assert time.monotonic() - began < 5
-
-
-def powercap(sysfs: Path, zone: str, name: str, joules: float, range_joules: float = 1000.0) -> Path:
-    return write(
-        sysfs / "class" / "powercap" / zone,
-        name=name,
-        energy_uj=round(joules * 1e6),
-        max_energy_range_uj=round(range_joules * 1e6),
-    )
 
 
 def test_rapl_adds_the_packages_and_keeps_the_memory_apart(tmp_path: Path) -> None:

@@ -229,6 +229,7 @@ def test_weights_and_biases_can_read_the_run(run):
     code, record = run("fit", "--config", "feature.yaml", wandb="offline")
     assert code == 0
     (folder,) = Path("runs/run/wandb").glob("offline-run-*")
+    assert b"block:block3" in next(folder.glob("run-*.wandb")).read_bytes()  # the tag of the block that is tuned
     wandb = Path(sys.executable).parent / "wandb"
     command = [str(wandb), "leet", "inspect", "--json", str(folder)]
     inspected = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)

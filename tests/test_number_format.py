@@ -1,71 +1,89 @@
-"""The number format is measured once on a machine, and every format computes the same network."""
+"""The number format follows from the hardware, not from a clock, and every format computes the same network."""
 
-import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from tbft.data.batches import Batch
 from tbft.models import number_format
-from tbft.models.number_format import NumberFormat, cheapest_format
+from tbft.models.number_format import FORMATS, NumberFormat, resolve_format
 from tbft.module import ImageClassifier
 
 CPU = torch.device("cpu")
 PLAIN, LAST, HALF = NumberFormat(False, False), NumberFormat(True, False), NumberFormat(True, True)
 
 
-@pytest.fixture(autouse=True)
-def empty_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+@pytest.fixture
+def processor(monkeypatch):
+    """Makes this processor look like another one."""
 
+    def be(machine, features, capability="AVX512"):
+        for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(number_format, "platform", SimpleNamespace(machine=lambda: machine))
+        monkeypatch.setattr(number_format, "_processor_features", lambda: set(features.split()))
+        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
 
-def takes(monkeypatch, *seconds):
-    calls = []
-
-    def measured(options, device):
-        calls.append(options)
-        return dict(zip((PLAIN, LAST, HALF), seconds, strict=True))
-
-    monkeypatch.setattr(number_format, "_seconds", measured)
-    return calls
+    return be
 
 
 @pytest.mark.parametrize(
-    ("seconds", "best"),
-    [((1, 2, 3), PLAIN), ((2, 1, 3), LAST), ((2, 1, 0.9), LAST), ((2, 1, 0.5), HALF), ((1, 2, 0.7), HALF)],
+    ("machine", "features", "capability", "expected"),
+    [
+        ("x86_64", "avx2 avx512f avx512_bf16", "AVX512", HALF),
+        ("x86_64", "avx2 avx512f amx_bf16", "AVX512", HALF),
+        ("x86_64", "avx2 avx512f", "AVX512", LAST),
+        ("x86_64", "avx2", "AVX2", LAST),
+        ("x86_64", "avx2 avx512f avx512_bf16", "AVX2", LAST),  # ATEN_CPU_CAPABILITY=avx2
+        ("aarch64", "fp asimd bf16", "DEFAULT", HALF),
+        ("aarch64", "fp asimd crc32 cpuid", "DEFAULT", LAST),  # Raspberry Pi 4
+        ("aarch64", "avx512f avx512_bf16", "DEFAULT", LAST),  # an emulator that shows its host's features
+        ("arm64", "", "DEFAULT", LAST),
+    ],
 )
-def test_the_cheapest_wins_and_bfloat16_only_by_a_fifth(monkeypatch, seconds, best):
-    takes(monkeypatch, *seconds)
-    assert cheapest_format(CPU) == best
+def test_the_cheapest_is_what_the_processor_can_do(processor, machine, features, capability, expected):
+    processor(machine, features, capability)
+    assert resolve_format("cheapest", CPU) == expected
 
 
-def test_a_machine_is_measured_once(monkeypatch, tmp_path):
-    calls = takes(monkeypatch, 2, 1, 0.5)
-    assert cheapest_format(CPU) == cheapest_format(CPU) == HALF
-    assert len(calls) == 1
-    (file,) = (tmp_path / "tbft").iterdir()
-    assert json.loads(file.read_text()) == {"channels_last": True, "bf16": True}
+@pytest.mark.parametrize(
+    ("limit", "expected"), [("AVX2", LAST), ("avx512_core", LAST), ("AVX512_CORE_BF16", HALF), ("ALL", HALF)]
+)
+def test_a_limit_on_the_instruction_set_is_honoured(processor, monkeypatch, limit, expected):
+    processor("x86_64", "avx2 avx512f avx512_bf16")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    assert resolve_format("cheapest", CPU) == expected
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"colour": 1}'])
-def test_a_broken_note_is_measured_again(monkeypatch, tmp_path, text):
-    takes(monkeypatch, 2, 1, 0.5)
-    cheapest_format(CPU)
-    (file,) = (tmp_path / "tbft").iterdir()
-    file.write_text(text)
-    takes(monkeypatch, 1, 2, 3)
-    assert cheapest_format(CPU) == PLAIN
+def test_a_machine_that_is_told_to_compute_as_avx2_has_no_bfloat16():
+    code = "import torch; from tbft.models.number_format import *; "
+    code += "print(resolve_format('cheapest', torch.device('cpu')).name)"
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run([sys.executable, "-c", code], check=True, env=environment, stdout=subprocess.PIPE, text=True)
+    assert done.stdout.strip() == "channels_last"
 
 
-def test_where_nothing_can_be_written_it_is_measured_each_time(monkeypatch, tmp_path):
-    (tmp_path / "tbft").write_text("a file where the folder should be")
-    calls = takes(monkeypatch, 2, 1, 0.5)
-    assert cheapest_format(CPU) == cheapest_format(CPU) == HALF
-    assert len(calls) == 2
+@pytest.mark.parametrize(("capability", "expected"), [((9, 0), HALF), ((8, 0), HALF), ((7, 5), PLAIN)])
+def test_a_gpu_computes_in_bfloat16_where_it_has_it(monkeypatch, capability, expected):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert resolve_format("cheapest", torch.device("cuda")) == expected
 
 
-def test_the_real_measurement_ends_and_names_a_format():
-    assert cheapest_format(CPU) in (PLAIN, LAST, HALF)
+def test_a_format_that_is_named_is_that_one_everywhere():
+    for name in ("plain", "channels_last", "bf16"):
+        assert resolve_format(name, CPU) == FORMATS[name] and FORMATS[name].name == name
+
+
+def test_nothing_is_remembered_outside_the_run(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    code, record = run("fit", "--config", "output.yaml", "--run.test", "false")
+    assert code == 0 and record["environment"]["number_format"] == resolve_format("cheapest", CPU).name
+    assert not (tmp_path / "cache" / "tbft").exists()
 
 
 def test_each_format_computes_the_same_network():

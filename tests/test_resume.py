@@ -174,7 +174,7 @@ def test_two_runs_never_share_a_folder(run, capsys):
     with RunFolder(Path("runs/run")).locked():
         code, _ = run(*SHORT)
         assert code == 2 and "another run is at work" in capsys.readouterr().err
-    assert not Path("runs/run").exists()
+    assert not Path("runs").exists()
     assert run(*SHORT)[0] == 0
 
 

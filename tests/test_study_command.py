@@ -6,7 +6,7 @@ import pytest
 from study_stand_in import check
 
 from tbft import cli
-from tbft.study import command
+from tbft.study.running import command
 
 
 @pytest.fixture(autouse=True)
@@ -14,8 +14,9 @@ def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a preset, and the stand-in for `fit`."""
     (tmp_path / "input.yaml").write_text("name: input\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "check", check)
-    monkeypatch.setattr(command, "RUNNER", "study_stand_in:main")
+    monkeypatch.setattr(command, "check_arguments", check)
+    of_study = command.main_study
+    monkeypatch.setattr(command, "main_study", lambda args, runner: of_study(args, "study_stand_in:main"))
     return tmp_path
 
 

@@ -9,9 +9,9 @@ import pytest
 import scipy.stats
 from study_stand_in import first_row, record, tables_of, write_blocks, write_record
 
-from tbft.study.record import read_ledger
-from tbft.study.results import joules_to_accuracy
-from tbft.study.table import show
+from tbft.study.reporting.ledger_reading import read_ledger
+from tbft.study.reporting.results import joules_to_accuracy
+from tbft.study.reporting.table import show
 
 
 def write_costs(root: Path, costs: list[tuple[float, float]], **changes: Any) -> None:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from study_stand_in import write_ledger
 
-from tbft.study.chart_style import LOOKS, few_ticks
-from tbft.study.energy_figures import learning_curves, median_curve, pareto, pareto_front
-from tbft.study.record import CurvePoint, read_ledger
-from tbft.study.results import ORDER, Results
+from tbft.study.reporting.chart_style import LOOKS, few_ticks
+from tbft.study.reporting.energy_figures import learning_curves, median_curve, pareto, pareto_front
+from tbft.study.reporting.ledger_reading import read_ledger
+from tbft.study.reporting.record import CurvePoint
+from tbft.study.reporting.results import ORDER, Results
 
 # how linear RGB looks to the deuteranope and the protanope (Machado, Oliveira and Fernandes, 2009)
 VISION = {

@@ -11,13 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.stats
-from study_stand_in import first_row, record, tables_of, write_blocks, write_ledger, write_record
+from study_stand_in import BLOCKS, first_row, record, tables_of, write_blocks, write_ledger, write_record
 
 from tbft.cli import main
 from tbft.errors import BadInput
-from tbft.study.paper import paper_figures
-from tbft.study.report import write_report
-from tbft.study.statistics import mean_sd, median, paired_interval
+from tbft.study.reporting.energy_figures import pareto
+from tbft.study.reporting.intervals import mean_sd, median, paired_interval
+from tbft.study.reporting.ledger_reading import read_ledger
+from tbft.study.reporting.paper import paper_figures
+from tbft.study.reporting.record import read_record
+from tbft.study.reporting.report import write_report
+from tbft.study.reporting.results import Results, accuracy_on_test
 
 
 def rows_of(folder: Path, name: str) -> list[dict[str, str]]:
@@ -27,8 +31,10 @@ def rows_of(folder: Path, name: str) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a ledger, one of whose runs failed with a reason that looks like a part of a page."""
     root = tmp_path_factory.mktemp("ledger")
     write_ledger(root)
+    write_record(root, "bad", {"schema": 1, "status": "failed", "error": "<script>alert(1)</script>"})
     return write_report(root).folder
 
 
@@ -244,10 +250,8 @@ def test_figures_are_written_for_screen_and_print_and_are_reproducible(tmp_path:
         assert (tmp_path / name).read_bytes() == (reported / name).read_bytes(), name
 
 
-def test_the_page_fetches_nothing_and_escapes_what_records_say(tmp_path: Path) -> None:
-    write_ledger(tmp_path, seeds=(0,))
-    write_record(tmp_path, "bad", {"schema": 1, "status": "failed", "error": "<script>alert(1)</script>"})
-    page = (write_report(tmp_path).folder / "report.html").read_text()
+def test_the_page_fetches_nothing_and_escapes_what_records_say(reported: Path) -> None:
+    page = (reported / "report.html").read_text()
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     sources = re.findall(r'(?:src|href)="([^"]{0,30})', page)
@@ -255,11 +259,12 @@ def test_the_page_fetches_nothing_and_escapes_what_records_say(tmp_path: Path) -
     assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
 
 
-def test_report_needs_neither_torch_nor_lightning(tmp_path: Path) -> None:
-    write_ledger(tmp_path, seeds=(0,))
+def test_report_needs_neither_torch_nor_lightning_nor_what_runs_a_study(tmp_path: Path) -> None:
+    write_blocks(tmp_path, "input", 1000, 0, dict.fromkeys(BLOCKS, 0.5))
     code = (
         "import sys; from tbft.cli import main; code = main(['report', sys.argv[1]]);"
-        "heavy = {'torch', 'lightning', 'codecarbon', 'wandb'} & set(sys.modules); sys.exit(code or len(heavy))"
+        "unused = {'torch', 'lightning', 'codecarbon', 'wandb', 'tbft.study.running'};"
+        "sys.exit(code or len(unused & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -271,7 +276,7 @@ def test_report_says_what_is_wrong_with_its_folder(tmp_path: Path, capsys: pytes
     assert "is not a folder" in capsys.readouterr().err
     with pytest.raises(BadInput, match=r"holds no result\.json"):
         write_report(tmp_path)
-    write_ledger(tmp_path, seeds=(0,))
+    write_record(tmp_path, "run", record("input", "block", 0))
     (tmp_path / "file").touch()
     with pytest.raises(BadInput, match="cannot write the report"):
         write_report(tmp_path, tmp_path / "file" / "report")
@@ -281,3 +286,52 @@ def test_a_single_run_outside_a_study_can_be_reported(tmp_path: Path) -> None:
     write_record(tmp_path, "run", record("output", "block", 0, curve=[], joules={}))
     report = write_report(tmp_path)
     assert [table.name for table in report.tables] == ["accuracy", "cost"]
+
+
+def four_stages(level: str, strategy: str, blocks: list[str], **changes: Any) -> dict[str, Any]:
+    """A record of a network of four stages, as runs write it."""
+    own = {"input": "block1", "feature": "block4", "output": "fc"}
+    return record(level, strategy, 0) | {"blocks": blocks, "level_block": own[level], **changes}
+
+
+def test_a_record_says_which_block_its_level_tunes_in_a_network_of_four_stages(tmp_path: Path) -> None:
+    for block in ("block1", "block2", "block3", "fc"):
+        write_record(tmp_path, block, four_stages("feature", block, [block]))
+    write_record(tmp_path, "own", four_stages("feature", "block", ["block4"]))
+    write_record(tmp_path, "full", four_stages("feature", "tuned-full", ["block1", "block2", "block3", "block4", "fc"]))
+    results = Results(read_ledger(tmp_path)[0])
+    (setting,) = results.settings()
+    assert (results.level_block(setting), results.target(setting)) == ("block4", "block")
+    assert results.single_blocks(setting) == {
+        **{name: name for name in ("block1", "block2", "block3", "fc")},
+        "block4": "block",
+    }
+    row = first_row(tmp_path, "improvement")
+    single = [results.by_pair(setting, name, accuracy_on_test) for name in results.single_blocks(setting).values()]
+    assert row["TBFT"] == "block"
+    accuracies = [accuracy for by_pair in single for accuracy in by_pair.values()]
+    assert row["Block Avg %"].value == pytest.approx(100 * np.mean(accuracies))
+    drawn = pareto(results)
+    assert drawn is not None and "TBFT tunes block4" in drawn.axes[0].get_title()
+
+
+@pytest.mark.parametrize(
+    ("level", "strategy", "blocks", "expected"),
+    [
+        ("feature", "block", ["block4"], "block4"),
+        ("feature", "full", ["block1", "block2", "block3", "block4", "fc"], "block4"),
+        ("feature", "full", ["block1", "block2", "block3", "fc"], "block3"),
+        ("feature", "block1+block2+fc", ["block1", "block2", "fc"], ""),  # of how many stages it does not say
+        ("feature", "block3", ["block3"], ""),
+        ("input", "fc", ["fc"], "block1"),
+        ("output", "none", [], "fc"),
+        ("", "full", ["block1", "block2", "fc"], ""),
+    ],
+)
+def test_an_older_record_says_the_level_block_only_as_far_as_it_knows(
+    level: str, strategy: str, blocks: list[str], expected: str, tmp_path: Path
+) -> None:
+    content = record("feature", strategy, 0) | {"blocks": blocks}
+    content["drift"]["level"] = level or None
+    del content["level_block"]
+    assert read_record(write_record(tmp_path, "run", content)).level_block == expected

@@ -7,18 +7,22 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from filelock import FileLock
-from study_stand_in import check
+from study_stand_in import HOLD, LOG, check
 
 from tbft.errors import BadInput
-from tbft.study.command import Execution, execute
-from tbft.study.grid import Study
-from tbft.study.ledger import LOCK_FILE
-from tbft.study.record import read_ledger
+from tbft.study.reporting import energy_figures, figures
+from tbft.study.reporting.ledger_reading import read_ledger
+from tbft.study.running.command import Execution, execute
+from tbft.study.running.grid import Study
+from tbft.study.running.ledger import LOCK_FILE
 
 RUNNER = "study_stand_in:main"
 TESTS = str(Path(__file__).parent)
@@ -32,8 +36,14 @@ def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / f"{name}.yaml").write_text(f"name: {name}\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([TESTS, str(Path(TESTS).parent)]))
-    monkeypatch.setenv("STAND_IN_LOG", str(tmp_path / "ran"))
+    monkeypatch.setenv(LOG, str(tmp_path / "ran"))
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports of tables alone, since figures take longer than the studies here; `test_study_report.py` draws them."""
+    monkeypatch.setattr(figures, "all_figures", lambda results: {})
 
 
 def study(**changes: Any) -> Study:
@@ -144,10 +154,13 @@ def test_a_failed_cell_stops_nothing_and_is_shown_and_tried_again_next_time(
 
 
 @pytest.mark.parametrize("isolate", [False, True])
-def test_a_full_disk_stops_the_study_before_further_cells_run_in_vain(isolate: bool) -> None:
+def test_a_full_disk_stops_the_study_before_further_cells_run_in_vain(
+    isolate: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(HOLD, "2")  # an isolated cell may have begun when the first is read, and is then ended
     with pytest.raises(BadInput, match=r"no space was left for full-.*: free some and start the study again"):
         run(behaving(full="fill the disk", a="a", b="b", c="c"), isolate=isolate, retries=3)
-    assert len(ran()) <= 2  # an isolated one may have begun when the first is read
+    assert len(ran()) <= 2
     assert result("full")["status"] == "failed"
 
 
@@ -215,32 +228,50 @@ def test_a_ledger_that_cannot_be_written_is_told() -> None:
         run(study())
 
 
-def start(seconds: float, isolate: bool) -> subprocess.Popen[bytes]:
-    """The same study in a process of its own, its cells slow enough to be killed."""
-    code = f"import sys, test_study_run as t; sys.exit(t.run(t.study(), isolate={isolate}))"
-    environment = {**os.environ, "STAND_IN_SECONDS": str(seconds)}
-    return subprocess.Popen([sys.executable, "-c", code], env=environment, start_new_session=True)
+@contextmanager
+def held_in_the_third_cell(isolate: bool) -> Iterator[subprocess.Popen[bytes]]:
+    """The same study in a process of its own, while its third cell runs and does not end."""
+    restore = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # pytest in the background has it ignored
+    code = f"import signal, sys, test_study_run as t; {restore}; sys.exit(t.run(t.study(), isolate={isolate}))"
+    environment = {**os.environ, HOLD: "3"}
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment, start_new_session=True)
+    try:
+        wait_until(lambda: Path("held").exists() and Path("held").read_text() != "")
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
-def wait_for_cells(number: int) -> None:
-    deadline = time.monotonic() + 60
-    while len(ran()) < number:
-        assert time.monotonic() < deadline, "the study does not come to its cells"
+def wait_until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not reached():
+        assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
 
 
+def held_cell_is_gone() -> bool:
+    try:
+        return psutil.Process(int(Path("held").read_text())).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def done() -> set[str]:
+    return {path.parent.name for path in Path("runs").glob("*/result.json")}
+
+
 @pytest.mark.parametrize("isolate", [False, True])
-def test_a_killed_study_goes_on_and_its_tables_are_those_of_one_that_was_not(isolate: bool, tmp_path: Path) -> None:
-    process = start(0.4, isolate)
-    wait_for_cells(3)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    done = {path.parent.name for path in Path("runs").glob("*/result.json")}
-    assert 0 < len(done) < 6
-    time.sleep(0.6)  # an orphaned cell would finish in this time
-    assert {path.parent.name for path in Path("runs").glob("*/result.json")} == done
+def test_a_killed_study_goes_on_and_its_tables_are_those_of_one_that_was_not(isolate: bool) -> None:
+    with held_in_the_third_cell(isolate) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        wait_until(held_cell_is_gone)  # no cell is left to write into the ledger
+    before = done()
+    assert len(before) == 2
     assert run(study(), isolate=isolate) == 0
-    assert all(ran()[key] == 1 for key in done)
+    assert sorted(ran().values()) == [1, 1, 1, 1, 1, 2]
+    assert all(ran()[key] == 1 for key in before)
     resumed = tables()
     assert run(study(root=Path("whole"))) == 0
     Path("runs").rename("old")
@@ -249,14 +280,14 @@ def test_a_killed_study_goes_on_and_its_tables_are_those_of_one_that_was_not(iso
 
 
 @pytest.mark.parametrize("isolate", [False, True])
-def test_an_interrupted_study_ends_soon_and_can_go_on(isolate: bool) -> None:
-    process = start(0.5, isolate)
-    wait_for_cells(2)
-    process.send_signal(signal.SIGINT)
-    process.wait(20)
-    assert process.returncode != 0
-    assert len(ran()) < 6
+def test_an_interrupted_study_ends_its_cell_and_can_go_on(isolate: bool) -> None:
+    with held_in_the_third_cell(isolate) as process:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(120) != 0
+        assert held_cell_is_gone()
+    assert len(ran()) == 3
     assert run(study(), isolate=isolate) == 0
+    assert len(done()) == 6
 
 
 def test_ray_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,6 +326,7 @@ def test_a_ray_cluster_gives_the_same_records_cell_by_cell() -> None:
 
 def test_the_table_of_a_study_is_logged_to_wandb_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb")
+    monkeypatch.setattr(figures, "all_figures", lambda results: {"pareto": ("", energy_figures.pareto(results))})
     assert run(study(), wandb="offline") == 0
     (folder,) = Path("runs/wandb").glob("offline-run-*")
     assert list(folder.glob("files/media/table/study/records*.json"))

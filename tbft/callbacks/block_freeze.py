@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from tbft.data import DomainData
 from tbft.errors import BadInput, check_at_least
 from tbft.models.chain import LEVELS, BlockChain
-from tbft.models.statistics import estimating_statistics, set_modes
+from tbft.models.statistics import can_refresh, estimating_statistics, set_modes
 from tbft.module import ImageClassifier
 
 Policy = Literal["source", "refresh", "batch"]
@@ -121,6 +121,8 @@ class BlockFreezeCallback(Callback):
         if self.statistics == "source" or follows or self.refreshed:
             return
         chain, data = _parts(trainer, pl_module)
+        if not can_refresh(chain):
+            return
         assert data.train is not None
         count = min(self.statistics_images or len(data.train), len(data.train))
         order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(data.seed))[:count]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from typing import Any
 
 import torch
@@ -16,15 +15,25 @@ from tbft.errors import check_at_least
 from tbft.models.head import SolvedHead, solve_head
 from tbft.models.statistics import inference_mode_of
 from tbft.module import ImageClassifier
+from tbft.score import chance_of, differing
 
 log = logging.getLogger(__name__)
+
+_LEVEL = 0.1
+"""Chance, at most, of a gain that asks for more images.
+
+On digits and CIFAR-10 with flipped labels (200 to 2,000 images, 24 splits) the rule asked for the same number of images
+with features in fp32 and in bfloat16 each time. One standard error of the accuracy as the gain to exceed asked for 720
+images in one format and 200 in the other on one split, and the heads were no better.
+"""
 
 
 class ClosedFormHeadCallback(Callback):
     """Solves the head instead of training it, where ``fc`` is the only target: no epoch runs then.
 
-    Features are computed once, for a growing share of the training images: it doubles as long as the solved
-    head gains more on the validation images than one standard error of their accuracy.
+    Features are computed once, for a growing share of the training images: it doubles as long as the validation images
+    that only the head from more images gets right outnumber those that only the one before gets right by more than
+    chance (exact sign test, p at most 0.1). Whole images are counted, so rounding matters only where it turns a class.
 
     Args:
         solve: whether to solve; off leaves the head to the optimiser.
@@ -41,11 +50,6 @@ class ClosedFormHeadCallback(Callback):
     def __init__(self, solve: bool = False, images: int | None = None) -> None:
         check_at_least(2, "head", images=images)  # the penalty is in units of the features' variance
         self.solve, self.images, self.used = solve, images, 0
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Load the solver with the other libraries, before the run's phases begin."""
-        if stage == "fit" and self.solve:
-            import sklearn.linear_model  # noqa: F401
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Solve, if the head alone is the target."""
@@ -73,16 +77,15 @@ class ClosedFormHeadCallback(Callback):
         size = min(self.images or 10 * classes, len(order))
         x, y = validation[:0], data.train.y[:0]
         best: SolvedHead | None = None
+        newest: SolvedHead | None = None
         while True:
             part = order[len(y) : size]
             x = torch.cat([x, features_of(module, data.train.subset(part), "fc")])
             y = torch.cat([y, data.train.y[part]])
             head = solve_head((x, y), (validation, data.val.y), classes)
-            gain = head.accuracy - best.accuracy if best else 1.0
-            if gain >= 0:  # of equals the one from more images
+            better, worse = differing(newest.right, head.right) if newest else (0, 0)
+            if best is None or head.right.sum() >= best.right.sum():  # of equals the one from more images
                 best, self.used = head, size
-            error = math.sqrt(head.accuracy * (1 - head.accuracy) / len(data.val))
-            if self.images or size == len(order) or gain <= error:
-                assert best is not None
+            if self.images or size == len(order) or (newest and chance_of(better, worse) > _LEVEL):
                 return best
-            size = min(2 * size, len(order))
+            newest, size = head, min(2 * size, len(order))

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from tbft.energy import EnergyMeter, codecarbon_tables, find_sources
-from tbft.energy.record import ADAPTATION
+from tbft.energy import ADAPTATION, EnergyMeter, find_sources
+from tbft.energy.metering.process_cost import ProcessCost
+from tbft.energy.sensors import codecarbon_tables
 from tbft.errors import BadInput
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,8 @@ class EnergyCallback(Callback):
             "codecarbon": codecarbon,
         }
         self.meter: EnergyMeter | None = None
+        self.process = ProcessCost()
+        self._peak_rss_mib: float | None = None
         self.open: list[str] = []
         self.earlier: dict[str, Any] = {}
 
@@ -99,11 +102,22 @@ class EnergyCallback(Callback):
             find_sources(self.settings["sources"], **asked)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Warm the sources up and start the meter, on the first process only: readings are machine-wide."""
-        if self.meter is None and trainer.is_global_zero:
+        """Warm the sources up and start the meter of an adaptation.
+
+        Only the first process has a meter, for readings are machine-wide. Lightning's ``validate``, ``test`` and
+        ``predict`` adapt nothing and are not metered, unless they are part of a run that is.
+        """
+        if self.meter is None and stage == "fit" and trainer.is_global_zero:
             cuda = trainer.strategy.root_device.type == "cuda"
-            self.meter = EnergyMeter(synchronize=torch.cuda.synchronize if cuda else None, **self.settings)
+            self.meter = EnergyMeter(
+                synchronize=torch.cuda.synchronize if cuda else None, threads=torch.get_num_threads(), **self.settings
+            )
             self.meter.start()
+
+    @property
+    def peak_rss_mib(self) -> float:
+        """Peak resident memory in MiB of the adaptation, which ends where testing begins."""
+        return self.process.peak_rss_mib() if self._peak_rss_mib is None else self._peak_rss_mib
 
     def enter(self, name: str) -> None:
         """Book to this phase from now on."""
@@ -150,7 +164,7 @@ class EnergyCallback(Callback):
         """Draw the run's power over time as ``power.png``; ``None`` where nothing was metered or drawing fails."""
         if self.meter is None or not self.plot:
             return None
-        from tbft.energy.power_plot import plot_power
+        from tbft.energy.metering.power_plot import plot_power
 
         path = folder / "power.png"
         try:
@@ -209,7 +223,8 @@ class EnergyCallback(Callback):
             self.leave()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Testing begins."""
+        """Testing begins, and with it what is no part of the adaptation."""
+        self._peak_rss_mib = self.peak_rss_mib
         self.enter("test")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

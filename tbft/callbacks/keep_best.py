@@ -13,29 +13,51 @@ from torch import Tensor
 from tbft.callbacks.block_freeze import BlockFreezeCallback
 from tbft.callbacks.energy import phase
 from tbft.data import DomainData
-from tbft.evaluation import Score, evaluate
+from tbft.evaluation import evaluate
 from tbft.module import ImageClassifier
+from tbft.score import Score, chance_of, differing
 
 log = logging.getLogger(__name__)
+
+LEVEL = 0.1
+"""Chance, at most, of a gain in whole images that needs no further evidence."""
+
+
+def reason_to_keep_base(base: Score, adapted: Score) -> str | None:
+    """Why the base model is kept and not the adapted weights, or ``None`` if the adapted ones are.
+
+    PLACEHOLDER
+    """
+    if not math.isfinite(adapted.loss):
+        return f"training diverged (validation loss {adapted.loss:g})"
+    better, worse = differing(base.right, adapted.right)
+    counts = f"{adapted.correct} of {len(adapted.right)} validation images are right, {base.correct} with the base"
+    if better < worse:
+        return counts
+    if chance_of(better, worse) > LEVEL and not adapted.loss < base.loss:
+        return f"{counts}, and the validation loss is no lower ({adapted.loss:.3g}, {base.loss:.3g} with the base)"
+    return None
 
 
 class KeepBestCallback(Callback):
     """Keeps the weights of the epoch with the lowest validation loss, or the base model's.
 
-    At the end of the fit the best weights are compared with the base model on the validation images; the
-    base model stays if it was more accurate, or if no epoch had a finite loss. What it remembers travels in
-    the checkpoint, so a resumed run decides as an uninterrupted one.
+    At the end of the fit the best weights are compared with the base model on the validation images, image by image
+    (``reason_to_keep_base``). What it remembers travels in the checkpoint, so a resumed run decides as an
+    uninterrupted one.
 
     Attributes:
         base: score of the base model on the validation images; ``None`` when a base model is being trained.
         best: score of the kept weights on the validation images, once the fit has ended.
         kept: which weights the module has, once the fit has ended.
+        reason: why the base model was kept; ``None`` if it was not.
     """
 
     def __init__(self) -> None:
         self.base: Score | None = None
         self.best: Score | None = None
         self.kept: Literal["adapted", "base"] = "adapted"
+        self.reason: str | None = None
         self.base_weights: dict[str, Tensor] = {}
         self.best_weights: dict[str, Tensor] = {}
 
@@ -70,10 +92,9 @@ class KeepBestCallback(Callback):
         """Remember the weights if they are the best so far."""
         if trainer.state.fn != "fit":
             return
-        metrics = trainer.callback_metrics
-        score = Score(float(metrics["val/loss"]), float(metrics["val/accuracy"]))
+        module, _ = _parts(trainer, pl_module)
+        score = module.scores["val"]
         if math.isfinite(score.loss) and (self.best is None or score.loss < self.best.loss):
-            module, _ = _parts(trainer, pl_module)
             self.best = score
             self.best_weights = {
                 key: value.detach().clone()
@@ -82,26 +103,21 @@ class KeepBestCallback(Callback):
             }
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Load the best weights, or the base model's if these were better."""
+        """Load the best weights, or the base model's if there is a reason to keep these."""
         module, data = _parts(trainer, pl_module)
         self._score_base(trainer, pl_module)
         if self.best is None:  # the weights were prepared and not trained, or training diverged
             assert data.val is not None
             with phase(trainer, "validate"):
                 self.best = evaluate(module, data.val)
-        elif self.best_weights:
+        else:  # what the best epoch did not change is the base model's
             module.model.load_state_dict({**self.base_weights, **self.best_weights})
-        diverged = not math.isfinite(self.best.loss)
-        if diverged:
+        if not math.isfinite(self.best.loss):
             log.warning("training diverged: the validation loss is %g; try a lower learning rate", self.best.loss)
-        if self.base is not None and (diverged or self.best.accuracy < self.base.accuracy):
-            log.warning(
-                "the adapted weights reach %.1f %% on the validation images, the base model %.1f %%: it is kept",
-                100 * self.best.accuracy,
-                100 * self.base.accuracy,
-            )
+        if self.base is not None and (reason := reason_to_keep_base(self.base, self.best)):
+            log.warning("the base model is kept: %s", reason)
             module.model.load_state_dict(self.base_weights)
-            self.best, self.kept = self.base, "base"
+            self.best, self.kept, self.reason = self.base, "base", reason
 
     def _score_base(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module, data = _parts(trainer, pl_module)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import platform
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,8 @@ from tbft.callbacks.block_freeze import BlockFreezeCallback
 from tbft.callbacks.energy import EnergyCallback
 from tbft.callbacks.keep_best import KeepBestCallback
 from tbft.data import DomainData
-from tbft.energy.record import ADAPTATION
 from tbft.module import ImageClassifier
-
-SCHEMA = 1
+from tbft.schema import PHASES, SCHEMA, CurveEntry, RunRecord, Status
 
 
 class RunRecordCallback(Callback):
@@ -44,10 +41,9 @@ class RunRecordCallback(Callback):
     ) -> None:
         self.folder, self.config_hash, self.seed = folder, config_hash, seed
         self.freeze, self.energy, self.keep = freeze, energy, keep
-        self.curve: list[dict[str, float]] = []
+        self.curve: list[CurveEntry] = []
         self.steps, self.epochs = 0, 0
         self.accuracy: dict[str, float | None] = {"base": None, "test": None}
-        self.mark = _reset_peak_memory()
 
     def state_dict(self) -> dict[str, Any]:
         """The learning curve and the counts so far."""
@@ -62,13 +58,14 @@ class RunRecordCallback(Callback):
         if trainer.state.fn != "fit":
             return
         joules, seconds = self.energy.spent()
-        metrics = trainer.callback_metrics
+        assert isinstance(pl_module, ImageClassifier)
+        score = pl_module.scores["val"]
         self.curve.append(
             {
                 "epoch": trainer.current_epoch,
                 "step": trainer.global_step,
-                "validation_loss": float(metrics["val/loss"]),
-                "validation_accuracy": float(metrics["val/accuracy"]),
+                "validation_loss": score.loss,
+                "validation_accuracy": score.accuracy,
                 "joules": joules,
                 "wall_seconds": seconds,
             }
@@ -78,9 +75,12 @@ class RunRecordCallback(Callback):
         """Count."""
         self.epochs, self.steps = trainer.current_epoch + 1, trainer.global_step
 
-    def record(
-        self, status: str, module: ImageClassifier, data: DomainData, error: str | None = None
-    ) -> dict[str, Any]:
+    def update_process_cost(self, record: RunRecord) -> None:
+        """Book to a record what the process has spent since it was made, such as on drawing and on loggers."""
+        record["process"] = self.energy.process.record()
+        record["process_cpu_seconds"] = record["process"]["cpu_seconds"]
+
+    def record(self, status: Status, module: ImageClassifier, data: DomainData, error: str | None = None) -> RunRecord:
         """The record of a run that was completed, interrupted or failed, as in the file.
 
         Args:
@@ -90,9 +90,10 @@ class RunRecordCallback(Callback):
             error: why the run was not completed, in one line.
         """
         metered = self.energy.finish(idle=status == "completed")  # who interrupts a run does not want to wait
+        process = self.energy.process.record()
         keep, drift = self.keep, data.drift
         level = drift.level or self.freeze.level
-        phases = dict.fromkeys((*ADAPTATION, "test", "adaptation"), 0.0)
+        phases = dict.fromkeys((*PHASES, "adaptation"), 0.0)
         energy_source = metered.get("energy_source", {"measured": False})
         return {
             "schema": SCHEMA,
@@ -105,6 +106,7 @@ class RunRecordCallback(Callback):
             "drift": {"level": level, "name": drift.name, "severity": drift.severity},
             "strategy": self.freeze.strategy_of(module.model, data),
             "blocks": [name for name in self.freeze.target if name != "pool"],
+            "level_block": module.model.block_of(level) if level else None,
             "statistics": self.freeze.statistics,
             "train_size": data.train_size or sum(len(x) for x in (data.train, data.val) if x is not None),
             "accuracy": {
@@ -114,8 +116,12 @@ class RunRecordCallback(Callback):
                 "base_validation": keep.base.accuracy if keep.base else None,
             },
             "kept": keep.kept,
-            **{name: {**phases, **metered.get(name, {})} for name in ("joules", "cpu_seconds", "wall_seconds")},
-            "process_cpu_seconds": time.process_time(),
+            "kept_reason": keep.reason,
+            "joules": {**phases, **metered.get("joules", {})},
+            "cpu_seconds": {**phases, **metered.get("cpu_seconds", {})},
+            "wall_seconds": {**phases, **metered.get("wall_seconds", {})},
+            "process_cpu_seconds": process["cpu_seconds"],
+            "process": process,
             "joules_net": metered.get("joules_net"),
             "energy_source": energy_source,
             "co2e_grams": metered.get("co2e_grams", 0.0),
@@ -123,7 +129,7 @@ class RunRecordCallback(Callback):
             "conditions": metered.get("conditions"),
             "void": metered.get("void"),
             "stopped_by": metered.get("stopped_by"),
-            "peak_rss_mib": _peak_memory(self.mark),
+            "peak_rss_mib": self.energy.peak_rss_mib,
             "parameters": {
                 "trained": sum(p.numel() for p in module.model.parameters() if p.requires_grad),
                 "total": sum(p.numel() for p in module.model.parameters()),
@@ -143,6 +149,11 @@ class RunRecordCallback(Callback):
         }
 
 
+def as_text(record: RunRecord) -> str:
+    """A record as its file has it."""
+    return json.dumps(record, indent=1) + "\n"
+
+
 def _device_name(module: ImageClassifier) -> str:
     device = module.device
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
@@ -159,24 +170,3 @@ def _processor() -> str:
         return platform.processor()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
-
-
-def _reset_peak_memory() -> bool:
-    """Let the kernel count this process's peak memory from now on; whether it does (Linux)."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True
-
-
-def _peak_memory(since_reset: bool) -> float:
-    """Peak resident memory in MiB, of this run if the kernel could be asked, else of the whole process."""
-    if since_reset:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) / 1024
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 1024)

@@ -12,6 +12,8 @@ from tbft.data.class_folders import open_files, pictures_in
 from tbft.data.domain import DomainData
 from tbft.data.pictures import Pictures
 from tbft.errors import BadInput
+from tbft.paths import is_file, user_path
+from tbft.yaml_file import check_yaml_file
 
 Table = dict[str, dict[str, list[str]]]
 """Super-class to ``{"source": [wnid, ...], "target": [wnid, ...]}``, in label order."""
@@ -34,7 +36,7 @@ class Breeds(DomainData):
 
     def __init__(self, root: str, table: str = "living17", variant: str = "rand", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.root = Path(root).expanduser()
+        self.root = user_path(root)
         self.table = read_table(table, variant)
         self.classes = tuple(self.table)
         self.name = Path(table).stem + ("" if variant == "rand" else f"-{variant}")
@@ -85,9 +87,10 @@ def read_table(name: str, variant: str = "rand") -> Table:
         BadInput: if there is no such table, or it is not of that form.
     """
     shipped = resources.files("tbft.data") / "tables"
-    file = Path(name).expanduser()
+    file = user_path(name)
     try:
-        if file.is_file():
+        if is_file(file):
+            check_yaml_file(file)
             content = yaml.safe_load(file.read_text(encoding="utf-8"))
         elif (shipped / f"{name}.yaml").is_file():
             content = yaml.safe_load((shipped / f"{name}.yaml").read_text(encoding="utf-8"))

@@ -18,6 +18,7 @@ from tbft.data.picture_file import resize
 from tbft.data.pictures import Pictures
 from tbft.data.splits import Indices
 from tbft.errors import BadInput
+from tbft.paths import user_path
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 """In label order."""
@@ -51,7 +52,7 @@ class CIFAR10(DomainData):
 
     def __init__(self, root: str, download: bool = False, url: str = URL, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.root, self.download, self.url = Path(root).expanduser(), download, url
+        self.root, self.download, self.url = user_path(root), download, url
 
     def open(self) -> Pictures:
         """The images of the chosen domain.

@@ -20,6 +20,7 @@ from tbft.data.picture_file import resize
 from tbft.data.pictures import Pictures
 from tbft.data.splits import Indices
 from tbft.errors import BadInput
+from tbft.paths import user_path
 
 URL = "https://zenodo.org/records/2535967/files/CIFAR-10-C.tar?download=1"
 _ARCHIVE = "CIFAR-10-C.tar"
@@ -48,7 +49,7 @@ class CIFAR10C(DomainData):
         self, root: str, download: bool = False, check_md5: bool = True, url: str = URL, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.root, self.download, self.check_md5, self.url = Path(root).expanduser(), download, check_md5, url
+        self.root, self.download, self.check_md5, self.url = user_path(root), download, check_md5, url
 
     def open(self) -> Pictures:
         """The images of one corruption and severity.

@@ -22,8 +22,10 @@ def match_classes(data_classes: Sequence[str], base_classes: Sequence[str]) -> t
 
     Raises:
         BadInput: if the names are not the same, telling which are too many, which are missing and what may
-            have been meant.
+            have been meant; or if two classes have one name.
     """
+    check_distinct(data_classes, "the data")
+    check_distinct(base_classes, "the base model")
     position = {_plain(name): i for i, name in enumerate(base_classes)}
     extra = [name for name in data_classes if _plain(name) not in position]
     there = {_plain(name) for name in data_classes}
@@ -34,6 +36,26 @@ def match_classes(data_classes: Sequence[str], base_classes: Sequence[str]) -> t
             + _explain(extra, missing)
         )
     return tuple(position[_plain(name)] for name in data_classes)
+
+
+def check_distinct(classes: Sequence[str], where: str) -> None:
+    """Make sure that no two classes have the same name, as ``match_classes`` compares them.
+
+    Args:
+        classes: names.
+        where: what has these classes, for the message.
+
+    Raises:
+        BadInput: naming two that are the same.
+    """
+    known: dict[str, str] = {}
+    for name in classes:
+        if (plain := _plain(name)) in known:
+            raise BadInput(
+                f"{where} has the classes {known[plain]!r} and {name!r}, which differ in case, spaces, hyphens and "
+                "underscores alone: rename one of them, or put their pictures together"
+            )
+        known[plain] = name
 
 
 def _plain(name: str) -> str:

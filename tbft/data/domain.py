@@ -15,12 +15,13 @@ from torch.utils.data import DataLoader
 
 from tbft.data import augment
 from tbft.data.batches import Batch, Examples
-from tbft.data.class_names import match_classes
+from tbft.data.class_names import check_distinct, match_classes
 from tbft.data.drift import Drift
 from tbft.data.label_maps import label_map
 from tbft.data.pictures import Pictures
 from tbft.data.splits import Indices, Split, device_split, paper_split
 from tbft.errors import BadInput, check_at_least
+from tbft.normalisation import check_normalisation
 
 log = logging.getLogger(__name__)
 AUGMENT = {"none": None, "crop": augment.crop, "crop_and_flip": augment.crop_and_flip}
@@ -90,8 +91,7 @@ class DomainData(LightningDataModule, ABC):
         check_at_least(0, "data", test_size=test_size, memory_limit=memory_limit, workers=workers)
         if not 0 < validation < 1:
             raise BadInput(f"data.validation is {validation}: it is a share between 0 and 1")
-        if len(mean) not in (1, 3) or len(std) not in (1, 3) or min(std) <= 0:
-            raise BadInput("model.mean and model.std take one number, or one a channel; deviations are above 0")
+        check_normalisation("data.", mean, std)
         self.domain, self.train_size, self.split, self.validation = domain, train_size, split, validation
         self.test_size, self.corruption, self.severity = test_size, corruption, severity
         self.label_map = label_map
@@ -122,7 +122,7 @@ class DomainData(LightningDataModule, ABC):
     def drift(self) -> Drift:
         """What changed against the source domain, as far as the configuration tells."""
         if self.domain == "source":
-            return Drift(None, "none")
+            return Drift(None, "none", is_source=True)
         found: list[tuple[str, str]] = []
         if self.corruption:
             found.append(("input", self.corruption))
@@ -214,7 +214,8 @@ class DomainData(LightningDataModule, ABC):
         return 0 if isinstance(examples.x, Tensor) else self.workers
 
     def _check_labels(self, pictures: Pictures) -> None:
-        """Every label is a class, and every class has images to train and to validate."""
+        """Every label is a class, and every class has a name of its own and images to train and to validate."""
+        check_distinct(self.classes, f"the {self.domain} domain")
         labels = pictures.labels
         wrong = np.flatnonzero((labels < 0) | (labels >= len(self.classes)))
         if len(wrong):

@@ -13,8 +13,10 @@ class Drift:
         level: ``input``, ``feature`` or ``output``; ``None`` where nobody said (one's own pictures).
         name: e.g. ``gaussian_noise``, ``subpopulation``, ``flip``; several at once are joined with ``+``.
         severity: 1 to 5 for corruptions, else ``None``.
+        is_source: the data is the source domain itself, on which base models are trained.
     """
 
     level: str | None
     name: str
     severity: int | None = None
+    is_source: bool = False

@@ -9,6 +9,7 @@ from tbft.data.class_folders import class_folders, open_files, pictures_in
 from tbft.data.domain import DomainData
 from tbft.data.pictures import Pictures
 from tbft.errors import BadInput
+from tbft.paths import is_folder, user_path
 
 _VALIDATION = ("validation", "val", "valid")
 
@@ -31,8 +32,8 @@ class Folder(DomainData):
 
     def __init__(self, root: str, class_names: list[str] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.root, self.class_names = Path(root).expanduser(), class_names
-        self.name = self.root.resolve().name
+        self.root, self.class_names = user_path(root), class_names
+        self.name = (self.root.resolve() if is_folder(self.root) else self.root).name
 
     def open(self) -> Pictures:
         """The pictures of the chosen domain, in the order of their file names.
@@ -40,7 +41,7 @@ class Folder(DomainData):
         Raises:
             BadInput: if there are none, or the parts have different classes.
         """
-        if not self.root.is_dir():
+        if not is_folder(self.root):
             raise BadInput(f"data.root {self.root} is no folder: give the one that holds a folder for each class")
         folder = self.root / self.domain if (self.root / self.domain).is_dir() else self.root
         other = "source" if self.domain == "target" else "target"

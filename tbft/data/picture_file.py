@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from tbft.errors import BadInput
+from tbft.paths import is_file
 
 SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"])
 """Files with other endings in a class folder are not taken for pictures."""
+
+MOST_PIXELS = 2**28 // 3
+"""Pixels that are decoded of one picture: those of 256 MiB in RGB. Of a larger JPEG every eighth is decoded."""
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # a line of its own on standard error
 
 Pixels = NDArray[np.uint8]
 
@@ -34,19 +40,34 @@ def read_picture(path: Path, size: int) -> Pixels:
         BadInput: if the file is missing, truncated or no picture.
     """
     try:
+        if not is_file(path):  # opening a pipe waits for a writer, for ever
+            raise FileNotFoundError("there is no such file" if not path.exists() else "it is no regular file")
         with Image.open(path) as image:
             # A JPEG is decoded at an eighth to a half of its size where twice the wanted side remains: a
             # photograph of 12 megapixels is then read six times as fast.
             image.draft(None, (2 * size, 2 * size))
-            return _planes(_square(_rgb(ImageOps.exif_transpose(image)), size))
+            if image.width * image.height > MOST_PIXELS:
+                raise ValueError(
+                    f"it has {image.width} x {image.height} pixels, more than {MOST_PIXELS / 1e6:.0f} million"
+                )
+            return square_pixels(image, size)
     except Exception as error:  # decoders fail in many ways: OSError, SyntaxError, struct.error, zlib.error, ...
         reason = " ".join(str(error).split()) or type(error).__name__
         if str(path) in reason:  # Pillow names the file again
-            reason = "its content is not that of a picture" if path.is_file() else "there is no such file"
+            reason = "its content is not that of a picture"
         raise BadInput(
             f"{path} cannot be read as a picture ({reason}): replace or remove it, or leave broken pictures out "
             "with --data.skip_broken true"
         ) from None
+
+
+def square_pixels(image: Image.Image, size: int) -> Pixels:
+    """Pixels of an opened picture, treated as ``read_picture`` treats a file: uint8 ``(3, size, size)``.
+
+    Raises:
+        ValueError: if it has floating-point pixels.
+    """
+    return _planes(_square(_rgb(ImageOps.exif_transpose(image)), size))
 
 
 def resize(pixels: Pixels, size: int) -> Pixels:

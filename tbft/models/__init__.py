@@ -1,6 +1,15 @@
 """Networks as chains of blocks, and the weights of base models."""
 
-from tbft.models.base_weights import BaseWeights, find_weights, load_weights, read_weights, save_weights
+from tbft.models.base_weights import (
+    METADATA,
+    BaseWeights,
+    check_network,
+    find_weights,
+    load_weights,
+    metadata_of,
+    read_weights,
+    save_weights,
+)
 from tbft.models.chain import LEVELS, BlockChain
 from tbft.models.preact_resnet import PreActResNet
 from tbft.models.torchvision_resnet import TorchvisionResNet
@@ -8,14 +17,17 @@ from tbft.models.zoo import build, describe
 
 __all__ = [
     "LEVELS",
+    "METADATA",
     "BaseWeights",
     "BlockChain",
     "PreActResNet",
     "TorchvisionResNet",
     "build",
+    "check_network",
     "describe",
     "find_weights",
     "load_weights",
+    "metadata_of",
     "read_weights",
     "save_weights",
 ]

@@ -16,9 +16,16 @@ from torch import Tensor
 from tbft.errors import BadInput
 from tbft.models.chain import BlockChain
 from tbft.models.checksum import check_zip, digest
-from tbft.models.zoo import describe
+from tbft.models.spec import ChainSpec
+from tbft.models.weights_check import check_finite, read_description, usable_weights
+from tbft.models.zoo import KNOWN, build, describe
+from tbft.paths import is_file, user_path
 
 BUNDLED = Path(__file__).parent / "weights"
+METADATA = "tbft"
+"""Key of a run's checkpoint under which what safetensors calls metadata lies."""
+MOST_PARAMETERS = 10**9
+"""A network with fresh weights has no more: those of 4 GB in fp32."""
 _CHECKSUM = "sha256"
 _PREFIXES = ("module.", "model.", "network.")
 
@@ -32,7 +39,7 @@ class BaseWeights:
         weights: tensors by state-dict key.
         classes: class names in label order; empty if the file does not say.
         image_size: side of the images that it was trained on, in pixels, if the file says so.
-        network: arguments of ``build`` that its keys and shapes tell.
+        network: arguments of ``build`` that the file says, or its keys and shapes tell.
         mean, std: normalisation of the images that it was trained on; empty if the file does not say.
     """
 
@@ -51,21 +58,23 @@ def find_weights(name: str) -> Path:
     Raises:
         BadInput: if there is neither.
     """
-    path = Path(name).expanduser()
-    if path.is_file():
-        return path
-    bundled = BUNDLED / f"{name}.safetensors"
-    if bundled.is_file():
-        return bundled
+    path, bundled = user_path(name), BUNDLED / f"{name}.safetensors"
+    for file in (path, bundled):
+        if is_file(file):
+            return file
     known = ", ".join(sorted(file.stem for file in BUNDLED.glob("*.safetensors")))
     raise BadInput(f"no base model {name!r}: give a checkpoint file, or one that ships with tbft ({known})")
 
 
-def read_weights(name: str) -> BaseWeights:
+def read_weights(name: str, architecture: str | None = None) -> BaseWeights:
     """Read a base model from safetensors, a state dict, or a Lightning checkpoint.
 
     Prefixes such as ``module.`` (data parallel) and ``model.`` (LightningModule) are taken off. Files are
     read by ``safetensors`` or by ``torch.load(weights_only=True)``: neither runs code from the file.
+
+    Args:
+        name: file, or a shipped base model by name.
+        architecture: ``timm:NAME`` or ``torchvision:NAME`` of a file that does not say it.
 
     Raises:
         BadInput: if the file is missing, is not a checkpoint, or belongs to no known architecture.
@@ -86,41 +95,69 @@ def read_weights(name: str) -> BaseWeights:
             if zipfile.is_zipfile(path):
                 check_zip(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise BadInput(
-            f"{path} holds more than tensors and is not loaded, for it could run code: "
-            "save its state_dict() alone and give that file"
-        ) from None
-    except Exception as error:
-        raise BadInput(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from None
-    weights = _state_dict(content)
-    network = describe(weights)
+            metadata = _metadata_in(content)
+    except Exception as error:  # decoders fail in many ways: EOFError, KeyError, SafetensorError, RuntimeError, ...
+        raise BadInput(f"{path} cannot be read as a checkpoint: {_reason(path, error)}") from None
+    said = metadata.get("architecture") or architecture or ""
+    weights = _state_dict(content, named=":" in said)
+    network = _network(path, said, metadata, weights) if ":" in said else describe(weights)
     if network is None:
-        some = ", ".join(list(weights)[:3]) or "no tensors"
-        raise BadInput(f"{path} belongs to no architecture known here (its keys: {some}, ...)")
-    classes, mean, std = (_listed(path, metadata, name) for name in ("classes", "mean", "std"))
-    size = metadata.get("image_size")
-    if size and not size.isdecimal():
-        raise BadInput(f"{path} says image_size: {size!r} in its metadata: write the side in pixels, such as 224")
-    return BaseWeights(path, weights, classes, int(size) if size else None, network, mean, std)
-
-
-def _listed(path: Path, metadata: Mapping[str, str], name: str) -> tuple[Any, ...]:
-    """A list in a file's metadata; empty if the file does not say."""
-    try:
-        value = json.loads(metadata.get(name, "[]"))
-    except ValueError:
-        value = None
-    if not isinstance(value, list):
+        some = f"its keys: {', '.join(list(weights)[:3])}, ..." if weights else "it holds no tensors"
         raise BadInput(
-            f"{path} says {name}: {metadata[name]!r} in its metadata, which is no JSON list: write it as one, "
-            f'such as ["cat", "dog"] or [0.5]'
+            f"{path} belongs to no architecture known here ({some}): give model.architecture; known are {KNOWN}"
         )
-    return tuple(value)
+    classes = int(network.get("num_classes", 0)) or None
+    if classes is not None and classes < 2:
+        raise BadInput(f"{path} tells {classes} classes apart, and a classifier tells at least 2: choose another base")
+    description = read_description(path, metadata, classes)
+    return BaseWeights(
+        path,
+        usable_weights(path, weights),
+        description.classes,
+        description.image_size,
+        network,
+        description.mean,
+        description.std,
+    )
 
 
-def _state_dict(content: Any) -> dict[str, Tensor]:
-    """The tensors of a checkpoint without wrappers and prefixes."""
+def _network(
+    path: Path, architecture: str, metadata: Mapping[str, str], weights: Mapping[str, Tensor]
+) -> dict[str, Any]:
+    """Arguments of ``build`` for a network of timm or torchvision, as the file says them."""
+    network: dict[str, Any] = {"architecture": architecture.partition("@")[0]}
+    if "spec" in metadata:
+        spec = ChainSpec.from_json(metadata["spec"])
+        head = weights.get(f"{spec.head}.weight")
+        if head is None:
+            raise BadInput(
+                f"{path} has no {spec.head}.weight, which its own metadata call the head: save the model again"
+            )
+        network |= {"spec": spec, "num_classes": head.shape[0]}
+    return network
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Why a file could not be read; never torch's advice to read it without a guard."""
+    if not path.stat().st_size:
+        return "it is empty"
+    if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):
+        return (
+            "it holds more than tensors and is not loaded, for it could run code: save its state_dict() alone and "
+            "give that file"
+        )
+    words = " ".join(str(error).split())
+    return "it is none, or damaged" if not words or "weights_only" in words or len(words) > 200 else words
+
+
+def _metadata_in(checkpoint: Any) -> dict[str, str]:
+    """What a checkpoint of a run says of its model, as ``metadata_of`` writes it."""
+    said = checkpoint.get(METADATA) if isinstance(checkpoint, dict) else None
+    return {str(key): str(value) for key, value in said.items()} if isinstance(said, dict) else {}
+
+
+def _state_dict(content: Any, named: bool = False) -> dict[str, Tensor]:
+    """The tensors of a checkpoint without wrappers and prefixes; of a named architecture, without those of all keys."""
     for key in ("state_dict", "model_state_dict", "net", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -132,9 +169,38 @@ def _state_dict(content: Any) -> dict[str, Tensor]:
         changed = False
         for prefix in _PREFIXES:
             inside = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-            if "conv1.weight" not in weights and inside:
+            if inside and (len(inside) == len(weights) if named else "conv1.weight" not in weights):
                 weights, changed = inside, True
     return weights
+
+
+def check_network(base: BaseWeights | None, architecture: str, num_classes: int, image_size: int, width: int) -> None:
+    """Find out whether a network can be built and take its base model's weights, without its memory.
+
+    Args:
+        base: the base model, or ``None`` for fresh weights.
+        architecture: see ``build``; the other arguments too.
+        num_classes: likewise.
+        image_size: likewise.
+        width: likewise.
+
+    Raises:
+        BadInput: if it is too large, or the weights are of another network.
+    """
+    try:
+        with torch.device("meta"):
+            outline = build(architecture, num_classes=num_classes, image_size=image_size, width=width)
+        parameters = sum(parameter.numel() for parameter in outline.parameters())
+    except RuntimeError:  # the number of bytes does not fit 64 bits
+        outline, parameters = None, 2**63
+    if base and outline:
+        check_fits(outline, base)
+    elif parameters > MOST_PARAMETERS:
+        raise BadInput(
+            f"{architecture} of width {width} for {num_classes} classes and images of {image_size} px has more than "
+            f"{MOST_PARAMETERS / 1e9:g} billion parameters: give a smaller model.width, model.image_size or "
+            "model.num_classes"
+        )
 
 
 def load_weights(chain: BlockChain, base: BaseWeights) -> None:
@@ -143,9 +209,20 @@ def load_weights(chain: BlockChain, base: BaseWeights) -> None:
     Raises:
         BadInput: if they are of another number of classes or of another architecture.
     """
+    check_fits(chain, base)
+    own = chain.state_dict()
+    chain.load_state_dict({key: value for key, value in base.weights.items() if key in own}, strict=False)
+
+
+def check_fits(chain: BlockChain, base: BaseWeights) -> None:
+    """Compare the shapes of a base model's weights with those of a network, which may lie on the meta device.
+
+    Raises:
+        BadInput: if they are of another number of classes or of another architecture.
+    """
     own = chain.state_dict()
     given = {key: value for key, value in base.weights.items() if key in own}
-    classes = base.weights["fc.weight"].shape[0]
+    classes = base.network.get("num_classes", chain.num_classes)
     if classes != chain.num_classes:
         raise BadInput(
             f"{base.path} tells {classes} classes apart and the data has {chain.num_classes}: "
@@ -155,12 +232,14 @@ def load_weights(chain: BlockChain, base: BaseWeights) -> None:
     wrong += [k for k in base.weights if k not in own]
     wrong += [k for k, v in given.items() if v.shape != own[k].shape]
     if wrong == ["fc.weight"] and base.network.get("image_size"):
+        side = base.image_size or base.network["image_size"]
         raise BadInput(
-            f"{base.path} takes images of {base.network['image_size']} px and not of {chain.image_size} px: leave "
-            "model.image_size out, or choose another base model"
+            f"{base.path} takes images of {side} px and not of {chain.image_size} px: leave model.image_size out, or "
+            "choose another base model"
         )
     if wrong:
-        what = f"{base.network.get('architecture')} of width {base.network.get('width')}"
+        width = base.network.get("width")
+        what = f"{base.network.get('architecture')}" + (f" of width {width}" if width else "")
         built = describe(own) or {}
         if all(built.get(key) == base.network.get(key) for key in ("architecture", "width")):
             raise BadInput(
@@ -171,7 +250,6 @@ def load_weights(chain: BlockChain, base: BaseWeights) -> None:
             f"{base.path} is of another architecture ({what}; first difference at {wrong[0]}): leave "
             "model.architecture out to take the checkpoint's own, or choose another base model"
         )
-    chain.load_state_dict(given, strict=False)
 
 
 def save_weights(
@@ -192,17 +270,33 @@ def save_weights(
         std: likewise.
 
     Raises:
-        OSError: if the file cannot be written; an older file then stays as it was.
+        FloatingPointError: if a weight is NaN or infinite; an older file then stays as it was.
+        OSError: if the file cannot be written; likewise.
     """
     from safetensors.torch import save
 
     from tbft.atomic import write_bytes
 
     weights = {key: value.detach().cpu().contiguous() for key, value in chain.state_dict().items()}
+    check_finite(weights)
+    metadata = metadata_of(chain, classes, mean=mean, std=std)
+    write_bytes(path, save(weights, {**metadata, _CHECKSUM: digest(weights, metadata)}))
+
+
+def metadata_of(
+    chain: BlockChain,
+    classes: Sequence[str],
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> dict[str, str]:
+    """What must be known of a network beside its weights, as ``read_weights`` understands it (see ``save_weights``)."""
     metadata = {
         "classes": json.dumps(list(classes)),
         "image_size": str(chain.image_size),
-        "mean": json.dumps(list(mean or chain.mean)),
-        "std": json.dumps(list(std or chain.std)),
+        "mean": json.dumps(list(chain.mean if mean is None else mean)),
+        "std": json.dumps(list(chain.std if std is None else std)),
     }
-    write_bytes(path, save(weights, {**metadata, _CHECKSUM: digest(weights, metadata)}))
+    if chain.architecture and chain.spec:
+        metadata |= {"architecture": chain.architecture, "spec": chain.spec.to_json()}
+    return metadata

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor, nn
 
 from tbft.errors import BadInput
-
-LEVELS = ("input", "feature", "output")
-"""Drift levels, from the way the world is sensed to what the labels mean."""
+from tbft.models.spec import ChainSpec
+from tbft.schema import LEVELS, block_of
 
 
 class BlockChain(nn.Module, ABC):
@@ -25,12 +24,18 @@ class BlockChain(nn.Module, ABC):
         num_classes: how many classes the head tells apart.
         image_size: side of the images that the network was built for, in pixels.
         mean, std: normalisation of images on the scale 0 to 1 with which such networks are usually trained.
+        architecture: name under which ``build`` makes it; empty if the network is the user's own.
+        spec: how the network is cut; ``None`` for the ResNets, which are told from their keys.
+        linear_head: whether the link ``fc`` is one linear layer on features ``(N, F)`` and nothing else.
     """
 
     num_classes: int
     image_size: int
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.5,)
+    architecture: str = ""
+    spec: ChainSpec | None = None
+    linear_head: bool = True
 
     @abstractmethod
     def chain(self) -> dict[str, tuple[nn.Module, ...]]:
@@ -47,8 +52,8 @@ class BlockChain(nn.Module, ABC):
         return tuple(name for name in self.links if name != "pool")
 
     @property
-    def head(self) -> nn.Linear:
-        """The last layer: features ``(N, F)`` to logits ``(N, num_classes)``."""
+    def head(self) -> nn.Linear | nn.Conv2d:
+        """The layer that makes the logits ``(N, num_classes)``, of features ``(N, F)`` or of a feature map."""
         (head,) = self.chain()["fc"]
         assert isinstance(head, nn.Linear)
         return head
@@ -98,11 +103,9 @@ class BlockChain(nn.Module, ABC):
         Raises:
             BadInput: if the level is not one of ``LEVELS``.
         """
-        stages = [name for name in self.blocks if name != "fc"]
-        of = dict(zip(LEVELS, (stages[0], stages[-1], "fc"), strict=True))
-        if level not in of:
+        if level not in LEVELS:
             raise BadInput(f"unknown drift level {level!r}: choose one of {', '.join(LEVELS)}")
-        return of[level]
+        return block_of(level, self.blocks)
 
     def resolve(self, names: Sequence[str]) -> tuple[str, ...]:
         """Links to tune, in chain order, for block names as a user gives them.

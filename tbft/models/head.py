@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tbft.ridge import solve_ridge
+
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 _SCALES = tuple(2.0**power for power in range(7))
 
@@ -19,14 +21,20 @@ class SolvedHead(NamedTuple):
     Attributes:
         layer: F features to C logits.
         penalty: the penalty chosen, relative to the mean variance of a feature summed over the images.
-        accuracy: on the validation images, a fraction of 1.
+        right: which validation images it gets right ``(N,)``, boolean.
     """
 
     layer: nn.Linear
     penalty: float
-    accuracy: float
+    right: Tensor
+
+    @property
+    def accuracy(self) -> float:
+        """On the validation images, a fraction of 1."""
+        return int(self.right.sum()) / len(self.right)
 
 
+@torch.no_grad()
 def solve_head(
     train: tuple[Tensor, Tensor],
     validation: tuple[Tensor, Tensor],
@@ -44,27 +52,21 @@ def solve_head(
         num_classes: C.
         penalties: strengths to choose from.
     """
-    from sklearn.linear_model import Ridge
-
-    x, y = train[0].double().cpu(), train[1].cpu()
+    x, y = train[0].double().cpu().numpy(), train[1].cpu().numpy()
     val_x, val_y = validation[0].float(), validation[1].to(validation[0].device)
-    targets = F.one_hot(y, num_classes).double().numpy()
-    strength = float(x.var(0).mean().clamp_min(1e-12)) * len(x)
-    best: SolvedHead | None = None
-    for penalty in sorted(penalties, reverse=True):  # of equals the strongest
-        ridge = Ridge(alpha=penalty * strength, solver="cholesky").fit(x.numpy(), targets)
+    best: tuple[nn.Linear, float, Tensor] | None = None
+    for solution in solve_ridge(x, y, num_classes, sorted(penalties, reverse=True)):
         layer = nn.Linear(x.shape[1], num_classes)
-        layer.weight.data = torch.from_numpy(ridge.coef_).float().contiguous()
-        layer.bias.data = torch.from_numpy(ridge.intercept_).float()
+        layer.weight.data = torch.from_numpy(solution.weight).float().contiguous()
+        layer.bias.data = torch.from_numpy(solution.bias).float()
         layer = layer.to(val_x.device)
-        with torch.no_grad():
-            accuracy = (layer(val_x).argmax(1) == val_y).float().mean().item()
-        if best is None or accuracy > best.accuracy:
-            best = SolvedHead(layer, penalty, accuracy)
+        right = layer(val_x).argmax(1) == val_y
+        if best is None or right.sum() > best[2].sum():  # of equals the strongest penalty
+            best = layer, solution.penalty, right
     assert best is not None
-    with torch.no_grad():
-        logits = best.layer(val_x)
-        scale = min(_SCALES, key=lambda factor: F.cross_entropy(factor * logits, val_y).item())
-        for parameter in best.layer.parameters():
-            parameter.mul_(scale)
-    return best
+    layer, penalty, right = best
+    logits = layer(val_x)
+    scale = min(_SCALES, key=lambda factor: F.cross_entropy(factor * logits, val_y).item())
+    for parameter in layer.parameters():
+        parameter.mul_(scale)
+    return SolvedHead(layer, penalty, right)

@@ -1,21 +1,13 @@
-"""The cheapest number format and memory layout for convolutions on the machine at hand: measured, not guessed."""
+"""Number format and memory layout of convolutions: which there are, and the cheapest one of a machine."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 import os
 import platform
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,77 +29,56 @@ class NumberFormat:
         return "bf16" if self.bf16 else "channels_last" if self.channels_last else "plain"
 
 
-def cheapest_format(device: torch.device) -> NumberFormat:
-    """The format in which a small residual stage trains with the least processor time (on a GPU, the least time).
+FORMATS = {known.name: known for known in (NumberFormat(channels_last=False), NumberFormat(), NumberFormat(bf16=True))}
+"""The formats by name."""
 
-    Measured once for each machine, processor, torch version and thread count, in about a second, then read
-    from ``~/.cache/tbft`` (``XDG_CACHE_HOME``). bfloat16 counts only if it is at least 20 % faster.
+_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
+"""Instruction sets of oneDNN that have no bfloat16 arithmetic (https://uxlfoundation.github.io/oneDNN, "CPU Dispatcher
+Control")."""
+
+
+def resolve_format(name: str, device: torch.device) -> NumberFormat:
+    """The format of this name on a device; ``cheapest`` is decided by what the device can do, without a clock.
+
+    Machines of one type therefore compute alike, whatever else runs on them. ``cheapest`` is
+
+    - bfloat16 where the hardware multiplies it: x86 with AVX512-BF16 or AMX, Arm with BF16, CUDA from compute
+      capability 8.0 on;
+    - fp32, channels last, on other processors;
+    - fp32 in torch's own layout on other accelerators, whose fast channels-last kernels are those of 16 bits.
+
+    ``ONEDNN_MAX_CPU_ISA`` and ``ATEN_CPU_CAPABILITY``, which make a processor compute as a lesser one, count. A
+    processor's features are read where Linux shows them; elsewhere it is taken to have no bfloat16.
+
+    Args:
+        name: a key of ``FORMATS``, or ``cheapest``.
+        device: that computes.
     """
-    file = _cache_file(device)
-    try:
-        return NumberFormat(**json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError):
-        pass
-    with torch.random.fork_rng([]):  # a run draws the same whether or not it measures
-        seconds = _seconds([NumberFormat(False, False), NumberFormat(True, False), NumberFormat(True, True)], device)
-    plain, last, half = seconds
-    best = last if seconds[last] < seconds[plain] else plain
-    if seconds[half] < 0.8 * seconds[best]:
-        best = half
-    log.info("cheapest number format on this machine: %s (measured once, kept in %s)", best, file)
-    try:
-        from tbft.atomic import write_text
-
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, json.dumps(asdict(best)))
-    except OSError:
-        log.info("%s cannot be written: the format is measured again next time", file)
-    return best
-
-
-def _cache_file(device: torch.device) -> Path:
-    try:
-        processor = Path("/proc/cpuinfo").read_text().split("\n\n", 1)[0]
-        processor = "\n".join(line for line in processor.splitlines() if not line.startswith(("cpu MHz", "bogomips")))
-    except OSError:
-        processor = platform.processor()
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor
-    key = f"{platform.node()} {name} {torch.__version__} {torch.get_num_threads()}"
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tbft"
-    return folder / f"format-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
-
-
-def _seconds(options: list[NumberFormat], device: torch.device) -> dict[NumberFormat, float]:
-    """Cheapest of several training steps of a stage that is typical for 32 px (64 images, 16 channels).
-
-    The options take turns, and on a processor its own time counts, so that other programs do not decide.
-    """
-    steps = {option: _step(option, device) for option in options}
-    seconds = dict.fromkeys(options, float("inf"))
-    for _ in range(6):
-        for option, step in steps.items():
-            began = _clock(device)
-            step().backward()
-            seconds[option] = min(seconds[option], _clock(device) - began)
-    return seconds
-
-
-def _step(option: NumberFormat, device: torch.device) -> Callable[[], Tensor]:
-    layers = [layer for _ in range(3) for layer in (nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU())]
-    stage: nn.Module = nn.Sequential(*layers).to(device)
-    x = torch.randn(64, 16, 32, 32, device=device)
-    if option.channels_last:
-        stage, x = stage.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def step() -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=option.bf16):
-            return stage(x).square().mean()
-
-    return step
-
-
-def _clock(device: torch.device) -> float:
+    if name != "cheapest":
+        return FORMATS[name]
     if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        return time.perf_counter()
-    return time.process_time()
+        return FORMATS["bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "plain"]
+    if device.type != "cpu":
+        return FORMATS["plain"]
+    return FORMATS["bf16" if _processor_multiplies_bf16() else "channels_last"]
+
+
+def _processor_multiplies_bf16() -> bool:
+    if not torch.backends.mkldnn.is_available():  # torch's own convolutions have no fast bfloat16
+        return False
+    arm = platform.machine() in ("aarch64", "arm64")
+    if not arm:
+        limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "ALL"
+        if limit.upper() in _WITHOUT_BF16 or not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+            return False
+    return bool(_processor_features() & ({"bf16"} if arm else {"avx512_bf16", "amx_bf16"}))
+
+
+def _processor_features() -> set[str]:
+    """Names that Linux has for what the processor can do; empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    features = (line.partition(":")[2] for line in lines if line.lower().startswith(("flags", "features")))
+    return set(next(features, "").split())

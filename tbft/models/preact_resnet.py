@@ -51,8 +51,8 @@ class PreActResNet(BlockChain):
 
     def __init__(self, depth: int = 26, width: int = 16, num_classes: int = 10, image_size: int = 32) -> None:
         super().__init__()
-        if depth < 8 or (depth - 2) % 6:
-            raise ValueError(f"depth {depth} is not 6n + 2 (8, 14, 20, 26, ...)")
+        if not 8 <= depth <= 1202 or (depth - 2) % 6:
+            raise ValueError(f"depth {depth} is not 6n + 2 (8, 14, 20, 26, ... up to 1202)")
         if image_size % 4 or image_size < 8:
             raise ValueError(f"image size {image_size} px is not a multiple of 4 of at least 8")
         self.num_classes, self.image_size = num_classes, image_size

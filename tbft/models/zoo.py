@@ -10,11 +10,18 @@ from torch import Tensor
 from tbft.errors import BadInput
 from tbft.models.chain import BlockChain
 from tbft.models.preact_resnet import PreActResNet
+from tbft.models.spec import ChainSpec
 from tbft.models.torchvision_resnet import NAMES as TORCHVISION
 from tbft.models.torchvision_resnet import TorchvisionResNet
 
 _STAGES = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3], 101: [3, 4, 23, 3], 152: [3, 8, 36, 3]}
 """Residual blocks in each stage, by depth (He et al. 2015, arXiv:1512.03385, table 1)."""
+
+KNOWN = (
+    "timm:NAME and torchvision:NAME, "
+    f"torchvision's {', '.join(TORCHVISION)}, and pre-activation resnet8, resnet14, resnet20, resnet26, ... (6n + 2)"
+)
+"""Every network that ``build`` makes and ``describe`` recognises, as a message names them."""
 
 _KINDS: dict[tuple[int, ...], str] = {
     (64, 64): "resnet{}",
@@ -26,19 +33,34 @@ _KINDS: dict[tuple[int, ...], str] = {
 """torchvision's names by the first block's 3 x 3 convolution: channels out, and channels in of one group."""
 
 
-def build(architecture: str, *, num_classes: int, image_size: int, width: int = 16) -> BlockChain:
+def build(
+    architecture: str,
+    *,
+    num_classes: int,
+    image_size: int | None = None,
+    width: int = 16,
+    spec: ChainSpec | None = None,
+) -> BlockChain:
     """A network with fresh weights.
 
     Args:
         architecture: ``resnet18``, ``resnet34``, ``resnet50``, ... are torchvision's; ``resnet8``,
-            ``resnet14``, ``resnet20``, ``resnet26``, ... (6n + 2) the paper's pre-activation ones.
+            ``resnet14``, ``resnet20``, ``resnet26``, ... (6n + 2) the paper's pre-activation ones; ``timm:NAME`` and
+            ``torchvision:NAME`` are any classifier of theirs, ``timm:NAME@pretrained`` with weights to download.
         num_classes: outputs of the head.
-        image_size: side of the images, in pixels.
+        image_size: side of the images, in pixels. ``None`` is 32, or what the pretrained weights of a network of
+            timm or torchvision take.
         width: channels of the first stage of a pre-activation network.
+        spec: how a network of timm or torchvision is cut; ``None`` chooses.
 
     Raises:
         BadInput: if the name or the image size does not fit any network.
     """
+    if architecture.startswith(("timm:", "torchvision:")):
+        from tbft.models.backbones import build_backbone  # torch.fx, which ResNets do not need
+
+        return build_backbone(architecture, num_classes=num_classes, image_size=image_size, spec=spec)
+    image_size = 32 if image_size is None else image_size
     if architecture in TORCHVISION:
         return TorchvisionResNet(architecture, num_classes, image_size)
     match = re.fullmatch(r"resnet(\d+)", architecture)
@@ -47,10 +69,7 @@ def build(architecture: str, *, num_classes: int, image_size: int, width: int = 
             return PreActResNet(int(match[1]), width, num_classes, image_size)
     except ValueError as error:
         raise BadInput(f"cannot build {architecture}: {error}") from None
-    raise BadInput(
-        f"unknown architecture {architecture!r}: choose resnet8, resnet14, resnet20, resnet26 (6n + 2, "
-        f"pre-activation) or torchvision's {', '.join(TORCHVISION)}"
-    )
+    raise BadInput(f"unknown architecture {architecture!r}: known are {KNOWN}")
 
 
 def describe(weights: Mapping[str, Tensor]) -> dict[str, int | str] | None:
@@ -61,7 +80,7 @@ def describe(weights: Mapping[str, Tensor]) -> dict[str, int | str] | None:
         ``image_size``; ``None`` if no known network has these keys.
     """
     shapes = {key: tuple(value.shape) for key, value in weights.items()}
-    if "fc.weight" not in shapes or "conv1.weight" not in shapes:
+    if len(shapes.get("fc.weight", ())) != 2 or len(shapes.get("conv1.weight", ())) != 4:
         return None
     num_classes, features = shapes["fc.weight"]
     stages = [len({k.split(".")[1] for k in shapes if k.startswith(f"layer{i}.")}) for i in (1, 2, 3, 4)]
@@ -72,7 +91,7 @@ def describe(weights: Mapping[str, Tensor]) -> dict[str, int | str] | None:
         name = kind.format(depth)
         known = _STAGES.get(depth) == stages and name in TORCHVISION
         return {"architecture": name, "num_classes": num_classes, "width": 16} if known else None
-    if not stages[0] or stages[0] != stages[1] or stages[1] != stages[2]:
+    if not width or not stages[0] or stages[0] != stages[1] or stages[1] != stages[2]:
         return None
     cells = features / (4 * width)
     side = round(cells**0.5)

@@ -1,0 +1,199 @@
+"""Images as people have them in Python: arrays, tensors, pictures, paths, folders; with labels or without."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tbft.data.class_folders import class_folders, pictures_in
+from tbft.data.class_names import match_classes
+from tbft.data.picture_file import read_picture, resize, square_pixels
+from tbft.data.progress import with_bar
+from tbft.errors import BadInput
+
+Images = Tensor | np.ndarray | str | Path | Sequence[Any]
+"""``(N, C, H, W)`` tensor or array (arrays also ``(N, H, W, C)``), uint8 or floating point; a list of PIL pictures,
+paths or uint8 arrays; or a folder."""
+
+_TYPES = "give uint8 (0 to 255), or floating point as the model takes them"
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images in memory.
+
+    Attributes:
+        x: uint8 ``(N, C, H, W)`` of the model's size, or floating point as the model takes them, unchanged.
+        names: of each image: its file, or its position.
+        broken: files that cannot be read, with the reason.
+    """
+
+    x: Tensor
+    names: list[str]
+    broken: dict[str, str]
+
+
+def load_images(images: Images, size: int, *, skip_broken: bool = False) -> ImageSet:
+    """Bring images into memory in the form that a model takes.
+
+    Args:
+        images: see ``Images``; of a folder every picture in it and in the folders inside it.
+        size: side that pictures and uint8 arrays are resized to, in pixels.
+        skip_broken: list files that cannot be read instead of ending with the first.
+
+    Raises:
+        BadInput: if they are no images, or there is none.
+    """
+    if isinstance(images, str | Path):
+        folder = Path(images).expanduser()
+        if not folder.is_dir():
+            raise BadInput(f"{folder} is no folder: give a folder of pictures, or a list of paths")
+        return _read_files(pictures_in(folder), size, skip_broken)
+    if isinstance(images, Tensor | np.ndarray):
+        x = _as_batch(images, size)
+        return ImageSet(x, [str(i) for i in range(len(x))], {})
+    if not isinstance(images, Sequence):
+        raise BadInput(
+            f"images are a {type(images).__name__}: give a tensor, an array, a list of pictures, or a folder"
+        )
+    if not len(images):
+        raise BadInput("there is no image: give at least one")
+    if all(isinstance(item, str | Path) for item in images):
+        return _read_files([Path(item).expanduser() for item in images], size, skip_broken)
+    pixels = [_picture(item, position, size) for position, item in enumerate(images)]
+    return ImageSet(torch.from_numpy(np.stack(pixels)), [str(i) for i in range(len(pixels))], {})
+
+
+def labelled_files(folder: str | Path) -> tuple[list[Path], list[str]]:
+    """The pictures of a folder of class folders, and the name of each one's class.
+
+    Raises:
+        BadInput: if there is no such folder, or a class has no picture.
+    """
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise BadInput(f"{root} is no folder: give one that holds a folder of pictures for each class")
+    found = [(path, name) for name in class_folders(root) for path in pictures_in(root / name)]
+    return [path for path, _ in found], [name for _, name in found]
+
+
+def label_indices(labels: Any, count: int, classes: Sequence[str], num_classes: int) -> tuple[Tensor, tuple[str, ...]]:
+    """Labels as the model numbers its classes.
+
+    Args:
+        labels: class indices or class names, one an image.
+        count: images that they belong to.
+        classes: class names in the order of the model's outputs; empty if they are not known. Names of labels are
+            then taken to be numbered in alphabetical order.
+        num_classes: outputs of the model.
+
+    Returns:
+        Labels ``(N,)``, int64, and the class names in the order of the model's outputs.
+
+    Raises:
+        BadInput: if there is not one label for each image, or a label is no class of the model.
+    """
+    given = labels.tolist() if isinstance(labels, Tensor | np.ndarray) else list(labels)
+    if len(given) != count:
+        raise BadInput(f"there are {count} images and {len(given)} labels: give one label for each image")
+    missing = [i for i, label in enumerate(given) if label is None or label != label]
+    if missing:
+        raise BadInput(
+            f"image {missing[0]} has no label ({len(missing)} have none): label all images, or leave them out"
+        )
+    if all(isinstance(label, str) for label in given):
+        names = tuple(classes) or tuple(sorted(set(given)))
+        if len(names) != num_classes:
+            raise BadInput(
+                f"the labels name {len(names)} classes and the model tells {num_classes} apart: give classes=, the "
+                "names in the order of the model's outputs"
+            )
+        present = sorted(set(given))
+        absent = [name for name in names if name not in present]
+        position = dict(zip([*present, *absent], match_classes([*present, *absent], names), strict=True))
+        return torch.tensor([position[name] for name in given]), names
+    whole = [isinstance(label, int | float) and not isinstance(label, bool) and label == int(label) for label in given]
+    if not all(whole):
+        wrong = given[whole.index(False)]
+        raise BadInput(f"label {wrong!r} is neither a class index nor a class name: give all of one kind")
+    outside = [label for label in given if not 0 <= label < num_classes]
+    if outside:
+        raise BadInput(
+            f"label {outside[0]} is no class: the model numbers its {num_classes} classes 0 to {num_classes - 1}"
+        )
+    names = tuple(classes) or tuple(str(i) for i in range(num_classes))
+    if len(names) != num_classes:
+        raise BadInput(f"there are {len(names)} class names and the model tells {num_classes} classes apart")
+    return torch.tensor([int(label) for label in given]), names
+
+
+def _read_files(paths: Sequence[Path], size: int, skip_broken: bool) -> ImageSet:
+    pixels, names, broken = [], [], {}
+    for path in with_bar(paths, len(paths), f"reading {len(paths)} pictures"):
+        try:
+            pixels.append(read_picture(path, size))
+        except BadInput as error:
+            if not skip_broken:
+                raise
+            broken[str(path)] = str(error).rsplit(": ", 1)[0]
+            continue
+        names.append(str(path))
+    if not pixels:
+        raise BadInput(f"none of {len(paths)} pictures can be read, the first being {paths[0]}: give others")
+    return ImageSet(torch.from_numpy(np.stack(pixels)), names, broken)
+
+
+def _as_batch(images: Tensor | np.ndarray, size: int) -> Tensor:
+    """One array of images in the form that a model takes."""
+    shape = tuple(images.shape)
+    if len(shape) != 4 or not all(shape):
+        raise BadInput(f"images have the shape {shape}: give (N, C, H, W), or (N, H, W, C) for an array")
+    x = images
+    if isinstance(x, np.ndarray):
+        if shape[1] not in (1, 3) and shape[3] in (1, 3):
+            x = x.transpose(0, 3, 1, 2)
+        if x.dtype.kind not in "uf" or (x.dtype.kind == "u" and x.dtype != np.uint8):
+            raise BadInput(
+                f"images are of type {x.dtype}: give uint8 (0 to 255), or floating point as the model takes them"
+            )
+        x = torch.from_numpy(np.ascontiguousarray(x))
+    if x.shape[1] not in (1, 3):
+        raise BadInput(f"images have {x.shape[1]} channels (shape {shape}): give 1 or 3")
+    if x.dtype == torch.uint8:
+        x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
+        return torch.from_numpy(np.ascontiguousarray(resize(x.cpu().numpy(), size)))
+    if not x.is_floating_point():
+        raise BadInput(
+            f"images are of type {x.dtype}: give uint8 (0 to 255), or floating point as the model takes them"
+        )
+    if not torch.isfinite(x).all():
+        raise BadInput("images contain numbers that are not finite: leave those images out")
+    if x.min() >= 0 and x.max() > 16:
+        raise BadInput(
+            f"images are floating-point numbers from {x.min():g} to {x.max():g}, which no normalised image holds: give "
+            "uint8 pictures, or normalise them as the model takes them"
+        )
+    return x.detach().float()
+
+
+def _picture(item: Any, position: int, size: int) -> np.ndarray:
+    if isinstance(item, Tensor):
+        item = item.detach().cpu().numpy()
+    if isinstance(item, np.ndarray):
+        if item.dtype != np.uint8 or item.ndim not in (2, 3):
+            raise BadInput(f"image {position} is an array of {item.dtype}, shape {item.shape}: give uint8, (H, W, 3)")
+        if item.ndim == 3 and item.shape[0] in (1, 3) and item.shape[2] not in (1, 3):
+            item = item.transpose(1, 2, 0)
+        item = Image.fromarray(item.squeeze(-1) if item.ndim == 3 and item.shape[2] == 1 else item)
+    if isinstance(item, str | Path):
+        return read_picture(Path(item).expanduser(), size)
+    if not isinstance(item, Image.Image):
+        raise BadInput(f"image {position} is a {type(item).__name__}: give PIL pictures, paths or uint8 arrays")
+    return square_pixels(item, size)

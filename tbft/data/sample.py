@@ -1,0 +1,72 @@
+"""A device's own labelled images, given from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from torch import Tensor
+
+from tbft.data.batches import Examples
+from tbft.data.drift import Drift
+from tbft.data.labelled import AUGMENT, LabelledData
+from tbft.data.splits import device_split
+from tbft.errors import BadInput, check_at_least
+
+
+class Sample(LabelledData):
+    """Labelled images in memory, of which a part validates and none tests.
+
+    The split is that of ``DomainData`` with the same images in the same order.
+
+    Args:
+        x: images ``(N, C, H, W)``, uint8, or floating point as the model takes them.
+        y: labels ``(N,)``, int64.
+        classes: class names in the order of the model's outputs.
+        level: drift level, if somebody named it.
+        validation: share of the images that validates.
+        batch_size: images in a training batch.
+        augment: ``none``, ``crop`` or ``crop_and_flip``, in training only.
+        mean: normalisation of uint8 images on the scale 0 to 1.
+        std: likewise.
+        on_device: move the images to the accelerator once.
+        name: of the images, for the record.
+        seed: draws the split and the order of batches.
+
+    Raises:
+        BadInput: if there are too few images to train and to validate.
+    """
+
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        classes: Sequence[str],
+        *,
+        level: str | None = None,
+        validation: float = 0.1,
+        batch_size: int = 64,
+        augment: Literal["none", "crop", "crop_and_flip"] = "none",
+        mean: Sequence[float] = (0.5,),
+        std: Sequence[float] = (0.5,),
+        on_device: bool = False,
+        name: str = "images",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        check_at_least(1, "data", batch_size=batch_size)
+        if not 0 < validation < 1:
+            raise BadInput(f"validation is {validation}: it is a share between 0 and 1")
+        if augment not in AUGMENT:
+            raise BadInput(f"augment is {augment!r}: choose one of {', '.join(AUGMENT)}")
+        if len(x) < 2:
+            raise BadInput(f"there is {len(x)} labelled image: one to train and one to validate are the fewest")
+        self.name, self.classes, self.drift = name, tuple(classes), Drift(level, "unknown")
+        self.batch_size, self.augment, self.on_device, self.seed = batch_size, augment, on_device, seed
+        self.train_size, self.test_names = len(x), []
+        split = device_split(y.numpy().astype(np.int64), len(x), validation, seed, test_size=0)
+        change = AUGMENT[augment]
+        self.train = Examples(x[split.train], y[split.train], mean=mean, std=std, augment=change)
+        self.val = Examples(x[split.validation], y[split.validation], mean=mean, std=std)
+        self.test = Examples(x[:0], y[:0], mean=mean, std=std)

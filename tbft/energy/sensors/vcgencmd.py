@@ -1,0 +1,45 @@
+"""Asking the firmware of a Raspberry Pi through the `vcgencmd` program, which may be missing or hang."""
+
+from __future__ import annotations
+
+import subprocess
+
+from tbft.energy.sensors.source import SensorFault
+
+TIMEOUT_SECONDS = 1.0
+"""The firmware answers within milliseconds; one that takes this long will not answer at all."""
+
+
+def ask(vcgencmd: str, *question: str, timeout: float | None = None) -> str:
+    """Returns the firmware's answer.
+
+    Args:
+        vcgencmd: The program's name or path.
+        question: The command and its arguments, such as `get_throttled`.
+        timeout: Seconds after which the program is killed; None for `TIMEOUT_SECONDS`.
+
+    Raises:
+        SensorFault: If the program is missing, hangs, fails, or the firmware does not know the command.
+    """
+    timeout = TIMEOUT_SECONDS if timeout is None else timeout
+    try:
+        answer = subprocess.run(
+            [vcgencmd, *question],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise SensorFault(f"there is no program {vcgencmd}") from None
+    except subprocess.TimeoutExpired:
+        raise SensorFault(f"{vcgencmd} {question[0]} did not answer within {timeout:g} s") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SensorFault(f"{vcgencmd} cannot be run ({error})") from None
+    if answer.returncode != 0 or answer.stdout.startswith("error="):
+        words = (answer.stderr or answer.stdout).strip().splitlines()
+        raise SensorFault(
+            f"{vcgencmd} {question[0]} failed ({words[0] if words else f'exit code {answer.returncode}'})"
+        )
+    return answer.stdout

@@ -1,0 +1,318 @@
+"""Where a traced network is cut into blocks."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx, nn
+
+from tbft.errors import BadInput
+from tbft.models.chain import LEVELS
+from tbft.models.spec import HEAD, POOL, ChainSpec, LinkSpec
+from tbft.models.statistics import inference_mode_of
+from tbft.models.tracing import Caller, Trace, is_layer, modules_around
+
+_SAME_RESOLUTION = 0.6
+"""Fewer positions than this share of those before are another resolution (class tokens come and go within one)."""
+IMAGES = 3
+"""Images in the pass that observes shapes: a first dimension of 3 is the images' and not two of something."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A place between two operations where one tensor holds all that the network knows of its images.
+
+    Attributes:
+        after: index of the operation after which to cut.
+        positions: how many places an image has here: ``H * W`` of a feature map, the length of a token sequence.
+        width: values of one place.
+    """
+
+    after: int
+    positions: int
+    width: int
+
+
+class Operations:
+    """The operations of a traced network in order, with what flows between them.
+
+    Args:
+        network: the network.
+        trace: its trace.
+        images: images to observe shapes with ``(N, C, H, W)``.
+
+    Attributes:
+        nodes: the operations.
+        values: what each one made of the images.
+        of_images: whether an operation depends on the images; one that does not can be run wherever it is needed.
+        parameters: names of the network's parameters that each one reads.
+    """
+
+    def __init__(self, network: nn.Module, trace: Trace, images: Tensor) -> None:
+        self.network, self.nodes = network, list(trace.graph.nodes)
+        self.index = {node: i for i, node in enumerate(self.nodes)}
+        self.values = _observe(network, trace, images)
+        self.of_images: list[bool] = []
+        for node in self.nodes:
+            sources = [self.of_images[self.index[source]] for source in node.all_input_nodes]
+            self.of_images.append(node.op == "placeholder" or any(sources))
+        names = {id(parameter): name for name, parameter in network.named_parameters()}
+        self.parameters = [tuple(dict.fromkeys(names[id(p)] for p in self._read_by(node))) for node in self.nodes]
+
+    def module(self, node: fx.Node) -> nn.Module | None:
+        """The module that an operation runs, if it runs one."""
+        return self.network.get_submodule(_inside(node)) if node.op == "call_module" else None
+
+    def _read_by(self, node: fx.Node) -> Iterator[nn.Parameter]:
+        module = self.module(node)
+        if module is not None:
+            yield from module.parameters()
+        elif node.op == "get_attr" and str(node.target).startswith("network."):
+            value = operator.attrgetter(_inside(node))(self.network)
+            if isinstance(value, nn.Parameter):
+                yield value
+
+    def alive(self) -> list[list[int]]:
+        """For each operation, those that depend on the images and whose results are still needed after it."""
+        last = [max((self.index[user] for user in node.users), default=-1) for node in self.nodes]
+        needed: list[int] = []
+        living: list[list[int]] = []
+        for i in range(len(self.nodes)):
+            needed = [j for j in [*needed, i] if last[j] > i and self.of_images[j]]
+            living.append(needed)
+        return living
+
+    def span(self, first: int, last: int) -> list[fx.Node]:
+        """The operations of a link, in order: those of the images from ``first`` to ``last``, and what they need."""
+        needed: set[fx.Node] = set()
+        pending = [node for i, node in enumerate(self.nodes) if first <= i <= last and self.of_images[i]]
+        while pending:
+            node = pending.pop()
+            if node not in needed:
+                needed.add(node)
+                pending += [source for source in node.all_input_nodes if not self.of_images[self.index[source]]]
+        return sorted(needed, key=self.index.__getitem__)
+
+
+def find_head(operations: Operations) -> int:
+    """Index of the operation that makes the logits: the last one with parameters.
+
+    Raises:
+        BadInput: if it is neither a linear layer nor a 1 x 1 convolution.
+    """
+    last = max((i for i, names in enumerate(operations.parameters) if names), default=None)
+    module = operations.module(operations.nodes[last]) if last is not None else None
+    if last is not None and (isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and _pointwise(module))):
+        return last
+    name = type(operations.network).__name__
+    found = f"its last layer is {operations.nodes[last].target}" if last is not None else "it has no parameters"
+    raise BadInput(
+        f"{name} has no linear head ({found.replace('network.', '')}): give a classifier whose last layer is an "
+        "nn.Linear or a 1 x 1 convolution"
+    )
+
+
+def choose_cuts(operations: Operations) -> ChainSpec:
+    """Cut a network into stages, ``pool`` and head.
+
+    A stage is a resolution at which the network branches (residual connections, squeeze and excitation, attention);
+    in a network that never branches it is every resolution that has parameters. Layers before the first stage
+    belong to it. At each stage's resolution the cut with the fewest values is taken, the later of equals. A network
+    with one stage (a ViT) is cut there into three parts with about equally many parameters. What is left before the
+    head is ``pool``. Blocks that share a parameter are one block.
+
+    Raises:
+        BadInput: if there is no linear head, or it shares parameters with a block.
+    """
+    head = find_head(operations)
+    cuts = [cut for cut in _cuts(operations) if cut.after < head]
+    stages = _stages(operations, [cut for cut in cuts if cut.positions])
+    ends = [_narrowest(stage)[-1].after for stage in stages]
+    if len(stages) == 1:
+        ends = _equal_parts(operations, _narrowest(stages[0]))
+    return spec_of(operations, ends, cuts[-1].after if cuts else -1, head)
+
+
+def cut_behind(operations: Operations, modules: Sequence[str]) -> ChainSpec:
+    """Cut a network behind the named modules: ``block1`` ends with the first of them, and so on.
+
+    Raises:
+        BadInput: if there is no such module, or more than one tensor is alive behind it.
+    """
+    head = find_head(operations)
+    cuts = [cut.after for cut in _cuts(operations) if cut.after < head]
+    ends = []
+    for name in modules:
+        path = f"network.{name}"
+        inside = [i for i, node in enumerate(operations.nodes) if path in modules_around(node)]
+        if not inside or inside[-1] not in cuts:
+            why = "more than one tensor is alive behind it" if inside else "there is no such module in what it runs"
+            raise BadInput(f"{type(operations.network).__name__} cannot be cut behind {name!r} (blocks=): {why}")
+        ends.append(inside[-1])
+    return spec_of(operations, ends, cuts[-1] if cuts else -1, head)
+
+
+def spec_of(operations: Operations, ends: list[int], before_head: int, head: int) -> ChainSpec:
+    """The chain whose blocks end after these operations.
+
+    Args:
+        operations: the network's.
+        ends: last operation of each block, in order.
+        before_head: last operation before the head's link; -1 if the head is all of the network.
+        head: operation that makes the logits.
+
+    Raises:
+        BadInput: if the head shares parameters with a block.
+    """
+    ends = ends or [before_head]
+    edges = sorted({-1, *ends, before_head, len(operations.nodes) - 1})
+    start = 1
+    while start < len(edges) - 1:  # where two links read one parameter, nothing is cut between them
+        if _parameters(operations, -1, edges[start]) & _parameters(operations, edges[start], edges[-1]):
+            del edges[start]
+        else:
+            start += 1
+    if before_head not in edges or before_head == -1:
+        raise BadInput(
+            f"{type(operations.network).__name__} cannot be cut before its head: more than one tensor is alive there, "
+            "or the head shares parameters with what is before it"
+        )
+    last_block = max([edge for edge in edges if edge in ends], default=before_head)
+    names = [POOL if last_block < edge <= before_head else "block" for edge in edges[1:-1]]
+    names = [f"block{i + 1}" if name == "block" else name for i, name in enumerate(names)] + [HEAD]
+    links = [LinkSpec(n, operations.nodes[e].name) for n, e in zip(names, edges[1:], strict=True)]
+    return ChainSpec(tuple(links), _inside(operations.nodes[head]), levels_of(names))
+
+
+def levels_of(names: Sequence[str]) -> dict[str, str]:
+    """Drift level to block: front, last stage, head (paper, section 3)."""
+    stages = [name for name in names if name not in (POOL, HEAD)]
+    return dict(zip(LEVELS, (stages[0], stages[-1], HEAD), strict=True))
+
+
+def _parameters(operations: Operations, after: int, last: int) -> set[str]:
+    """What the operations from the one behind ``after`` up to ``last`` read, also where they need others for it."""
+    nodes = operations.span(after + 1, last)
+    return {name for node in nodes for name in operations.parameters[operations.index[node]]}
+
+
+def _cuts(operations: Operations) -> list[Cut]:
+    """Every place where one tensor with the images' dimension is alive, in order.
+
+    ``positions`` is 0 where the tensor has no places (features ``(N, F)``) or is another view of the one before.
+    """
+    found = []
+    for i, living in enumerate(operations.alive()):
+        value = operations.values[living[0]] if len(living) == 1 else None
+        if i == 0 or value is None or value.shape[:1] != (IMAGES,) or not value.is_floating_point():
+            continue
+        node = operations.nodes[living[0]]
+        if node.op == "placeholder" or any(_overwrites(operations, user, node) for user in node.users):
+            continue
+        before = [operations.values[operations.index[n]] for n in node.all_input_nodes]
+        view = any(b is not None and b.data_ptr() == value.data_ptr() and b.shape != value.shape for b in before)
+        positions = 0 if view else _positions(value)
+        found.append(Cut(i, positions, value.numel() // IMAGES // max(positions, 1)))
+    return found
+
+
+def _positions(value: Tensor) -> int:
+    """Places that an image has in a square feature map or a token sequence; 0 for features ``(N, F)``."""
+    if value.dim() == 4:
+        return value.shape[2] ** 2  # of C, H, W and of H, W, C alike
+    return value.shape[1] if value.dim() == 3 else 0
+
+
+def _overwrites(operations: Operations, user: fx.Node, node: fx.Node) -> bool:
+    """Whether an operation writes into the tensor that it gets: a link must leave its input as it was."""
+    if user.args[:1] != (node,):
+        return False
+    name = user.target if isinstance(user.target, str) else getattr(user.target, "__name__", "")
+    in_place = user.op != "call_module" and (
+        name.endswith("_") or (name.startswith("i") and hasattr(Tensor, f"__{name}__"))
+    )
+    return in_place or bool(user.kwargs.get("inplace")) or getattr(operations.module(user), "inplace", False) is True
+
+
+def _stages(operations: Operations, cuts: list[Cut]) -> list[list[Cut]]:
+    """The cuts of each stage, in order."""
+    resolutions: list[list[Cut]] = []
+    largest = 0
+    for cut in reversed(cuts):
+        largest = max(largest, cut.positions)
+        if not resolutions or resolutions[0][-1].positions < _SAME_RESOLUTION * largest:
+            resolutions.insert(0, [])
+        resolutions[0].insert(0, Cut(cut.after, largest, cut.width))
+    alive = [len(living) for living in operations.alive()]
+    branches, weights, start = [], [], 0
+    for group in resolutions:
+        nodes = range(start, group[-1].after + 1)
+        branches.append(any(alive[i] > 1 or _hides_a_branch(operations, i) for i in nodes))
+        weights.append(any(operations.parameters[i] for i in nodes))
+        start = group[-1].after + 1
+    chosen = branches if any(branches) else weights
+    return [group for group, choose in zip(resolutions, chosen, strict=True) if choose]
+
+
+def _narrowest(stage: list[Cut]) -> list[Cut]:
+    """Those cuts of one resolution that have the fewest values."""
+    width = min(cut.width for cut in stage)
+    return [cut for cut in stage if cut.width == width]
+
+
+def _equal_parts(operations: Operations, cuts: list[Cut], parts: int = 3) -> list[int]:
+    """Ends of parts with about equally many parameters, the last of them at the last cut."""
+    sizes = {name: parameter.numel() for name, parameter in operations.network.named_parameters()}
+    read = [sum(sizes[name] for name in _parameters(operations, -1, cut.after)) for cut in cuts]
+    ends = []
+    for part in range(1, parts):
+        nearest = min(range(len(cuts)), key=lambda i: abs(read[i] - part * read[-1] / parts))
+        ends.append(cuts[nearest].after)
+    return sorted({*ends, cuts[-1].after})
+
+
+def _hides_a_branch(operations: Operations, i: int) -> bool:
+    """Whether an operation runs a module whole that keeps its input's shape, as residual blocks do."""
+    module, value = operations.module(operations.nodes[i]), operations.values[i]
+    if module is None or is_layer(module) or value is None or not operations.parameters[i]:
+        return False
+    entering = operations.values[operations.index[operations.nodes[i].all_input_nodes[0]]]
+    return entering is not None and entering.shape == value.shape
+
+
+def _pointwise(module: nn.Conv2d) -> bool:
+    return module.kernel_size == (1, 1) and module.groups == 1
+
+
+def _inside(node: fx.Node) -> str:
+    return str(node.target).removeprefix("network.")
+
+
+class _Observer(fx.Interpreter):
+    """Runs a trace and keeps what every operation makes."""
+
+    def __init__(self, network: nn.Module, trace: Trace) -> None:
+        super().__init__(Caller(network), graph=trace.graph)
+        self.constants = trace.constants
+        self.made: list[Tensor | None] = []
+
+    def run_node(self, n: fx.Node) -> object:
+        """Run one operation."""
+        value = super().run_node(n)
+        self.made.append(value if isinstance(value, Tensor) else None)
+        return value
+
+    def fetch_attr(self, target: str) -> object:
+        """An attribute of the network, or a constant of its trace."""
+        return self.constants[target] if target in self.constants else super().fetch_attr(target)
+
+
+@torch.no_grad()
+def _observe(network: nn.Module, trace: Trace, images: Tensor) -> list[Tensor | None]:
+    observer = _Observer(network, trace)
+    with inference_mode_of(network):  # statistics stay as they are
+        observer.run(images)
+    return observer.made

@@ -1,0 +1,142 @@
+"""Whether a chain is the network that it was made from: outputs, gradients, BatchNorm statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tbft.errors import BadInput
+
+OUTPUTS, GRADIENTS = 1e-6, 1e-5
+"""Largest difference that counts as none, relative to the largest value."""
+_SMALL = 1e-3
+"""A tensor whose gradient is below this share of the largest one is held against that share."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a network makes of images in one mode.
+
+    Attributes:
+        output: logits ``(N, num_classes)``.
+        gradients: of a weighted sum of the logits, by parameter name, and of the images as ``images``.
+        buffers: values after the pass, by name.
+    """
+
+    output: Tensor
+    gradients: dict[str, Tensor]
+    buffers: dict[str, Tensor]
+
+
+def check_chain(chain: nn.Module, network: nn.Module, images: Tensor) -> None:
+    """Compare a chain with its network in training and in inference mode; both stay as they were.
+
+    Args:
+        chain: the chain, which shares parameters and buffers with the network.
+        network: the network.
+        images: random images ``(N, C, H, W)``.
+
+    Raises:
+        BadInput: if they differ.
+    """
+    name = type(network).__name__
+    with _as_they_were(chain, network, images.device):
+        for training in (False, True):
+            differing = _difference(*(_run(module, network, images, training) for module in (network, chain)))
+            if differing:
+                raise BadInput(
+                    f"{name} as a chain of blocks is another network (its {differing} differ in {_mode(training)}): "
+                    "name the modules of each block by hand (blocks=)"
+                )
+
+
+def count_classes(network: nn.Module, images: Tensor) -> int:
+    """The number of classes that a network tells apart.
+
+    Raises:
+        BadInput: if it does not take such images, or does not give logits ``(N, num_classes)`` in both modes.
+    """
+    name, classes = type(network).__name__, 0
+    with _as_they_were(network, network, images.device), torch.no_grad():
+        for training in (True, False):
+            before = {key: buffer.clone() for key, buffer in network.named_buffers()}
+            try:
+                output = network.train(training)(images.clone())
+            except Exception as error:
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+                raise BadInput(
+                    f"{name} fails on images of {images.shape[1]} channels and {images.shape[-1]} px in "
+                    f"{_mode(training)} ({reason}): give the image_size that it is made for"
+                ) from None
+            for key, buffer in network.named_buffers():
+                buffer.copy_(before[key])
+            if not isinstance(output, Tensor) or output.dim() != 2 or len(output) != len(images):
+                what = f"{tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+                raise BadInput(
+                    f"{name} gives {what} in {_mode(training)} and no logits (N, num_classes): give a classifier"
+                )
+            classes = output.shape[1]
+    return classes
+
+
+def _mode(training: bool) -> str:
+    return "training" if training else "inference"
+
+
+def _run(module: nn.Module, network: nn.Module, images: Tensor, training: bool) -> Result:
+    """One pass forward and backward from the same buffers and random numbers as every other."""
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    module.train(training)
+    torch.manual_seed(0)
+    leaf = images.clone().requires_grad_()
+    parameters = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+    output = module(leaf * 1)  # a network may write into what it gets
+    weights = torch.linspace(-1, 1, output.numel(), device=output.device, dtype=output.dtype).view_as(output)
+    gradients = torch.autograd.grad((output * weights).sum(), [leaf, *parameters.values()], allow_unused=True)
+    after = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    for name, buffer in network.named_buffers():
+        buffer.copy_(before[name])
+    named = dict(zip(["images", *parameters], gradients, strict=True))
+    return Result(output.detach(), {name: g for name, g in named.items() if g is not None}, after)
+
+
+def _difference(expected: Result, found: Result) -> str:
+    """What differs, in words; empty if nothing does."""
+    if not _close(expected.output, found.output, OUTPUTS):
+        return "outputs"
+    if expected.gradients.keys() != found.gradients.keys():
+        return "gradients"
+    largest = max((float(g.abs().max()) for g in expected.gradients.values() if g.numel()), default=0.0)
+    for name, gradient in expected.gradients.items():
+        if not _close(gradient, found.gradients[name], GRADIENTS, least=_SMALL * largest):
+            return f"gradients ({name})"
+    for name, buffer in expected.buffers.items():
+        if not _close(buffer.double(), found.buffers[name].double(), OUTPUTS):
+            return f"BatchNorm statistics ({name})"
+    return ""
+
+
+def _close(a: Tensor, b: Tensor, tolerance: float, least: float = 0.0) -> bool:
+    if a.shape != b.shape:
+        return False
+    if torch.equal(a, b) or not a.numel():
+        return True
+    scale = max(float(a.abs().max()), least)
+    return float((a - b).abs().max()) <= tolerance * scale
+
+
+@contextmanager
+def _as_they_were(chain: nn.Module, network: nn.Module, device: torch.device) -> Iterator[None]:
+    """Modes and random numbers of before, after it."""
+    modes = [(module, module.training) for root in (chain, network) for module in root.modules()]
+    devices = [device] if device.type != "cpu" else []
+    try:
+        with torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"), torch.enable_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

@@ -1,0 +1,124 @@
+"""Which blocks train: the step that makes fine-tuning Target Block Fine-Tuning."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+from torch import Tensor
+
+from tbft.data.drift import Drift
+from tbft.errors import BadInput, check_at_least
+from tbft.models.chain import LEVELS, BlockChain
+from tbft.models.statistics import estimating_statistics, has_statistics, set_modes
+
+log = logging.getLogger(__name__)
+
+Policy = Literal["source", "refresh", "batch"]
+
+
+class BlockFreeze:
+    """Trains the target block of a drift level and freezes the rest: parameters, buffers and mode.
+
+    Args:
+        level: drift level, ``input``, ``feature`` or ``output``; ``None`` takes the one that the data's drift
+            belongs to.
+        blocks: blocks to train instead of the level's own: names, ``all``, or an empty list for none.
+        statistics: BatchNorm statistics. ``source`` keeps the base model's in frozen blocks; ``refresh``
+            re-estimates all of them by one forward pass over training images, then holds those of frozen
+            blocks; ``batch`` lets every block, frozen ones too, use batch statistics and follow them (the
+            paper's protocol). Blocks that train always use batch statistics.
+        statistics_images: training images for the re-estimate. ``None`` is all of them under ``refresh`` and none
+            under ``batch``, where a number lets the statistics start from the target's before they follow it
+            (few steps do not carry them there: each moves them by a tenth).
+        strategy: name of the strategy in the record; ``None`` names it after the blocks.
+
+    Raises:
+        BadInput: if statistics are to be re-estimated on no image.
+
+    Attributes:
+        target: the links that train, once ``freeze`` has run.
+        refreshed: whether the statistics are the target domain's.
+    """
+
+    def __init__(
+        self,
+        level: Literal["input", "feature", "output"] | None = None,
+        blocks: list[str] | None = None,
+        statistics: Policy = "source",
+        statistics_images: int | None = None,
+        strategy: str | None = None,
+    ) -> None:
+        check_at_least(1, "freeze", statistics_images=statistics_images)
+        self.level, self.blocks, self.statistics = level, blocks, statistics
+        self.statistics_images, self.strategy = statistics_images, strategy
+        self.target: tuple[str, ...] = ()
+        self.refreshed = False
+
+    def target_of(self, chain: BlockChain, drift: Drift) -> tuple[str, ...]:
+        """The links to train, in chain order.
+
+        Args:
+            chain: the network.
+            drift: what the data says of its drift; of source data every link trains.
+
+        Raises:
+            BadInput: if neither the configuration nor the data says what drifted, or a block is unknown.
+        """
+        if self.blocks is not None:
+            return chain.resolve(self.blocks)
+        if drift.is_source:
+            return chain.links
+        level = self.level or drift.level
+        if level is None:
+            raise BadInput(f"the drift level is not known: give freeze.level ({', '.join(LEVELS)}) or freeze.blocks")
+        return (chain.block_of(level),)
+
+    def strategy_of(self, chain: BlockChain, drift: Drift) -> str:
+        """Name of the strategy for the record: ``block`` is the level's own block."""
+        if self.strategy is not None:
+            return self.strategy
+        if drift.is_source:
+            return "base"
+        target = self.target_of(chain, drift)
+        if target == chain.links:
+            return "full"
+        level = self.level or drift.level
+        if level is not None and target == (chain.block_of(level),):
+            return "block"
+        return "+".join(target) or "none"
+
+    def freeze(self, chain: BlockChain, target: tuple[str, ...]) -> None:
+        """Let exactly the target's parameters require gradients, and set every module's mode."""
+        self.target = target
+        trained = {id(p) for module in chain.modules_of(target) for p in module.parameters(recurse=False)}
+        for parameter in chain.parameters():
+            parameter.requires_grad_(id(parameter) in trained)
+        self.set_modes(chain)
+
+    def set_modes(self, chain: BlockChain) -> None:
+        """Inference mode for what is frozen, unless the statistics policy is ``batch``."""
+        set_modes(chain, chain.links if self.statistics == "batch" else self.target)
+
+    @property
+    def refreshes(self) -> bool:
+        """Whether statistics are still to be re-estimated before anything trains."""
+        follows = self.statistics == "batch" and self.statistics_images is None
+        return self.statistics != "source" and not follows and not self.refreshed
+
+    def refresh(self, chain: BlockChain, forward: Callable[[Tensor], object], images: Iterable[Tensor]) -> None:
+        """Re-estimate the statistics, once.
+
+        Args:
+            chain: the network.
+            forward: runs images ``(N, C, H, W)`` through every link that keeps statistics.
+            images: batches of training images.
+        """
+        if not has_statistics(chain.modules()):
+            log.info("there is nothing to refresh: this network keeps no batch statistics")
+        else:
+            with estimating_statistics(chain):
+                for x in images:
+                    forward(x)
+        self.refreshed = True

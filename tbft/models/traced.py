@@ -1,0 +1,233 @@
+"""Any classifier as a chain of blocks: the user's module, cut by tracing or by the names of its modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from tbft.errors import BadInput
+from tbft.models.chain import BlockChain
+from tbft.models.cuts import IMAGES, Operations, choose_cuts, cut_behind, levels_of
+from tbft.models.exactness import check_chain, count_classes
+from tbft.models.spec import HEAD, ChainSpec, LinkSpec
+from tbft.models.tracing import MODE, trace_network
+
+
+class TracedLink(nn.Module):
+    """The operations of one link, as a module that runs those of the network and owns none of them.
+
+    The parameters that operations read themselves (a ViT's ``cls_token``) are its own too, and the mode in which
+    functions run (``F.dropout``) is its own; neither stands in its state dict, for the network's has them.
+
+    Args:
+        network: the network.
+        nodes: the operations, in order.
+        source: operation whose result enters the link.
+        result: operation whose result leaves it; ``None`` in the last link.
+        constants: tensors that the network makes from nothing, by name.
+
+    Attributes:
+        runs: the modules of the network that it runs.
+    """
+
+    runs: list[nn.Module]
+    run: Callable[[TracedLink, Tensor], Tensor]
+
+    def __init__(
+        self,
+        network: nn.Module,
+        nodes: Sequence[fx.Node],
+        source: fx.Node,
+        result: fx.Node | None,
+        constants: Mapping[str, Tensor],
+    ) -> None:
+        super().__init__()
+        graph, runs = fx.Graph(), []
+        made = {source: graph.placeholder("x")}
+        for node in nodes:
+            name = str(node.target).removeprefix("network.")
+            if node.op == "call_module":
+                runs.append(network.get_submodule(name))
+            elif node.target in constants:
+                self.register_buffer(name, constants[name], persistent=False)
+            elif node.op == "get_attr" and node.target != MODE:
+                value = attrgetter(name)(network)
+                if isinstance(value, nn.Parameter):
+                    self.register_parameter(name.replace(".", "_"), value)
+            if node is not source:
+                made[node] = graph.node_copy(node, made.__getitem__)
+        if result is not None:
+            graph.output(made[result])
+        code = graph.python_code("self")
+        scope = dict(code.globals)
+        exec(compile(code.src, f"<a link of {type(network).__name__}>", "exec"), scope)  # as fx.GraphModule does
+        # Not registered: the chain has the network's modules already.
+        self.__dict__.update(network=network, runs=runs, run=scope["forward"])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The previous link's output to this one's."""
+        return self.run(self, x)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        """Add nothing: the parameters stand under the network's own keys."""
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        """Take nothing, likewise."""
+
+
+class TracedChain(BlockChain):
+    """A user's network as a chain: the same modules, parameters, buffers and keys.
+
+    Args:
+        network: the network; it stays usable, and shares all weights with the chain.
+        spec: how it is cut.
+        links: modules that each link runs, one after the other, by its name.
+        num_classes: outputs of the head.
+        image_size: side of the images, in pixels.
+        linear_head: whether the last link is one linear layer on features ``(N, F)`` and nothing else.
+    """
+
+    spec: ChainSpec
+
+    def __init__(
+        self,
+        network: nn.Module,
+        spec: ChainSpec,
+        links: Mapping[str, tuple[nn.Module, ...]],
+        *,
+        num_classes: int,
+        image_size: int,
+        linear_head: bool,
+    ) -> None:
+        super().__init__()
+        self.num_classes, self.image_size = num_classes, image_size
+        self.spec, self.linear_head = spec, linear_head
+        self.__dict__["network"], self.__dict__["_chain"] = network, dict(links)
+        # One table for both: what is moved or loaded in the chain is moved and loaded in the network.
+        self._parameters, self._buffers = network._parameters, network._buffers
+        self._non_persistent_buffers_set = network._non_persistent_buffers_set
+        self._modules = dict(network._modules)
+        self._links = nn.ModuleList(m for link in links.values() for m in link if isinstance(m, TracedLink))
+        self.training = network.training
+
+    def chain(self) -> dict[str, tuple[nn.Module, ...]]:
+        """The links by name."""
+        return self.__dict__["_chain"]
+
+    @property
+    def head(self) -> nn.Linear | nn.Conv2d:
+        """The layer that makes the logits."""
+        head = self.__dict__["network"].get_submodule(self.spec.head)
+        assert isinstance(head, nn.Linear | nn.Conv2d)
+        return head
+
+    def block_of(self, level: str) -> str:
+        """The block that the spec gives for a drift level."""
+        block = super().block_of(level)
+        return self.spec.levels.get(level, block)
+
+    def modules_of(self, names: Sequence[str]) -> Iterator[nn.Module]:
+        """The named links, and every module of the network that they run."""
+        for module in super().modules_of(names):
+            yield module
+            if isinstance(module, TracedLink):
+                for part in module.runs:
+                    yield from part.modules()
+
+
+def chain_of(
+    network: nn.Module,
+    *,
+    image_size: int,
+    channels: int = 3,
+    blocks: Mapping[str, Sequence[str]] | Sequence[str] | None = None,
+    spec: ChainSpec | None = None,
+) -> TracedChain:
+    """See a classifier as a chain of blocks.
+
+    The network is traced and cut where one tensor is alive (``choose_cuts`` has the rule); the chain is then
+    compared with it on random images: outputs, gradients and BatchNorm statistics, in training and in inference.
+
+    Args:
+        network: images ``(N, channels, image_size, image_size)`` to logits ``(N, num_classes)``.
+        image_size: side of the images, in pixels.
+        channels: channels of the images.
+        blocks: where to cut, instead. A list names the modules at whose outputs ``block1``, ``block2``, ... end. A
+            mapping names all modules by link (``block1``, ..., perhaps ``pool``, ``fc``), which then run one after
+            the other, with the features flattened before the head: it needs no tracing.
+        spec: how it was cut before: nothing is chosen then.
+
+    Raises:
+        BadInput: if the network cannot be traced, has no linear head, gives no logits, or the chain is not exact.
+    """
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn((IMAGES, channels, image_size, image_size), generator=generator).to(device)
+    num_classes = count_classes(network, images)
+    if spec is not None and any(link.modules for link in spec.links):
+        blocks = {link.name: link.modules for link in spec.links}
+    if isinstance(blocks, Mapping):
+        spec, links, linear_head = _by_hand(network, blocks, images)
+    else:
+        spec, links, linear_head = _by_tracing(network, blocks, spec, images)
+    chain = TracedChain(network, spec, links, num_classes=num_classes, image_size=image_size, linear_head=linear_head)
+    check_chain(chain, network, images[:2])  # another number than was traced: none may be baked in
+    return chain
+
+
+Links = dict[str, tuple[nn.Module, ...]]
+
+
+def _by_tracing(
+    network: nn.Module, blocks: Sequence[str] | None, spec: ChainSpec | None, images: Tensor
+) -> tuple[ChainSpec, Links, bool]:
+    trace = trace_network(network)
+    operations = Operations(network, trace, images)
+    if spec is None:
+        spec = choose_cuts(operations) if blocks is None else cut_behind(operations, blocks)
+    index = {node.name: i for i, node in enumerate(operations.nodes)}
+    ends = [index.get(link.end, -1) for link in spec.links]
+    alive = operations.alive()
+    if ends != sorted(set(ends)) or ends[0] < 0 or any(len(alive[end]) != 1 for end in ends[:-1]):
+        raise BadInput(
+            f"the chain's spec does not fit {type(network).__name__} as it is here (it was made with another version): "
+            "leave the spec out to cut it anew"
+        )
+    links: Links = {}
+    start, source = 0, operations.nodes[0]
+    for name, end in zip(spec.names, ends, strict=True):
+        following = operations.nodes[alive[end][0]] if alive[end] else None
+        nodes = operations.span(start, end)
+        links[name] = (TracedLink(network, nodes, source, following, trace.constants),)
+        start, source = end + 1, following or source
+    entering = operations.values[operations.index[source]]
+    others = [node for node in nodes[:-1] if not isinstance(operations.module(node), nn.Identity)]
+    linear = len(others) == 1 and isinstance(operations.module(others[0]), nn.Linear)
+    return spec, links, linear and entering is not None and entering.dim() == 2
+
+
+def _by_hand(network: nn.Module, blocks: Mapping[str, Sequence[str]], images: Tensor) -> tuple[ChainSpec, Links, bool]:
+    modules = dict(network.named_modules())
+    listed = [name for names in blocks.values() for name in names]
+    unknown = [name for name in listed if name not in modules]
+    twice = sorted({name for name in listed if listed.count(name) > 1 and any(modules[name].parameters())})
+    if unknown or twice or list(blocks)[-1:] != [HEAD] or len(blocks) < 2:
+        raise BadInput(
+            f"blocks= does not describe a chain of {type(network).__name__}: "
+            + (f"it has no module {unknown[0]!r}" if unknown else f"{twice[0]!r} stands in it twice" if twice else "")
+            + ("" if unknown or twice else f"give block1, ... and {HEAD!r} last, each with the names of its modules")
+        )
+    links: Links = {name: tuple(modules[part] for part in names) for name, names in blocks.items()}
+    heads = [part for part in blocks[HEAD] if isinstance(modules[part], nn.Linear | nn.Conv2d)]
+    if not heads:
+        raise BadInput(f"blocks= names no linear layer and no convolution for {HEAD!r}, but {', '.join(blocks[HEAD])}")
+    before = list(links)[-2]
+    if isinstance(links[HEAD][0], nn.Linear):
+        links[before] = (*links[before], nn.Flatten())
+    named = tuple(LinkSpec(name, modules=tuple(names)) for name, names in blocks.items())
+    spec = ChainSpec(named, heads[-1], levels_of(list(blocks)))
+    return spec, links, len(links[HEAD]) == 1 and isinstance(links[HEAD][0], nn.Linear)

@@ -1,0 +1,32 @@
+"""Paths as a user writes them: any text, which need not be the name of anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def user_path(text: str) -> Path:
+    """A path with ``~`` written out; as it stands where there is no such user."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
+def is_file(path: Path) -> bool:
+    """Whether a regular file is there: no folder, pipe, socket or device, from which reading may never end.
+
+    ``False`` too for what no file system takes for a name.
+    """
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there; ``False`` too for what no file system takes for a name."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,84 @@
+"""What a classifier makes of labelled images, counted in whole images."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Score(NamedTuple):
+    """Loss and accuracy on a set of images.
+
+    Attributes:
+        loss: mean cross-entropy.
+        right: which images are classified right, in the order of the set ``(N,)``, boolean, on the processor.
+    """
+
+    loss: float
+    right: Tensor
+
+    @property
+    def correct(self) -> int:
+        """Images that are classified right."""
+        return int(self.right.sum())
+
+    @property
+    def accuracy(self) -> float:
+        """As a fraction of 1: a quotient of two whole numbers, so that equal counts are equal accuracies."""
+        return self.correct / len(self.right)
+
+
+class Tally:
+    """Collects the batches of one pass over labelled images."""
+
+    def __init__(self) -> None:
+        self._losses: list[Tensor] = []
+        self._right: list[Tensor] = []
+        self._labels: list[Tensor] = []
+
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        """Take in one batch.
+
+        Args:
+            logits: ``(N, C)``.
+            labels: ``(N,)``.
+        """
+        self._losses.append(F.cross_entropy(logits, labels, reduction="sum"))
+        self._right.append(logits.argmax(1) == labels)
+        self._labels.append(labels)
+
+    def score(self) -> Score:
+        """Score of all images so far, of which there must be one."""
+        right = torch.cat(self._right).cpu()
+        return Score(sum(torch.stack(self._losses).tolist()) / len(right), right)
+
+    def accuracy_of_classes(self, num_classes: int) -> list[float]:
+        """Accuracy on the images of each class, as a fraction of 1; 0 of a class without images."""
+        labels, right = torch.cat(self._labels), torch.cat(self._right)
+        total = torch.bincount(labels, minlength=num_classes).tolist()
+        correct = torch.bincount(labels[right], minlength=num_classes).tolist()
+        return [c / max(t, 1) for c, t in zip(correct, total, strict=True)]
+
+
+def chance_of(better: int, worse: int) -> float:
+    """How likely a change that brings nothing makes so many more images right than wrong: the exact sign test.
+
+    Of the images on which two classifiers differ, each is then as likely to be right: one-sided p of McNemar's exact
+    test (McNemar 1947, Psychometrika 12; recommended for two classifiers on one test set by Dietterich 1998, Neural
+    Computation 10). A power of two where ``worse`` is 0; 1 where nothing differs.
+
+    Args:
+        better: images that only the changed classifier gets right.
+        worse: images that only the unchanged one gets right.
+    """
+    differing = better + worse
+    return sum(math.comb(differing, k) for k in range(better, differing + 1)) / 2**differing
+
+
+def differing(before: Tensor, after: Tensor) -> tuple[int, int]:
+    """Images that only ``after`` and that only ``before`` gets right, of the same images ``(N,)``, boolean."""
+    return int((after & ~before).sum()), int((before & ~after).sum())

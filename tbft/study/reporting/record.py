@@ -1,0 +1,200 @@
+"""Reads one run's record."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from tbft.errors import BadInput
+from tbft.schema import HEAD, SCHEMA, STATUSES, CurveEntry, RunRecord, block_of
+
+BUSY_THREADS = 0.1  # that other programs keep busy on average, above which the machine's joules are not the run's
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One validation during the adaptation, and what had been spent by then.
+
+    Attributes:
+        accuracy: Validation accuracy, a fraction of 1.
+        joules: Energy since the start of the adaptation.
+    """
+
+    accuracy: float
+    joules: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run as a report sees it.
+
+    Attributes:
+        key: Name of the run's folder, the cell's key in a study.
+        status: `completed`, `interrupted` or `failed`.
+        level: Drift level: `input`, `feature` or `output`; empty where the record says none.
+        dataset: Name of the data set.
+        drift: Name of the drift with its severity, such as `gaussian_noise 5`.
+        series: The strategy as tables name it: `block` (the level's own), a single block's name, `full`, ...
+        level_block: The block of the run's network that belongs to the level; empty where the record does not say.
+        train_size: Labelled target images.
+        seed: The run's seed.
+        accuracy: Fractions of 1: `base`, `validation`, `test`.
+        joules: By phase, with their sum as `adaptation`.
+        cpu_seconds: By phase, with `adaptation`.
+        wall_seconds: By phase, with `adaptation`.
+        peak_rss_mib: Peak resident memory in MiB.
+        curve: Validations over the adaptation, oldest first; empty where none was recorded.
+        measured: Whether the energy comes from a sensor rather than a model.
+        void: Why the run's cost must not be used (a throttled board), or empty.
+        shared_machine: Whether other cells ran on the same machine meanwhile.
+        busy_threads: Threads that other programs kept busy meanwhile, on average; 0 where it is not known.
+        machine: Where it ran.
+        error: Why a failed run failed, where the record says so.
+        labels: The study's axes and this cell's place on each; empty outside a study.
+        planned: Strategies that its study's plan has at this place on the other axes; empty outside a study.
+    """
+
+    key: str
+    status: str
+    level: str = ""
+    dataset: str = ""
+    drift: str = ""
+    series: str = ""
+    level_block: str = ""
+    train_size: int = 0
+    seed: int = 0
+    accuracy: Mapping[str, float] = field(default_factory=dict)
+    joules: Mapping[str, float] = field(default_factory=dict)
+    cpu_seconds: Mapping[str, float] = field(default_factory=dict)
+    wall_seconds: Mapping[str, float] = field(default_factory=dict)
+    peak_rss_mib: float | None = None
+    curve: tuple[CurvePoint, ...] = ()
+    measured: bool = False
+    void: str = ""
+    shared_machine: bool = False
+    busy_threads: float = 0.0
+    machine: str = ""
+    error: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    planned: frozenset[str] = frozenset()
+
+    @property
+    def completed(self) -> bool:
+        """Whether the run went to its end."""
+        return self.status == "completed"
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other programs or cells worked beside the run: their energy is in its joules."""
+        return self.shared_machine or self.busy_threads > BUSY_THREADS
+
+
+class HalfWritten(BadInput):
+    """A record that ends before its end, as a crash leaves it."""
+
+
+def read_record(path: Path, labels: Mapping[str, str] | None = None) -> Record:
+    """Read one `result.json`.
+
+    Args:
+        path: The file.
+        labels: The cell's place on the axes of its study.
+
+    Raises:
+        HalfWritten: When it is not whole JSON.
+        BadInput: When it is of another schema, or lacks what a completed run must say.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise HalfWritten(f"{path} is half written ({error}): run the cell again") from None
+    except OSError as error:
+        raise BadInput(f"cannot read {path} ({error.strerror}): check the file and its permissions") from None
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        found = content.get("schema") if isinstance(content, dict) else type(content).__name__
+        raise BadInput(f"{path} has schema {found!r}, not {SCHEMA}: it was written by another version of tbft")
+    if content.get("status") not in STATUSES:
+        raise BadInput(f"{path} has status {content.get('status')!r}, not one of {', '.join(STATUSES)}")
+    try:
+        return _record(path.parent.name, cast(RunRecord, content), dict(labels or {}))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"lacks {error}" if isinstance(error, KeyError) else f"cannot be understood ({error})"
+        raise BadInput(f"{path} {reason}: it is not a record of schema {SCHEMA}") from None
+
+
+def _record(key: str, content: RunRecord, labels: dict[str, str]) -> Record:
+    if content["status"] != "completed":
+        return Record(key, content["status"], error=str(content.get("error") or ""), labels=labels)
+    drift = content["drift"]
+    name, severity = drift.get("name") or "", drift.get("severity")
+    source = content.get("energy_source") or {}
+    void = content.get("void")
+    accuracy = _numbers(content["accuracy"])
+    if "test" not in accuracy:
+        raise KeyError("accuracy.test")
+    level_block = _level_block(content)
+    return Record(
+        key=key,
+        status="completed",
+        level=drift.get("level") or "",
+        dataset=content["dataset"] or "",
+        drift=f"{name} {severity}" if severity is not None else name,
+        series=_series(content["strategy"], content["blocks"], level_block),
+        level_block=level_block,
+        train_size=int(content["train_size"]),
+        seed=int(content["seed"]),
+        accuracy=accuracy,
+        joules=_numbers(content["joules"]),
+        cpu_seconds=_numbers(content["cpu_seconds"]),
+        wall_seconds=_numbers(content["wall_seconds"]),
+        peak_rss_mib=content.get("peak_rss_mib"),
+        curve=tuple(_curve(content.get("curve") or ())),
+        measured=bool(source.get("measured", False)),
+        void=("marked void" if void is True else str(void)) if void else "",
+        shared_machine=bool(content.get("shared_machine", False)),
+        busy_threads=float((content.get("conditions") or {}).get("other_programs_threads") or 0.0),
+        machine=str((content.get("environment") or {}).get("machine", "")),
+        labels=labels,
+    )
+
+
+def _level_block(content: RunRecord) -> str:
+    """Read which block of the run's network belongs to its drift level.
+
+    A record without the field says so only where it tuned that block or the whole network. At input and output level
+    it is the same block in every network.
+    """
+    if "level_block" in content:
+        return content["level_block"] or ""
+    level, strategy, blocks = content["drift"].get("level") or "", content["strategy"], content["blocks"]
+    if strategy == "block":
+        return "+".join(blocks)
+    if level in ("input", "output"):
+        return block_of(level, ("block1", HEAD))
+    stages = [f"block{number}" for number in range(1, len(blocks))]
+    whole_network = len(stages) > 1 and blocks == [*stages, HEAD] and strategy != "+".join(blocks)
+    return block_of(level, blocks) if level and whole_network else ""
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """Keep what is a finite number: an unknown figure is absent, never zero."""
+    return {name: float(value) for name, value in values.items() if _is_number(value)}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _curve(entries: Sequence[CurveEntry]) -> list[CurvePoint]:
+    """Take the validations whose accuracy and energy are both known."""
+    values = [(entry.get("validation_accuracy"), entry.get("joules")) for entry in entries]
+    return [CurvePoint(float(a), float(j)) for a, j in values if _is_number(a) and _is_number(j)]
+
+
+def _series(strategy: str, blocks: Sequence[str], level_block: str) -> str:
+    """Name a strategy by what it tunes: the level's own block is `block`, any other choice its blocks."""
+    if strategy != "block" or list(blocks) == [level_block]:
+        return strategy
+    return "+".join(blocks)

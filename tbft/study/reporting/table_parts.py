@@ -1,0 +1,68 @@
+"""Columns and notes that several tables share."""
+
+from collections.abc import Iterable, Sequence
+
+from tbft.study.reporting.costs import DISTURBED
+from tbft.study.reporting.paper import paper_figures
+from tbft.study.reporting.record import Record
+from tbft.study.reporting.results import Setting
+from tbft.study.reporting.table import PAPER, Value
+
+HEAD = ("figures", "level", "data set", "size", "variant")
+PAPER_NOTE = "Rows marked paper are the paper's own figures (arXiv:2403.15905), of other machines and base models."
+
+
+def paper_notes(rows: Sequence[tuple[Value, ...]]) -> list[str]:
+    """What to say below a table that has rows of the paper's."""
+    return [PAPER_NOTE] if any(row[0] == PAPER for row in rows) else []
+
+
+def head(setting: Setting) -> tuple[Value, ...]:
+    """The first columns of our own row, after `figures`."""
+    return setting.level, setting.dataset, setting.train_size, setting.variant
+
+
+def percent(fractions: Iterable[float]) -> list[float]:
+    """Fractions of 1 as percent."""
+    return [100 * fraction for fraction in fractions]
+
+
+def counts(numbers: Iterable[int]) -> Value:
+    """How many values the figures of a row rest on: a number, or the smallest and the largest."""
+    found = sorted(set(numbers))
+    return (found[0] if len(found) == 1 else f"{found[0]} to {found[-1]}") if found else None
+
+
+def energy_kind(runs: Sequence[Record]) -> str:
+    """Say whether joules come from a sensor or from a model."""
+    kinds = {"measured" if run.measured else "modelled" for run in runs if run.joules}
+    return " and ".join(sorted(kinds)) if kinds else "unknown"
+
+
+def paper_sizes(setting: Setting) -> dict[int, dict[str, list[float]]]:
+    """The paper's accuracies at a setting's level, by training size; empty for a level it does not have."""
+    return paper_figures()["accuracy"].get(setting.level, {}).get("sizes", {})
+
+
+def paper_head(setting: Setting) -> tuple[Value, ...]:
+    """The first columns of the paper's row beside ours."""
+    return setting.level, paper_figures()["accuracy"][setting.level]["dataset"], setting.train_size, ""
+
+
+def cost_notes(records: Iterable[Record]) -> list[str]:
+    """Warn of what makes costs hard to compare."""
+    records = list(records)
+    notes = []
+    shared = sum(record.shared_machine for record in records)
+    if shared:
+        notes.append(f"{shared} of {len(records)} runs shared their machine with other cells: their cost is too high.")
+    disturbed = sum(record.disturbed for record in records)
+    if disturbed:
+        notes.append(
+            f"Other programs were at work in {disturbed} of {len(records)} runs, and are in their joules, not in their "
+            f"CPU-seconds. Such joules are left out where other runs suffice, and marked {DISTURBED} where not."
+        )
+    machines = sorted({record.machine for record in records if record.machine})
+    if len(machines) > 1:
+        notes.append(f"Costs come from {len(machines)} machines: {', '.join(machines)}.")
+    return notes

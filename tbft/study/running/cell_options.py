@@ -1,0 +1,123 @@
+"""Options of `fit` as a study writes them, and the command line that they make."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import yaml
+
+from tbft.presets import find
+
+CLASS_ARGUMENTS = ".init_args"  # may be left out of an option's name
+CLASS_NAME = ".class_path"  # likewise
+
+Options = Mapping[str, Any]
+
+
+def text_of(value: Any) -> str:
+    """A value as the command line of `fit` reads it; a string stands for itself.
+
+    >>> [text_of(value) for value in (True, None, 1e-3, "off", "1e-3", ["off", 1], float("inf"))]
+    ['true', 'null', '0.001', 'off', '1e-3', '["off", 1]', '.inf']
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else f"{'-' if value < 0 else ''}.inf"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def without_spelling(value: Any) -> Any:
+    """One value for all that reach `fit` as the same text: `"8"` and 8, which are the same argument.
+
+    >>> [without_spelling(value) for value in ("8", 8, "off", "true", "1e-3")]
+    [8, 8, 'off', True, '1e-3']
+    """
+    if isinstance(value, str):
+        try:
+            read = json.loads(value)
+        except ValueError:
+            return value
+        return read if text_of(read) == value else value
+    return value
+
+
+def flatten(options: Options) -> dict[str, Any]:
+    """Spell nested mappings as dotted options, the way a command line does; a later option wins.
+
+    >>> flatten({"data.batch_size": 4, "data": {"batch_size": 8, "root": "here"}})
+    {'data.batch_size': 8, 'data.root': 'here'}
+    """
+    flat: dict[str, Any] = {}
+    for option, value in options.items():
+        flat.update(_leaves(text_of(option), value))
+    return flat
+
+
+def _leaves(option: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, Mapping) or not value:
+        yield option, value
+        return
+    for name, inner in value.items():
+        yield from _leaves(f"{option}.{text_of(name)}", inner)
+
+
+def same_option(option: str) -> str:
+    """One name for all spellings of an option.
+
+    >>> same_option("data.init_args.batch_size"), same_option("model.optimizer.class_path")
+    ('data.batch_size', 'model.optimizer')
+    """
+    return f"{option}.".replace(f"{CLASS_ARGUMENTS}.", ".").removesuffix(".").removesuffix(CLASS_NAME)
+
+
+def configs_in(options: Options) -> list[str]:
+    """Presets or files that options name under `config`."""
+    configs = options.get("config") or []
+    return [text_of(config) for config in (configs if isinstance(configs, list) else [configs])]
+
+
+def read_configs(configs: Sequence[str]) -> list[Any]:
+    """Contents of presets or files.
+
+    Raises:
+        BadInput: When one of them is unknown.
+    """
+    return [_parse(find(config).read_text(encoding="utf-8")) for config in configs]
+
+
+@cache
+def _parse(text: str) -> Any:
+    """Parse YAML once for all cells that share it; nobody changes what it returns."""
+    return yaml.safe_load(text)
+
+
+def options_of_configs(configs: Sequence[str]) -> dict[str, Any]:
+    """Options that presets or files set, by the name that `same_option` gives; a later file wins."""
+    options: dict[str, Any] = {}
+    for content in read_configs(configs):
+        if isinstance(content, Mapping):
+            options.update({same_option(name): value for name, value in flatten(content).items()})
+    return options
+
+
+def setter_of(option: str, settings: Options) -> str | None:
+    """Find which of some settings decides an option: the option itself, or a `null` set for all that it is part of.
+
+    >>> setter_of("model.learning_rates.fc", {"model.learning_rates": None})
+    'model.learning_rates'
+    """
+    name = same_option(option)
+    if name in settings:
+        return name
+    parts = name.split(".")
+    wholes = (".".join(parts[:length]) for length in range(len(parts) - 1, 0, -1))
+    return next((whole for whole in wholes if whole in settings and settings[whole] is None), None)
+
+
+def command_line(configs: Sequence[str], options: Options) -> tuple[str, ...]:
+    """Arguments of `fit`: configurations in order, then options, `data` before `data.root`."""
+    arguments = [part for config in configs for part in ("--config", config)]
+    for option in sorted(options, key=lambda option: option.count(".")):
+        arguments += [f"--{option}", text_of(options[option])]
+    return tuple(arguments)

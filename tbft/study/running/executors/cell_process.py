@@ -1,0 +1,29 @@
+"""`python -m tbft.study.running.executors.cell_process RUNNER COMMAND...`: one cell, which ends when its study does.
+
+Standard input is a pipe that the study never writes to. When the study dies, even by `kill -9`, the pipe
+closes and the cell ends with it: no cell is left to write into a ledger that another study has taken up.
+"""
+
+import os
+import sys
+import threading
+
+from tbft.schema import TERMINATED
+from tbft.study.running.executors.job import load_runner
+
+
+def main() -> None:
+    """Run the command line and end with its exit code."""
+    threading.Thread(target=_end_with_study, daemon=True).start()
+    runner, *arguments = sys.argv[1:]
+    sys.exit(load_runner(runner)(arguments))
+
+
+def _end_with_study() -> None:
+    while os.read(0, 1):
+        pass
+    os._exit(TERMINATED)
+
+
+if __name__ == "__main__":
+    main()

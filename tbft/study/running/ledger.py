@@ -1,0 +1,148 @@
+"""The folder of a study's records: the state of each cell, and a lock that admits one study at a time."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+
+from tbft import atomic
+from tbft.errors import BadInput
+from tbft.schema import RESULT_FILE, SCHEMA
+from tbft.study.reporting.ledger_reading import STUDY_FILE, SUPERSEDED, read_cells
+from tbft.study.reporting.record import HalfWritten, read_record
+from tbft.study.running.grid import Cell
+
+LOCK_FILE = ".study.lock"
+LOGS = "logs"
+
+
+class State(Enum):
+    """The state of a cell in the ledger."""
+
+    NEW = "new"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    HALF_WRITTEN = "half-written"
+    FOREIGN = "foreign"
+
+
+class Ledger:
+    """The records of a study below one folder.
+
+    Args:
+        root: The folder; made when missing.
+
+    Raises:
+        BadInput: When the folder cannot be made.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        try:
+            (root / LOGS).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(f"cannot make the ledger {root} ({error.strerror}): choose another --root") from None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Lock the ledger against other studies; the kernel releases the lock however this process ends.
+
+        Raises:
+            BadInput: When another study is at work on it.
+        """
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.root / LOCK_FILE, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise BadInput(f"another study is at work on {self.root}: wait for it, or choose another --root") from None
+        except OSError as error:
+            raise BadInput(f"cannot lock {self.root} ({error.strerror}): choose another --root") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def state(self, cell: Cell) -> State:
+        """Read the state of a cell."""
+        path = self.result(cell)
+        if not path.exists():
+            return State.NEW
+        try:
+            return State(read_record(path).status)
+        except HalfWritten:
+            return State.HALF_WRITTEN
+        except BadInput:
+            return State.FOREIGN
+
+    def result(self, cell: Cell) -> Path:
+        """Path of the cell's record."""
+        return self.root / cell.key / RESULT_FILE
+
+    def log(self, cell: Cell) -> Path:
+        """File that receives what the cell prints."""
+        return self.root / LOGS / f"{cell.key}.log"
+
+    def is_used(self) -> bool:
+        """Whether a study has used this folder before."""
+        return (self.root / STUDY_FILE).exists()
+
+    def enter(self, cells: Sequence[Cell]) -> None:
+        """Write the list of cells, which tells a report what is still to run and what no longer counts.
+
+        Cells of earlier plans are kept and marked as superseded until a plan has them again: a changed recipe has
+        other keys, and its records must not be averaged with those of the old one.
+
+        Raises:
+            BadInput: When the file cannot be written or is another program's.
+        """
+        entries = {key: {**entry, SUPERSEDED: True} for key, entry in read_cells(self.root).items()}
+        for cell in cells:
+            known = {"labels": dict(cell.labels), "arguments": list(cell.arguments), SUPERSEDED: False}
+            entries[cell.key] = entries.get(cell.key, {}) | known
+        self._write_cells(entries)
+
+    def share(self, cells: Sequence[Cell]) -> None:
+        """Record that cells share their machine, before they run, so that a crash does not lose it."""
+        if cells:
+            entries = read_cells(self.root)
+            for cell in cells:
+                entries[cell.key]["shared_machine"] = True
+            self._write_cells(entries)
+
+    def mark_shared(self, cells: Sequence[Cell]) -> None:
+        """Mark completed records of cells that shared their machine."""
+        entries = read_cells(self.root)
+        for cell in cells:
+            path = self.result(cell)
+            if entries[cell.key].get("shared_machine") and self.state(cell) is State.COMPLETED:
+                content = json.loads(path.read_text(encoding="utf-8"))
+                if not content.get("shared_machine"):
+                    self.write(path, {**content, "shared_machine": True})
+
+    def fail(self, cell: Cell, reason: str) -> None:
+        """Record that a cell failed and why, and keep what the run itself recorded."""
+        content: dict[str, object] = {"schema": SCHEMA, "status": State.FAILED.value, "name": cell.key}
+        if self.state(cell) is State.FAILED:
+            content = json.loads(self.result(cell).read_text(encoding="utf-8"))
+        self.write(self.result(cell), {"error": reason, **content})
+
+    def _write_cells(self, entries: dict[str, dict[str, object]]) -> None:
+        self.write(self.root / STUDY_FILE, {"schema": SCHEMA, "cells": entries})
+
+    def write(self, path: Path, content: dict[str, object]) -> None:
+        """Write a JSON file whole or not at all.
+
+        Raises:
+            BadInput: When it cannot be written, such as on a full disk.
+        """
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic.write_text(path, json.dumps(content, indent=1))
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise BadInput(f"cannot write {path} ({reason}): free some space and start the study again") from None

@@ -1,0 +1,125 @@
+"""A YAML file of the user before it is loaded: text, each key once, and no larger than it looks."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tbft.errors import BadInput
+
+MOST_BYTES = 2**20
+MOST_VALUES = 100_000
+"""Values in a file once its aliases are written out: nine lines of nine aliases each stand for a billion."""
+MOST_LEVELS = 50
+"""Nesting that PyYAML constructs without running out of Python's stack."""
+
+_ENDLESS = re.compile("[-+]?[0-9_]{4000,}")  # Python turns no text of more than 4300 digits into a number
+
+
+def check_yaml_file(path: Path) -> bool:
+    """Look a file over by its events, which neither follow aliases nor make objects.
+
+    Returns:
+        Whether it holds a mapping, and not a list, a value or nothing.
+
+    Raises:
+        BadInput: if the file is too large, is no UTF-8 text, is no YAML, gives a key twice, or would grow beyond
+            ``MOST_VALUES`` values; naming the line where there is one.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read ({error.strerror}): check the path and its permissions") from None
+    if len(content) > MOST_BYTES:
+        raise BadInput(f"{path} is larger than 1 MiB, which no configuration is: give another file")
+    try:
+        text = content.decode("utf-8-sig")
+        size = _Size(path)
+        for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            size.count(event)
+        return size.mapping
+    except UnicodeDecodeError:
+        raise BadInput(f"{path} is not text in UTF-8: give a YAML file") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "it holds characters that YAML does not allow"
+        raise BadInput(f"{path} cannot be read as YAML ({problem}{where}): correct it") from None
+
+
+class _Size:
+    """Counts values, aliases written out, and remembers the keys of the mappings that are open.
+
+    Attributes:
+        mapping: whether the document is a mapping.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.open: list[_Collection] = [_Collection(None)]
+        self.of_anchor: dict[str, int] = {}
+        self.mapping = False
+
+    def count(self, event: Any) -> None:
+        """Take the next event.
+
+        Raises:
+            BadInput: if it makes the file too large or too deep, or repeats a key.
+        """
+        if isinstance(event, yaml.CollectionStartEvent):
+            if len(self.open) > MOST_LEVELS:
+                self._refuse(event, f"is nested deeper than {MOST_LEVELS} levels")
+            keys: set[str] | None = set() if isinstance(event, yaml.MappingStartEvent) else None
+            self.mapping = self.mapping or (keys is not None and len(self.open) == 1)
+            self.open.append(_Collection(event.anchor, keys))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            done = self.open.pop()
+            self._add(event, done.values, done.anchor)
+        elif isinstance(event, yaml.AliasEvent):
+            if any(collection.anchor == event.anchor for collection in self.open):
+                self._refuse(event, f"has an alias *{event.anchor} that contains itself")
+            if event.anchor not in self.of_anchor:
+                self._refuse(event, f"has an alias *{event.anchor} that stands for nothing")
+            self._add(event, self.of_anchor[event.anchor])
+        elif isinstance(event, yaml.ScalarEvent):
+            if _ENDLESS.fullmatch(event.value):
+                self._refuse(event, "has a number of thousands of digits")
+            self._add(event, 1, event.anchor)
+
+    def _add(self, event: Any, values: int, anchor: str | None = None) -> None:
+        inside = self.open[-1]
+        if inside.keys is not None and inside.at_key and isinstance(event, yaml.ScalarEvent):
+            if event.value in inside.keys:
+                self._refuse(event, f"gives {event.value} a second time")
+            inside.keys.add(event.value)
+        inside.at_key = not inside.at_key
+        inside.values += values
+        if inside.values > MOST_VALUES:
+            self._refuse(event, f"stands for more than {MOST_VALUES} values")
+        if anchor is not None:
+            self.of_anchor[anchor] = values
+
+    def _refuse(self, event: Any, what: str) -> None:
+        raise BadInput(f"{self.path} {what} in line {event.start_mark.line + 1}: correct it")
+
+
+@dataclass
+class _Collection:
+    """A mapping or a list that has begun and not ended.
+
+    Attributes:
+        anchor: its name for aliases, if it has one.
+        keys: of a mapping, so far; ``None`` for a list.
+        values: so far, those of what it contains too.
+        at_key: whether a key comes next, in a mapping.
+    """
+
+    anchor: str | None
+    keys: set[str] | None = None
+    values: int = 1
+    at_key: bool = True

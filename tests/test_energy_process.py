@@ -1,0 +1,86 @@
+"""What a run's process costs: its children, several runs in one process, the adaptation's own peak memory."""
+
+from __future__ import annotations
+
+import mmap
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tbft.callbacks import EnergyCallback
+from tbft.energy.metering.process_cost import ProcessCost
+from tbft.energy.sensors.cpu_time import tree_cpu_seconds
+
+FIT = ["fit", "--config", "output.yaml", "--model.number_format", "plain", "--run.threads", "1"]
+BUSY_CHILD = """
+import sys, time
+while time.process_time() < 0.5:
+    pass
+print("done", flush=True)
+sys.stdin.read()
+"""
+
+
+def spin(seconds: float) -> None:
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+
+
+def test_a_child_counts_while_it_runs_and_after_its_end_and_only_once():
+    before = tree_cpu_seconds()
+    child = subprocess.Popen([sys.executable, "-c", BUSY_CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert child.stdout.readline() == b"done\n"
+    running = tree_cpu_seconds() - before
+    child.communicate()
+    ended = tree_cpu_seconds() - before
+    assert 0.45 <= running <= ended < running + 0.4
+
+
+def test_a_later_run_of_a_process_pays_for_itself_alone():
+    ProcessCost()
+    spin(0.3)
+    cost = ProcessCost()
+    spin(0.2)
+    record = cost.record()
+    assert record["since"] == "run start"
+    assert 0.2 <= record["cpu_seconds"] < 0.45
+    assert record["wall_seconds"] >= 0.2
+
+
+def test_two_runs_in_one_process_do_not_add_up(run):
+    (_, first), (_, second) = (run(*FIT, name=name) for name in ("first", "second"))
+    both = first["process_cpu_seconds"] + second["process_cpu_seconds"]
+    assert second["process"]["since"] == "run start"
+    assert second["process_cpu_seconds"] < 0.75 * both
+    assert second["process_cpu_seconds"] >= second["cpu_seconds"]["adaptation"]
+
+
+def test_the_peak_memory_is_the_adaptations_and_not_that_of_testing(run, monkeypatch):
+    if not ProcessCost()._peak_counts_anew:
+        pytest.skip("the kernel does not let a process reset its peak memory")
+    begin = EnergyCallback.on_test_start
+
+    def test_with_much_memory(self, trainer, module):
+        begin(self, trainer, module)
+        with mmap.mmap(-1, 300 * 2**20) as memory:
+            for page in range(0, len(memory), mmap.PAGESIZE):
+                memory[page] = 1
+
+    monkeypatch.setattr(EnergyCallback, "on_test_start", test_with_much_memory)
+    _, record = run(*FIT)
+    assert record["process"]["peak_rss_mib"] > record["peak_rss_mib"] + 250
+
+
+def test_only_an_adaptation_is_metered(run, monkeypatch):
+    run(*FIT)
+
+    def refuse(self):
+        raise AssertionError("the meter was started")
+
+    monkeypatch.setattr("tbft.energy.EnergyMeter.start", refuse)
+    options = ["--energy.idle_seconds", "60", "--trainer.enable_progress_bar", "false"]
+    for command in ("validate", "test", "predict"):
+        assert run(command, "--config", "runs/run/config.yaml", *options)[0] == 0

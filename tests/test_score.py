@@ -1,0 +1,41 @@
+"""Accuracy is counted in whole images, and a difference is judged by the exact sign test."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy.stats import binomtest
+
+from tbft.score import Score, Tally, chance_of, differing
+
+
+def test_equal_counts_are_equal_accuracies_whatever_the_batches():
+    logits, labels = torch.randn(49, 5), torch.arange(49) % 5
+    scores = []
+    for size in (49, 20, 1):
+        tally = Tally()
+        for x, y in zip(logits.split(size), labels.split(size), strict=True):
+            tally.add(x, y)
+        scores.append(tally.score())
+    right = (logits.argmax(1) == labels).sum().item()
+    assert {score.accuracy for score in scores} == {right / 49} and {score.correct for score in scores} == {right}
+    for score in scores:
+        assert score.loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-6)
+        assert torch.equal(score.right, logits.argmax(1) == labels)
+
+
+def test_accuracy_of_a_class_is_that_of_its_images():
+    tally = Tally()
+    tally.add(torch.eye(3)[[0, 0, 1, 1]], torch.tensor([0, 1, 1, 1]))
+    assert tally.accuracy_of_classes(3) == [1.0, 2 / 3, 0.0]
+
+
+@pytest.mark.parametrize(("better", "worse"), [(0, 0), (1, 0), (4, 0), (5, 2), (3, 3), (1, 6), (60, 41)])
+def test_the_sign_test_is_the_exact_binomial_test(better, worse):
+    expected = binomtest(better, better + worse, alternative="greater").pvalue if better + worse else 1.0
+    assert chance_of(better, worse) == pytest.approx(expected)
+
+
+def test_images_are_compared_one_by_one():
+    before, after = torch.tensor([True, True, False, False, False]), torch.tensor([True, False, True, True, False])
+    assert differing(before, after) == (2, 1)
+    assert Score(0.0, after).correct - Score(0.0, before).correct == 1

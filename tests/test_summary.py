@@ -1,0 +1,39 @@
+"""The closing table says in words what a run's figures mean."""
+
+import pytest
+
+from tbft.summary import print_summary
+
+
+@pytest.fixture
+def shown(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+
+    def show(**changes):
+        record = {
+            "name": "run", "strategy": "block", "drift": {"level": None, "name": "unknown", "severity": None},
+            "accuracy": {"base": 0.825, "test": 0.8}, "kept": "adapted", "kept_reason": None, "blocks": ["fc"],
+            "parameters": {"trained": 1, "total": 2}, "stopped_by": None, "void": None,
+            "energy_source": {"measured": False}, "environment": {"number_format": "channels_last"},
+            **{figure: {"adaptation": 1.0} for figure in ("joules", "cpu_seconds", "wall_seconds")},
+        }  # fmt: skip
+        print_summary({**record, **changes}, tmp_path)
+        return capsys.readouterr().out
+
+    return show
+
+
+def test_a_loss_on_the_test_images_is_said_in_words(shown):
+    assert "2.5 points lost on the test images" in shown()
+    assert "lost" not in shown(accuracy={"base": 0.8, "test": 0.8})
+    assert "lost" not in shown(accuracy={"base": None, "test": 0.8})
+    assert "lost" not in shown(accuracy={"base": None, "test": None})
+
+
+def test_why_the_base_was_kept_is_said(shown):
+    told = shown(kept="base", kept_reason="7 of 10 validation images are right, 8 with the base")
+    assert "the base model: 7 of 10 validation images are right" in told and "lost" not in told
+
+
+def test_the_number_format_is_said_where_it_is_not_fp32(shown):
+    assert "bfloat16" in shown(environment={"number_format": "bf16"}) and "bfloat16" not in shown()
