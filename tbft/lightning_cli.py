@@ -16,7 +16,6 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-import tbft.data as data_sets  # noqa: F401 - so that data sets are found by bare name
 from tbft.atomic import write_text
 from tbft.callbacks import (
     AtomicCheckpointIO,
@@ -33,7 +32,14 @@ from tbft.callbacks import (
 from tbft.callbacks.checkpoint import find_resumable
 from tbft.callbacks.run_record import as_text
 from tbft.checks import check_accelerator, check_classes, check_fit, check_trainer, checkpoint_file, make_trainer
-from tbft.data import DomainData
+from tbft.data import (  # noqa: F401 - so that data sets are found by bare name
+    CIFAR10,
+    CIFAR10C,
+    Breeds,
+    Digits,
+    DomainData,
+    Folder,
+)
 from tbft.errors import BadInput
 from tbft.evaluation import evaluate, use_weights, write_predictions
 from tbft.fingerprint import fingerprint

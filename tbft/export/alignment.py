@@ -142,8 +142,9 @@ def _append_loss(graph: Graph, block: str, channels: int) -> tuple[str, dict[str
     centred = graph.op("Sub", by_value, mean)
     count = graph.op("Cast", graph.op("Shape", by_value, start=1, end=2), to=1)
     covariance = graph.op("Div", graph.op("MatMul", centred, graph.op("Transpose", centred, perm=[1, 0])), count)
-    source = graph.add_input("source_mean", np.float32, (size,)), graph.add_input(
-        "source_covariance", np.float32, (size, size)
+    source = (
+        graph.add_input("source_mean", np.float32, (size,)),
+        graph.add_input("source_covariance", np.float32, (size, size)),
     )
     targets = graph.op("Reshape", source[0], graph.integers(-1, 1)), source[1]
     losses, slopes = [], []
@@ -158,5 +159,3 @@ def _append_loss(graph: Graph, block: str, channels: int) -> tuple[str, dict[str
     images = graph.op("Reshape", slope, graph.integers(size, -1, rows, columns))
     seed = graph.op("Transpose", images, perm=[1, 0, 2, 3])
     return graph.op("Add", *losses), {patches: seed}, unfolding
-
-
