@@ -3,9 +3,21 @@
 Example:
     >>> import tbft.device
     >>> device = tbft.device.load("pet.pyz")  # doctest: +SKIP
-    >>> device.personalize("labelled")["accuracy"]  # doctest: +SKIP
+    >>> device.personalize("labelled")["kept"]  # doctest: +SKIP
 """
 
-from tbft.device.device import Device, load
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tbft.device.device import Device, load
 
 __all__ = ["Device", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import numpy only when a device is asked for: the command line sets its threads first."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from tbft.device import device
+
+    return getattr(device, name)

@@ -80,8 +80,8 @@ class Course:
     deadline: float
     phase: Phase
     spent: Callable[[], dict[str, float]]
-    block: BlockRecipe = BlockRecipe()
-    alignment: AlignmentRecipe = AlignmentRecipe()
+    block: BlockRecipe = field(default_factory=BlockRecipe)
+    alignment: AlignmentRecipe = field(default_factory=AlignmentRecipe)
 
 
 def adapt(base: Network, sample: Sample, course: Course) -> Adaptation:
@@ -140,7 +140,8 @@ def _input(base: Network, sample: Sample, course: Course) -> Adaptation:
             aligned = refreshed.with_changes(front)
             changed = {**front, **aligned.statistics(_for_statistics(train, course))}
         candidates.append(("refresh+align", changed, sum(value.size for value in front.values())))
-    best, least = None, float("inf")
+    best: tuple[str, Tensors, int, float | None] | None = None
+    least = float("inf")
     for name, weights, trained in candidates:
         if not all(np.isfinite(value).all() for value in weights.values()):
             continue

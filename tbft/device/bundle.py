@@ -45,8 +45,8 @@ class Bundle:
             ) from None
         if manifest.get("format") != FORMAT:
             raise BadInput(
-                f"{path} is of format {manifest.get('format')!r}, and this code reads {FORMAT}: export it again, or run "
-                "the bundle itself (python pet.pyz)"
+                f"{path} is of format {manifest.get('format')!r}, and this code reads {FORMAT}: export it again, or "
+                "run the bundle itself (python pet.pyz)"
             )
         self.manifest: dict[str, Any] = manifest
 

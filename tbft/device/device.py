@@ -134,8 +134,8 @@ class Device:
             images: a folder of class folders, or an array.
             labels: of the array.
             level: of the drift; ``auto`` finds out.
-            labelled: whether the folders of a folder are classes; without labels, statistics are refreshed and the front
-                block is aligned.
+            labelled: whether the folders of a folder are classes; without labels, statistics are refreshed and the
+                front block is aligned.
             budget_seconds: after which training stops; a step, a validation and a save may follow.
             seed: draws validation images and the order of training.
 

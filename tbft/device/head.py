@@ -16,7 +16,9 @@ _SCALES = tuple(2.0**power for power in range(7))
 Features = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
-def solve_head(train: Features, validation: Features, num_classes: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def solve_head(
+    train: Features, validation: Features, num_classes: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Weight ``(C, F)`` and bias ``(C,)`` of the head that is most accurate on the validation images.
 
     The logits get the scale with the lowest cross-entropy, so that a softmax of them is a probability.

@@ -44,13 +44,13 @@ class MemoryLimit:
         fitting = int(_SHARE * self._left() / image_bytes)
         if fitting < least:
             raise BadInput(
-                f"a memory limit of {self.mib:g} MiB is too low: the process itself takes {resident_mib():.0f} MiB, and "
-                f"{least} image{'s' if least > 1 else ''} {least * image_bytes / 2**20:.1f} MiB more; raise --memory-mib"
+                f"a memory limit of {self.mib:g} MiB is too low: the process itself takes {resident_mib():.0f} MiB, "
+                f"and the least piece of work {least * image_bytes / 2**20:.1f} MiB more; raise --memory-mib"
             )
         return min(fitting, LARGEST_BATCH)
 
     def empty(self, shape: tuple[int, ...], kind: type[np.generic]) -> NDArray[np.generic]:
-        """An array to be filled: in memory, or in a file that vanishes with it if it would take half of what is left."""
+        """An array to be filled: in memory, or, if it would take half of what is left, in a file that vanishes with it."""
         size = int(np.prod(shape)) * np.dtype(kind).itemsize
         if self.mib is None or size <= self._left() / 2:
             return np.empty(shape, kind)

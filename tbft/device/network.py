@@ -83,7 +83,8 @@ class Network:
         session = self.open("statistics")
         parts = [session(pixels=part)["statistics"] for part in np.array_split(pixels, batches)]
         keys = self.bundle.manifest["blocks"]["statistics"]
-        return self.pieces(np.mean(parts, axis=0, dtype=np.float64).astype(np.float32), keys)
+        mean: Floats = np.stack(parts).mean(axis=0, dtype=np.float64).astype(np.float32)
+        return self.pieces(mean, keys)
 
     def vector(self, keys: list[str]) -> Floats:
         """Some weights as one vector, as the graphs that train take them."""

@@ -92,13 +92,13 @@ def of_arrays(pixels: NDArray[np.uint8], labels: NDArray[np.integer] | None, siz
     labels = np.asarray(labels)
     good = labels.shape == (len(pixels),) and labels.dtype.kind in "iu"
     if not good or labels.min() < 0 or labels.max() >= classes:
-        raise BadInput(f"labels do not fit {len(pixels)} images: give one whole number from 0 to {classes - 1} for each")
+        raise BadInput(
+            f"labels do not fit {len(pixels)} images: give one whole number from 0 to {classes - 1} for each"
+        )
     return Sample(pixels, labels.astype(np.int64), names, "arrays")
 
 
-def _read(
-    paths: list[Path], labels: NDArray[np.int64] | None, folder: Path, size: int, limit: MemoryLimit
-) -> Sample:
+def _read(paths: list[Path], labels: NDArray[np.int64] | None, folder: Path, size: int, limit: MemoryLimit) -> Sample:
     pixels = limit.empty((len(paths), 3, size, size), np.uint8)
     for at, path in enumerate(with_bar(paths, len(paths), "reading pictures")):
         try:

@@ -40,7 +40,7 @@ def make_record(
         metered: the energy meter's record.
         threads: that computed.
     """
-    options = {"level": course.level, "seed": course.seed, "base": bundle.fingerprint}
+    options: dict[str, Any] = {"level": course.level, "seed": course.seed, "base": bundle.fingerprint}
     options |= {"block": asdict(course.block), "alignment": asdict(course.alignment)}
     level = None if course.level == "auto" else course.level
     source = metered.get("energy_source", {"measured": False})

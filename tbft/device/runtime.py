@@ -17,7 +17,8 @@ from tbft.errors import BadInput
 RUNS_ON_ARMV8_0 = ((1, 22), (1, 26))
 """Releases of onnxruntime, the first and the last, that run on processors without the atomics of Armv8.1.
 
-A Raspberry Pi 4 has such a processor. Under emulation of it, others end in an illegal instruction or a segmentation fault.
+A Raspberry Pi 4 has such a processor. Under emulation of it, others end in an illegal instruction or a segmentation
+fault.
 """
 
 _MOST_THREADS = 3

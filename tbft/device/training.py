@@ -180,7 +180,7 @@ def align_front(
     return network.pieces(vectors["parameters"], keys), done
 
 
-def score(logits: Floats, labels: Labels) -> tuple[float, float]:
+def score(logits: NDArray[np.floating], labels: Labels) -> tuple[float, float]:
     """Mean cross-entropy, and accuracy as a fraction of 1."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))

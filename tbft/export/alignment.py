@@ -1,8 +1,8 @@
 """The step that aligns the front block with the source without labels, and the moments that it is aligned to.
 
 The loss compares two Gaussians: the squared distance of mean and covariance of the block's output to the source's, each
-relative to its own norm. The output is taken in 3 x 3 neighbourhoods with stride 2, so that the covariance knows edges and
-not channels alone (deep CORAL, Sun and Saenko 2016, arXiv:1607.01719, compares covariances of single features).
+relative to its own norm. The output is taken in 3 x 3 neighbourhoods with stride 2, so that the covariance knows edges
+and not channels alone (deep CORAL, Sun and Saenko 2016, arXiv:1607.01719, compares covariances of single features).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from tbft.export.gradient import rule
+from tbft.export.gradient_rules import rule
 from tbft.export.graph import Graph, attributes_of
 
 _PLACES = (0, 2, 3)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tbft.device.runtime import Session
@@ -25,7 +25,7 @@ RATE = 1e-3
 """Learning rate of these steps."""
 
 _FORWARD, _GRADIENT, _STEPS = 1e-4, 1e-3, 1e-5
-"""Largest differences: of a link's output and of a parameter's first gradient relative to its largest number; of parameters
+"""Largest differences: of an output and of a parameter's first gradient relative to its largest number; of parameters
 after ``STEPS`` steps absolute, or ten times what the order of the images in a batch alone makes in torch."""
 
 
@@ -151,9 +151,8 @@ def train_in_torch(
     }
 
 
-def training_modes(chain: nn.Module, block: str) -> None:
-    """The modes in which the graphs train: BatchNorm of the block by the batch, all else, dropout too, as in inference."""
-    assert isinstance(chain, BlockChain)
+def training_modes(chain: BlockChain, block: str) -> None:
+    """The modes in which the graphs train: BatchNorm of the block by the batch; all else, dropout too, as in inference."""
     chain.eval()
     for module in chain.modules_of([block]):
         if isinstance(module, _BatchNorm):

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from tbft.errors import BadInput
-from tbft.export.gradient import rule
+from tbft.export.gradient_rules import rule
 from tbft.export.graph import Graph, attributes_of
 
 

@@ -20,7 +20,7 @@ def append_pixels(graph: Graph, forward: Forward, mean: Sequence[float], std: Se
     graph.add_input(PIXELS, np.uint8, (None, *forward.image_shape))
     channels = forward.image_shape[0]
     by_channel = (1, channels, 1, 1)
-    mean_of, std_of = (np.broadcast_to(np.float64(v), channels).reshape(by_channel) for v in (mean, std))
+    mean_of, std_of = (np.broadcast_to(np.asarray(v, np.float64), channels).reshape(by_channel) for v in (mean, std))
     numbers = graph.op("Cast", PIXELS, to=onnx.TensorProto.FLOAT)
     scaled = graph.op("Mul", numbers, graph.constant(1 / (255 * std_of)))
     graph.op("Add", scaled, graph.constant(-mean_of / std_of), output=IMAGES)
