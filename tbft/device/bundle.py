@@ -91,8 +91,13 @@ class Bundle:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names in the order of the logits."""
-        return tuple(self.manifest["classes"])
+        """Class names in the order of the logits; numbers where the base model does not name its classes."""
+        return tuple(self.manifest["classes"] or map(str, range(self.manifest["num_classes"])))
+
+    @property
+    def names_classes(self) -> bool:
+        """Whether the base model names its classes."""
+        return bool(self.manifest["classes"])
 
     @property
     def image_size(self) -> int:

@@ -242,7 +242,8 @@ class Device:
             raise BadInput("labels are given beside a folder, whose folders name the classes: give one of the two")
         if not labelled:
             return self._unlabelled(images)
-        return read_labelled(user_path(str(images)), self.bundle.classes, self.bundle.image_size, self.limit)
+        folder, named = user_path(str(images)), self.bundle.names_classes
+        return read_labelled(folder, self.bundle.classes, self.bundle.image_size, self.limit, named=named)
 
     def _unlabelled(self, images: Images) -> Sample:
         if isinstance(images, np.ndarray):

@@ -50,7 +50,7 @@ class MemoryLimit:
         return min(fitting, LARGEST_BATCH)
 
     def empty(self, shape: tuple[int, ...], kind: type[np.generic]) -> NDArray[np.generic]:
-        """An array to be filled: in memory, or, if it would take half of what is left, in a file that vanishes with it."""
+        """An array to be filled; one that would take half of what is left lies in a file that vanishes with it."""
         size = int(np.prod(shape)) * np.dtype(kind).itemsize
         if self.mib is None or size <= self._left() / 2:
             return np.empty(shape, kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,9 @@ class Sample:
         return Sample(self.pixels[positions], labels, tuple(self.names[int(i)] for i in positions), self.dataset)
 
 
-def read_labelled(folder: Path, classes: tuple[str, ...], size: int, limit: MemoryLimit) -> Sample:
+def read_labelled(
+    folder: Path, classes: tuple[str, ...], size: int, limit: MemoryLimit, *, named: bool = True
+) -> Sample:
     """The pictures in the folders of the classes.
 
     Args:
@@ -50,13 +53,22 @@ def read_labelled(folder: Path, classes: tuple[str, ...], size: int, limit: Memo
         classes: names in label order.
         size: side that pictures are brought to, in pixels.
         limit: on memory; above it the pixels lie in a file.
+        named: whether the names are the base model's own; otherwise it numbers its classes in alphabetical order.
 
     Raises:
         BadInput: if there is no such folder, a class is missing or too many, or a picture is broken.
     """
     _check_folder(folder)
     found = class_folders(folder)
-    label_of = dict(zip(found, match_classes(found, classes), strict=True))
+    if named:
+        labels_of_found: Sequence[int] = match_classes(found, classes)
+    elif len(found) == len(classes):
+        labels_of_found = range(len(classes))
+    else:
+        raise BadInput(
+            f"{folder} has {len(found)} class folders and the base model {len(classes)} classes without names"
+        )
+    label_of = dict(zip(found, labels_of_found, strict=True))
     files = [(path, label_of[name]) for name in found for path in pictures_in(folder / name)]
     labels = np.array([label for _, label in files], dtype=np.int64)
     return _read([path for path, _ in files], labels, folder, size, limit)

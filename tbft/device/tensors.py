@@ -1,7 +1,7 @@
 """Tensors as bytes in the safetensors format, by numpy alone.
 
-The format (https://huggingface.co/docs/safetensors): the length of a JSON header as 8 bytes, the header with type, shape
-and place of each tensor, then their values one after the other.
+The format (https://huggingface.co/docs/safetensors): the length of a JSON header as 8 bytes, the header with type,
+shape and place of each tensor, then their values one after the other.
 """
 
 from __future__ import annotations

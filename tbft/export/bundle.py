@@ -67,7 +67,7 @@ def export_bundle(
     Args:
         chain: the model.
         to: file to write, such as ``pet.pyz``.
-        classes: class names in label order; numbers where there are none.
+        classes: class names in label order; without them a device numbers them in the alphabetical order of its folders.
         mean: normalisation of images on the scale 0 to 1; ``None`` is the chain's.
         std: likewise.
         source: source images ``(N, C, H, W)`` to which the front block is aligned; 500 are enough. Without them, and
@@ -79,8 +79,11 @@ def export_bundle(
         ``to``.
 
     Raises:
-        BadInput: if torch cannot write the network as ONNX, or onnxruntime computes something else.
+        BadInput: if torch cannot write the network as ONNX, onnxruntime computes something else, or the class names are
+            not as many as the classes.
     """
+    if classes and len(classes) != chain.num_classes:
+        raise BadInput(f"{len(classes)} class names are given for {chain.num_classes} classes: give one for each")
     chain = chain.cpu().eval()
     mean, std = tuple(mean or chain.mean), tuple(std or chain.std)
     forward = export_forward(chain)
@@ -96,7 +99,8 @@ def export_bundle(
     manifest = {
         "format": FORMAT,
         "tbft": tbft.__version__,
-        "classes": list(classes) or [str(i) for i in range(chain.num_classes)],
+        "classes": list(classes),
+        "num_classes": chain.num_classes,
         "image_size": chain.image_size,
         "mean": mean,
         "std": std,

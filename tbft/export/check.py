@@ -152,7 +152,7 @@ def train_in_torch(
 
 
 def training_modes(chain: BlockChain, block: str) -> None:
-    """The modes in which the graphs train: BatchNorm of the block by the batch; all else, dropout too, as in inference."""
+    """The modes in which the graphs train: BatchNorm of the block by the batch; all else as in inference."""
     chain.eval()
     for module in chain.modules_of([block]):
         if isinstance(module, _BatchNorm):

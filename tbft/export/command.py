@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -52,20 +53,22 @@ def main_export(args: list[str]) -> int:
     parser.add_argument(
         "--source", help="folder of source pictures, to which the front block is aligned (500 are used)"
     )
+    parser.add_argument("--classes", nargs="+", help="class names in label order, of a model whose file has none")
     options = parser.parse_args(args)
-    path = export_model(options.model, options.to, source=options.source)
+    path = export_model(options.model, options.to, source=options.source, classes=options.classes or ())
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; on the device: pip install numpy onnxruntime pillow, then")
     print(f"  python {path.name} info | predict FOLDER | diagnose FOLDER | adapt FOLDER | revert | apply DELTA")
     return 0
 
 
-def export_model(model: str, to: Path, *, source: str | None = None) -> Path:
+def export_model(model: str, to: Path, *, source: str | None = None, classes: Sequence[str] = ()) -> Path:
     """Write a bundle of a run, a weights file, or a shipped base model.
 
     Args:
         model: a run's folder, a weights file, or a shipped base model by name.
         to: file to write.
         source: folder of source pictures, to which the front block is aligned; without it that remedy is left out.
+        classes: class names in label order; by default those in the model's file.
 
     Returns:
         ``to``.
@@ -96,7 +99,7 @@ def export_model(model: str, to: Path, *, source: str | None = None) -> Path:
         return export_bundle(
             chain,
             to,
-            classes=base.classes,
+            classes=tuple(classes) or base.classes,
             mean=base.mean or None,
             std=base.std or None,
             source=pictures,
