@@ -14,7 +14,7 @@ from tbft.errors import BadInput
 LARGEST_BATCH = 256
 """Images in one forward pass; more make it no faster, and as many make BatchNorm statistics that hold."""
 
-_SHARE = 0.7
+_SHARE = 0.6
 """Of the memory that is left under the limit, what one piece may take by estimate."""
 
 

@@ -18,9 +18,6 @@ from tbft.device.tensors import Tensors
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-_STATISTICS_SHARE = 2.0
-"""Memory of a pass that estimates statistics, in that of a forward pass."""
-
 
 @dataclass
 class Network:
@@ -46,21 +43,21 @@ class Network:
         """A weight as it is now."""
         return self.changed.get(key, self.bundle.weights[key])
 
-    def open(self, graph: str) -> Session:
-        """A graph of the bundle with the weights as they are now."""
+    def open(self, graph: str, *, repeated: bool = False) -> Session:
+        """A graph of the bundle with the weights as they are now; see ``Runtime.open``."""
         content, about = self.bundle.graph(graph)
-        return self.runtime.open(content, {**self.bundle.weights, **self.changed}, about["weights"])
+        return self.runtime.open(content, {**self.bundle.weights, **self.changed}, about["weights"], repeated=repeated)
 
     def run(self, pixels: Pixels) -> tuple[Floats, Floats]:
         """Features that enter the head ``(N, ...)`` and logits ``(N, C)`` of images ``(N, C, H, W)``."""
-        session, size = self.open("forward"), self.limit.batch(self._image_bytes)
+        session, size = self.open("forward"), self.batch_of("forward")
         starts = range(0, len(pixels), size)
         parts = [session(pixels=pixels[i : i + size]) for i in with_bar(starts, len(starts), "looking at images")]
         return np.concatenate([p["features"] for p in parts]), np.concatenate([p["logits"] for p in parts])
 
     def prefix(self, block: str, pixels: Pixels) -> Floats:
         """What enters a block, of images ``(N, C, H, W)``."""
-        session, size = self.open(f"prefix.{block}"), self.limit.batch(self._image_bytes)
+        session, size = self.open(f"prefix.{block}"), self.batch_of(f"prefix.{block}")
         features: Any = None
         for start in range(0, len(pixels), size):
             part = session(pixels=pixels[start : start + size])["features"]
@@ -76,11 +73,8 @@ class Network:
 
     def statistics(self, pixels: Pixels) -> Tensors:
         """BatchNorm statistics as these images make them, by state-dict key: the mean over a few large batches."""
-        count = len(pixels)
-        size = self.limit.batch(_STATISTICS_SHARE * self._image_bytes, least=2)
-        batches = max(round(count / size), 1) if count > size else 1
-        batches = max(batches, -(-count // size))
         session = self.open("statistics")
+        batches = -(-len(pixels) // self.batch_of("statistics", least=2))
         parts = [session(pixels=part)["statistics"] for part in np.array_split(pixels, batches)]
         keys = self.bundle.manifest["blocks"]["statistics"]
         mean: Floats = np.stack(parts).mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -97,6 +91,10 @@ class Network:
         parts = np.split(vector, ends[:-1]) if keys else []
         return {key: part.reshape(shape) for key, part, shape in zip(keys, parts, shapes, strict=True)}
 
-    @property
-    def _image_bytes(self) -> float:
-        return float(self.bundle.manifest["image_bytes"])
+    def batch_of(self, graph: str, least: int = 1) -> int:
+        """How many images a graph may take at once; at least ``least``.
+
+        Raises:
+            BadInput: if not even these fit into the memory limit.
+        """
+        return self.limit.batch(float(self.bundle.manifest["graphs"][graph]["image_bytes"]), least)

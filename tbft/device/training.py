@@ -108,9 +108,9 @@ def train_block(
     vectors = {name: network.vector(of) for name, of in names.items()}
     vectors = {name: value for name, value in vectors.items() if len(value) or name == "parameters"}
     moments = {name: np.zeros_like(vectors["parameters"]) for name in MOMENTS}
-    step, evaluate = network.open(f"step.{block}"), network.open(f"evaluate.{block}")
+    step, evaluate = network.open(f"step.{block}", repeated=True), network.open(f"evaluate.{block}")
     images, (features, labels) = len(train[1]), train
-    size = recipe.batch_of(images)
+    size = min(recipe.batch_of(images), network.batch_of(f"step.{block}", least=2))
     rates = cosine(recipe.rate, recipe.epochs * -(-images // size))
     rng = np.random.default_rng(seed)
     found = Trained()
@@ -164,10 +164,10 @@ def align_front(
     keys = network.bundle.manifest["blocks"]["align"]["parameters"]
     source = network.bundle.source
     targets = {"source_mean": source["moments.mean"], "source_covariance": source["moments.covariance"]}
-    step = network.open("align")
+    step = network.open("align", repeated=True)
     vectors = {"parameters": network.vector(keys)}
     vectors |= {name: np.zeros_like(vectors["parameters"]) for name in MOMENTS}
-    rng, size = np.random.default_rng(seed), min(recipe.batch, len(pixels))
+    rng, size = np.random.default_rng(seed), min(recipe.batch, len(pixels), network.batch_of("align", least=2))
     order = np.concatenate([rng.permutation(len(pixels)) for _ in range(-(-recipe.steps * size // len(pixels)))])
     done = 0
     for number, rate in enumerate(with_bar(one_cycle(recipe.rate, recipe.steps), recipe.steps, "aligning"), 1):
