@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,15 +11,24 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 
-from tbft.callbacks import BlockFreezeCallback
+from tbft.adaptation.adaptation import Adaptation
+from tbft.adaptation.freezing import BlockFreeze
 from tbft.callbacks.checkpoint import LAST, PREVIOUS
 from tbft.data import DomainData
+from tbft.data.labelled import LabelledData
 from tbft.errors import BadInput, check_at_least
 from tbft.module import ImageClassifier
 from tbft.paths import is_file, user_path
+from tbft.trainer_options import check_trainer_options
 
 _GPUS = {"gpu": (CUDAAccelerator, MPSAccelerator), "cuda": (CUDAAccelerator,), "mps": (MPSAccelerator,)}
 
+_LEADERS = {
+    "image_size": "model.image_size",
+    "mean": "model.mean",
+    "std": "model.std",
+    "base_classes": "the base model's own names",
+}
 _LEAST = {
     "accumulate_grad_batches": 1,
     "check_val_every_n_epoch": 1,
@@ -28,6 +38,22 @@ _LEAST = {
     "gradient_clip_val": 0,
     "num_sanity_val_steps": -1,
 }
+
+
+def check_followers(data: Any) -> None:
+    """Refuse options of the data that follow the model's, for what is given here would not be heard.
+
+    Args:
+        data: the section ``data`` of a configuration, as parsed.
+
+    Raises:
+        BadInput: naming the option to give instead.
+    """
+    given = (data or {}).get("init_args") or {}
+    own = inspect.signature(DomainData.__init__).parameters
+    for name, leader in _LEADERS.items():
+        if name in given and given[name] != own[name].default:
+            raise BadInput(f"data.{name} follows {leader}: leave it out")
 
 
 def check_accelerator(name: Any) -> None:
@@ -43,9 +69,7 @@ def check_accelerator(name: Any) -> None:
         )
 
 
-def check_fit(
-    module: ImageClassifier, data: DomainData, freeze: BlockFreezeCallback, trainer: Mapping[str, Any]
-) -> None:
+def check_fit(module: ImageClassifier, data: DomainData, freeze: BlockFreeze, trainer: Mapping[str, Any]) -> None:
     """Make sure that model, data and what is to be trained belong together; opens the data.
 
     Args:
@@ -57,17 +81,41 @@ def check_fit(
     Raises:
         BadInput: naming what is wrong.
     """
-    target = freeze.target_of(module.model, data)
-    module.model.resolve([*(module.learning_rates or {})])
-    module.check_length(trainer.get("max_epochs"), trainer.get("max_steps", -1))
+    target = freeze.target_of(module.model, data.drift)
+    check_training(module, trainer)
     if not target and trainer.get("max_epochs") != 0:
         raise BadInput(
             "no parameter would train: name at least one block in freeze.blocks, or give --trainer.max_epochs 0 "
             "to adapt the statistics alone"
         )
-    module.check_optimizer()
     check_classes(module, data)
     check_validation_interval(data, trainer)
+
+
+def check_training(module: ImageClassifier, trainer: Mapping[str, Any]) -> None:
+    """Make sure that an optimiser and its schedule can be made.
+
+    Raises:
+        BadInput: naming what is wrong.
+    """
+    module.model.resolve([*(module.learning_rates or {})])
+    module.check_length(trainer.get("max_epochs"), trainer.get("max_steps", -1))
+    module.check_optimizer()
+
+
+def check_adaptation(adaptation: Adaptation, trainer: Mapping[str, Any]) -> None:
+    """Make sure that an adaptation with images from Python can be trained by steps.
+
+    Raises:
+        BadInput: naming what is wrong.
+    """
+    module = adaptation.classifier
+    assert isinstance(module, ImageClassifier)
+    check_accelerator(trainer.get("accelerator"))
+    check_trainer(trainer)
+    check_trainer_options({"num_sanity_val_steps": 0, "use_distributed_sampler": False, **trainer})
+    check_training(module, trainer)
+    check_validation_interval(adaptation.data, trainer)
 
 
 def check_classes(module: ImageClassifier, data: DomainData) -> None:
@@ -98,7 +146,7 @@ def check_trainer(options: Mapping[str, Any]) -> None:
         raise BadInput(f"trainer.val_check_interval is {interval}: give a number of batches, or a share of an epoch")
 
 
-def check_validation_interval(data: DomainData, options: Mapping[str, Any]) -> None:
+def check_validation_interval(data: LabelledData, options: Mapping[str, Any]) -> None:
     """Make sure that an epoch is long enough to be interrupted by validation as often as asked for.
 
     Args:

@@ -7,27 +7,12 @@ import sys
 from typing import Any
 
 from tbft.errors import BadInput
+from tbft.interrupts import Terminated, end_at_once, raise_from_now_on, raise_terminated
+from tbft.output import is_broken_pipe, unfailing_output
 from tbft.schema import BAD_INPUT, DONE, FAILED, INTERRUPTED, TERMINATED
 
-HELP = """\
-usage: python -m tbft COMMAND [--config PRESET_OR_FILE ...] [--SECTION.OPTION VALUE ...]
-
-Low-energy personalization of image classifiers by Target Block Fine-Tuning.
-
-  fit       personalize a base model (or train one: --config base/digits.yaml)
-  validate  accuracy on the validation images    (--config RUN_FOLDER/config.yaml)
-  test      accuracy on the test images          (likewise)
-  predict   classes of the test images, as CSV   (likewise)
-  study     a grid of runs                       (--config study/quick.yaml)
-  report    tables, figures and a page again     (RUNS_FOLDER)
-  meter     power sources of this machine, and what they read
-
-python -m tbft COMMAND --help lists the options of a command. Presets:
-"""
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: the run ends as after Ctrl-C, with an exit code of its own."""
+NOBODY_READS = 141  # 128 + SIGPIPE, as of a program that the signal stops
+LEAVES_FILES = ("fit", "predict", "study", "report")
 
 
 def main(args: list[str] | None = None) -> int:
@@ -37,11 +22,32 @@ def main(args: list[str] | None = None) -> int:
         args: the command line without the program's name; ``None`` is the process's own.
 
     Returns:
-        0 done, 1 the run failed, 2 bad usage or bad input, 130 interrupted, 143 terminated.
+        0 done, 1 the run failed, 2 bad usage or bad input, 130 interrupted, 143 terminated. A command that leaves
+        files has done its work whoever reads what it prints; one that only prints ends with 141 where nobody reads
+        on, as a program that SIGPIPE stops, and with 1 where its output cannot be written.
     """
     given = sys.argv[1:] if args is None else args
-    old = _on_sigterm(_terminate)
-    ended: list[int] = []
+    with unfailing_output() as output:
+        code = _coded(given)
+        output.flush()
+        failure = output.failure
+        if code != DONE or failure is None or _leaves_files(given):
+            return code
+        if is_broken_pipe(failure):
+            return NOBODY_READS
+        print(f"tbft: standard output cannot be written: {failure.strerror}", file=sys.stderr)
+        return FAILED
+
+
+def _leaves_files(given: list[str]) -> bool:
+    """Whether a command does more than print."""
+    only_print = ("-h", "--help", "--print_config")
+    return bool(given) and given[0] in LEAVES_FILES and not any(option.startswith(only_print) for option in given)
+
+
+def _coded(given: list[str]) -> int:
+    """Run one command, and make an exit code of how it ends."""
+    old = _on_sigterm(raise_terminated)
     try:
         return _run(given)
     except BadInput as error:
@@ -52,10 +58,9 @@ def main(args: list[str] | None = None) -> int:
         return INTERRUPTED
     except SystemExit as error:
         # Lightning turns an interrupt into SystemExit(1); the interrupt is still its context.
-        ended.append(error.code if isinstance(error.code, int) else FAILED)
         if isinstance(error.__context__, KeyboardInterrupt):
             return TERMINATED if isinstance(error.__context__, Terminated) else INTERRUPTED
-        return ended[0]
+        return error.code if isinstance(error.code, int) else FAILED
     except Exception as error:
         bad_input = _cause(error)
         return _complain(bad_input) if bad_input else _failed(error)
@@ -66,46 +71,67 @@ def main(args: list[str] | None = None) -> int:
 def _run(args: list[str]) -> int:
     command = args[0] if args else "--help"
     if command in ("-h", "--help"):
-        from tbft.presets import names
+        from tbft.help import of_program
 
-        print(HELP + "".join(f"  {name}\n" for name in names()))
+        print(of_program(), end="")
         return DONE
     if command == "--version":
         from tbft import __version__
 
         print(__version__)
         return DONE
+    from tbft.help import BY_CONFIGURATION, COMMANDS
+
+    if command in BY_CONFIGURATION:
+        return _by_configuration(command, args[1:])
     if command == "meter":
         return _meter(args[1:])
     if command == "study":
         from tbft.study.running.command import main_study
 
+        raise_from_now_on()
         return main_study(args[1:], runner=f"{__name__}:main")
     if command == "report":
         from tbft.study.reporting.command import main_report
 
+        raise_from_now_on()
         return main_report(args[1:])
-    if command not in ("fit", "validate", "test", "predict"):
-        raise BadInput(
-            f"unknown command {command!r}: choose fit, validate, test, predict, study, report or meter "
-            "(python -m tbft --help)"
-        )
+    from tbft.suggestions import or_choose
+
+    raise BadInput(f"unknown command {command!r}: {or_choose(command, list(COMMANDS))} (python -m tbft --help)")
+
+
+def _by_configuration(command: str, args: list[str]) -> int:
+    """Run a command of Lightning's. Misspellings and calls for help are answered before Lightning is imported."""
+    from tbft import help
+    from tbft.suggestions import check_names, explain
+
+    section = help.asked_for(args)
+    if section == "all":
+        args = ["--help"]
+    elif section is not None:
+        print(help.of_section(command, section) if section else help.of_configuration(command), end="")
+        return DONE
+    else:
+        check_names(command, args)
     from jsonargparse import ArgumentError
 
     from tbft.lightning_cli import PersonalizationCLI
     from tbft.terminal import telling
 
+    raise_from_now_on()
     try:
         with telling():
-            PersonalizationCLI(args)
+            PersonalizationCLI([command, *args])
     except ArgumentError as error:
-        raise BadInput(_one_line(error)) from None
+        raise BadInput(explain(command, str(error))) from None
     return DONE
 
 
 def _meter(args: list[str]) -> int:
     from jsonargparse import ArgumentError, ArgumentParser
 
+    raise_from_now_on()
     parser = ArgumentParser(
         prog="python -m tbft meter",
         description="Power sources of this machine, what they read, and how to get better ones.",
@@ -158,12 +184,10 @@ def _failed(error: Exception) -> int:
     return FAILED
 
 
-def _terminate(number: int, frame: Any) -> None:
-    raise Terminated
-
-
 def _on_sigterm(handler: Any) -> Any:
-    """Install a handler, if this is the main thread, and return the one before."""
+    """Install a handler, if this is the main thread and the process is not loading; return the one before."""
+    if signal.getsignal(signal.SIGTERM) is end_at_once:
+        return end_at_once
     try:
         return signal.signal(signal.SIGTERM, handler)
     except ValueError:

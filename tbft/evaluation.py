@@ -6,16 +6,12 @@ import csv
 import io
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from tbft.atomic import write_text
 from tbft.data import DomainData
-from tbft.data.batches import Examples
 from tbft.models import load_weights, read_weights
-from tbft.models.statistics import inference_mode_of
 from tbft.module import ImageClassifier
-from tbft.score import Score, Tally
 
 
 def use_weights(module: ImageClassifier, data: DomainData, file: str) -> None:
@@ -32,16 +28,6 @@ def use_weights(module: ImageClassifier, data: DomainData, file: str) -> None:
     left = read_weights(file)
     load_weights(module.model, left)
     data.base_classes = left.classes or data.base_classes
-
-
-@torch.no_grad()
-def evaluate(module: ImageClassifier, examples: Examples, batch_size: int = 128) -> Score:
-    """Score a classifier in inference mode; modes are as before when it returns."""
-    tally = Tally()
-    with inference_mode_of(module.model):
-        for batch in examples.loader(batch_size):
-            tally.add(module(batch._replace(x=batch.x.to(module.device))), batch.y.to(module.device))
-    return tally.score()
 
 
 def write_predictions(file: Path, probabilities: Tensor, data: DomainData) -> None:

@@ -5,53 +5,46 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from tbft.atomic import write_text
-from tbft.callbacks import (
-    AtomicCheckpointIO,
-    BlockFreezeCallback,
-    ClosedFormHeadCallback,
-    DataOnDevice,
-    EnergyCallback,
-    EpochCheckpoint,
-    FeatureCacheCallback,
-    KeepBestCallback,
-    RunRecordCallback,
-    phase,
-)
+from tbft.adaptation.adaptation import Adaptation, choose_device
+from tbft.adaptation.closed_form_head import ClosedFormHead
+from tbft.adaptation.feature_cache import FeatureCache
+from tbft.adaptation.recorded import RecordedRun
+from tbft.adaptation.score import Tally
+from tbft.callbacks import BlockFreezeCallback, DataOnDevice, EnergyCallback, EpochCheckpoint
 from tbft.callbacks.checkpoint import find_resumable
-from tbft.callbacks.run_record import as_text
-from tbft.checks import check_accelerator, check_classes, check_fit, check_trainer, checkpoint_file, make_trainer
-from tbft.data import (  # noqa: F401 - so that data sets are found by bare name
-    CIFAR10,
-    CIFAR10C,
-    Breeds,
-    Digits,
-    DomainData,
-    Folder,
+from tbft.checks import (
+    check_accelerator,
+    check_classes,
+    check_fit,
+    check_followers,
+    check_trainer,
+    checkpoint_file,
+    make_trainer,
 )
+from tbft.data import CIFAR10, CIFAR10C, Breeds, Digits, DomainData, Folder  # noqa: F401 - found by bare name
 from tbft.errors import BadInput
-from tbft.evaluation import evaluate, use_weights, write_predictions
+from tbft.evaluation import use_weights, write_predictions
 from tbft.fingerprint import fingerprint
-from tbft.models import save_weights
+from tbft.metrics import metrics_of
+from tbft.models.number_format import resolve_format
 from tbft.module import ImageClassifier
 from tbft.preset_option import BEGIN_OF_CONFIG, END_OF_CONFIG, PresetConfig
 from tbft.run import RunSettings
-from tbft.run_folder import CONFIG, MODEL, RunFolder, finish_commit, reason_of
-from tbft.schema import RunRecord, Status
+from tbft.run_folder import MODEL, RunFolder, finish_commit
 from tbft.summary import print_summary
 from tbft.terminal import quiet_lightning
 from tbft.trainer_options import check_trainer_options
+from tbft.training import DEFAULTS, train_by_steps
 
 _NOT_HASHED = ("run", "energy", "config", "ckpt_path", "weights_only")
 _BUDGETS = ("budget_joules", "budget_seconds")
@@ -74,13 +67,7 @@ class PersonalizationCLI(LightningCLI):
                 seed_everything_default=0,
                 auto_configure_optimizers=False,
                 load_from_checkpoint_support=False,
-                trainer_defaults={
-                    "num_sanity_val_steps": 0,
-                    "enable_model_summary": False,
-                    "log_every_n_steps": 10,
-                    # Training images are shared out by their own sampler; every process evaluates all images.
-                    "use_distributed_sampler": False,
-                },
+                trainer_defaults=DEFAULTS,
                 parser_kwargs={"exit_on_error": False, "allow_abbrev": False},
                 args=args,
                 run=run,
@@ -96,17 +83,21 @@ class PersonalizationCLI(LightningCLI):
         return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The sections beside model, data and trainer; the order is that in which the callbacks run."""
+        """The sections beside model, data and trainer."""
         parser.add_class_arguments(RunSettings, "run")
         parser.add_lightning_class_args(EnergyCallback, "energy")
         parser.add_lightning_class_args(BlockFreezeCallback, "freeze")
-        parser.add_lightning_class_args(ClosedFormHeadCallback, "head")
-        parser.add_lightning_class_args(FeatureCacheCallback, "cache")
+        parser.add_class_arguments(ClosedFormHead, "head")
+        parser.add_class_arguments(FeatureCache, "cache")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
         parser.link_arguments("model.image_size", "data.init_args.image_size", apply_on="instantiate")
         for name in ("mean", "std"):
             parser.link_arguments(f"model.{name}", f"data.init_args.{name}", apply_on="instantiate")
         parser.link_arguments("model.classes", "data.init_args.base_classes", apply_on="instantiate")
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse what would be overridden."""
+        check_followers(self._get(self.config, "data"))
 
     def _set_seed(self) -> None:
         """Seed everything, or say why not.
@@ -122,57 +113,56 @@ class PersonalizationCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """A checkpoint's hyper-parameters never override what the user wrote."""
 
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The trainer, with the run's folder, loggers, checkpoint and record wired to one another."""
-        settings: RunSettings = self._get(self.config_init, "run")
-        config = {**self._get(self.config_init, "trainer")}
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Check what was asked for. ``fit`` makes its trainer itself, if something is to be trained by steps."""
+        self.settings: RunSettings = self._get(self.config_init, "run")
+        options = self._get(self.config_init, "trainer")
+        check_accelerator(options.get("accelerator"))
+        self.settings.use_threads()
+        if self.subcommand == "fit":
+            self.folder = self._prepare(options)
+            return None
+        check_trainer(options)
+        check_trainer_options(options)
+        self.folder = self._fitted_folder() or Path(self.settings.root)
+        own = {"callbacks": [DataOnDevice(), *(options.get("callbacks") or [])], "enable_checkpointing": False}
+        logger = False if options.get("logger") in (None, True) else options["logger"]
+        return make_trainer(self.trainer_class, {**options, **own, "logger": logger, **kwargs})
+
+    def _prepare(self, options: dict[str, Any]) -> Path:
+        """Everything that can be refused is refused here, before anything is written; gives the run's folder."""
         energy, freeze, head, cache = (
             self._get(self.config_init, key) for key in ("energy", "freeze", "head", "cache")
         )
-        fitting = self.subcommand == "fit"
-        check_accelerator(config.get("accelerator"))
-        check_trainer(config)
-        check_trainer_options(config, ends_early=_ending(head, energy) if fitting else None)
-        settings.use_threads()
-        if fitting:
-            energy.check()
-            check_fit(self.model, self.datamodule, freeze, config)
-        self.settings = settings
-        if fitting:
-            self.run_folder = self._claim_folder(settings, freeze)
-            self.folder = self.run_folder.path
-            run_fingerprint = fingerprint(self._options(), self.model.base, self.datamodule)
-            self._find_resumable(run_fingerprint)
-        else:
-            self.folder = self._fitted_folder() or Path(settings.root)
-        keep = KeepBestCallback()
-        self.run_record = RunRecordCallback(
-            self.folder,
-            self.config_hash(),
+        check_trainer(options)
+        check_trainer_options(options, ends_early=_ending(head, energy))
+        energy.check()
+        check_fit(self.model, self.datamodule, freeze, options)
+        seed = int(self._get(self.config, "seed_everything"))
+        self.adaptation = Adaptation(
+            self.model,
+            self.datamodule,
             freeze,
+            head,
+            cache,
             energy,
-            keep,
-            int(self._get(self.config, "seed_everything")),
+            seed,
+            max_epochs=options.get("max_epochs"),
+            accelerator=options.get("accelerator"),
         )
-        own: list[Any] = [energy, DataOnDevice(), keep, freeze, head, cache]
-        if fitting:
-            own += [self.run_record, EpochCheckpoint(self.folder, settings.checkpoint_every, run_fingerprint)]
-        config["callbacks"] = [*own, *(config.get("callbacks") or [])]
-        config["enable_checkpointing"] = fitting
-        config["default_root_dir"] = str(self.folder)
-        if config.get("logger") in (None, True):
-            config["logger"] = self._loggers() if fitting else False
-        config["plugins"] = [AtomicCheckpointIO(), *(config.get("plugins") or [])]
-        return make_trainer(self.trainer_class, {**config, **kwargs})
+        self.run_folder = self._claim_folder()
+        self.fingerprint = fingerprint(self._options(), self.model.base, self.datamodule)
+        self._find_resumable()
+        return self.run_folder.path
 
-    def default_name(self, freeze: BlockFreezeCallback) -> str:
+    def default_name(self) -> str:
         """``digits-gaussian_noise5-block-n200-s0``: data, drift, strategy, training size, seed."""
         data, drift = self.datamodule, self.datamodule.drift
         parts = [
             data.name,
             *([f"{drift.name}{drift.severity or ''}"] if data.domain == "target" else ["source"]),
         ]
-        parts += [freeze.strategy_of(self.model.model, data)]
+        parts += [self.adaptation.freeze.strategy_of(self.model.model, drift)]
         parts += [f"n{data.train_size}"] if data.train_size else []
         return "-".join([*parts, f"s{data.seed}"]).replace(":", "")
 
@@ -185,84 +175,77 @@ class PersonalizationCLI(LightningCLI):
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def _options(self) -> dict[str, Any]:
-        """The resolved options of this command, as plain values."""
+        """The resolved options of this command, as plain values; ``cheapest`` is the format that it means here."""
         config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
-        return config.get(self.subcommand, config)
+        config = config.get(self.subcommand, config)
+        device = choose_device(self._get(self.config_init, "trainer").get("accelerator"))
+        config["model"]["number_format"] = resolve_format(config["model"]["number_format"], device).name
+        return config
 
-    def _claim_folder(self, settings: RunSettings, freeze: BlockFreezeCallback) -> RunFolder:
+    def _claim_folder(self) -> RunFolder:
         """This run's folder; of several processes the first one holds it."""
-        name = self.default_name(freeze)
+        name = self.default_name()
         if rank_zero_only.rank > 0:  # type: ignore[attr-defined]
             # Lightning starts further processes once the first has made the folder: they take that one.
-            return RunFolder(settings.folder(name, resume=True))
+            return RunFolder(self.settings.folder(name, resume=True))
         resume = self.config_init[self.subcommand].get("ckpt_path") is not None
-        return settings.claim(name, self._held, resume=resume)
+        return self.settings.claim(name, self._held, resume=resume)
 
-    def _find_resumable(self, run_fingerprint: dict[str, Any]) -> None:
+    def _find_resumable(self) -> None:
         """Replace ``--ckpt_path`` by the file that the run goes on from, once it is known to be this run's."""
-        given = self._checkpoint()
+        given = checkpoint_file(self._arguments.get("ckpt_path"), self.run_folder.path, fitting=True)
         epochs = self._get(self.config_init, "trainer").get("max_epochs")
-        file = find_resumable(Path(given), run_fingerprint, epochs) if given else None
-        self.config_init[self.subcommand]["ckpt_path"] = str(file) if file else None
+        file = find_resumable(Path(given), self.fingerprint, epochs) if given else None
+        self._arguments["ckpt_path"] = str(file) if file else None
 
-    def fit(self, **kwargs: Any) -> None:
-        """Personalize: fit, keep the better model, test it, and record the run whatever happens."""
-        status: Status = "failed"
-        reason: str | None = None
-        record = RunRecord()
-        trainer, module, data = self.trainer, self.model, self.datamodule
-        if trainer.is_global_zero:
-            self.run_folder.begin(resume=kwargs.get("ckpt_path") is not None)
-            self._held.enter_context(self.run_folder.reserved())
+    @property
+    def _arguments(self) -> Any:
+        return self.config_init[self.subcommand]
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run a command: ``fit`` here, which has no trainer yet, the others as Lightning does."""
+        if subcommand == "fit":
+            self.fit(self._arguments.get("ckpt_path"))
+        else:
+            super()._run_subcommand(subcommand)
+
+    def fit(self, ckpt_path: str | None = None) -> None:
+        """Personalize: adapt, keep the better model, test it, and record the run whatever happens."""
+        adaptation, first = self.adaptation, rank_zero_only.rank == 0  # type: ignore[attr-defined]
+        loggers = self._loggers() if first else []
+        run = RecordedRun(
+            adaptation,
+            self.run_folder,
+            config_hash=self.config_hash(),
+            config=self._config_text(loggers),
+            test=self.settings.test,
+            loggers=loggers,
+        )
+
+        def adapt() -> None:
+            if not adaptation.trains_by_steps:
+                adaptation.run_without_steps()
+                return
+            every, resume = self.settings.checkpoint_every, Path(ckpt_path) if ckpt_path else None
+            checkpoint = EpochCheckpoint(self.folder, every, self.fingerprint, adaptation.meter)
+            options = self._get(self.config_init, "trainer")
+            train_by_steps(
+                adaptation, options, folder=self.folder, loggers=loggers, checkpoint=checkpoint, resume=resume
+            )
+
+        def log_test(tally: Tally) -> None:
+            for logger in loggers:
+                logger.log_metrics(metrics_of("test", tally, self.datamodule.classes), adaptation.progress.steps)
+                logger.save()
+
+        if not first:
+            adapt()
+            return
         try:
-            self._save_config()
-            trainer.fit(**kwargs)
-            with phase(trainer, "save"):
-                if trainer.is_global_zero:
-                    weights = self.run_folder.staging / MODEL
-                    save_weights(module.model, weights, data.classes, mean=module.mean, std=module.std)
-            if self.settings.test and data.test:  # an empty test set is skipped
-                self._test()
-            status = "completed"
-        except (KeyboardInterrupt, SystemExit) as error:
-            status, reason = "interrupted", reason_of(error.__context__ or error)
-            raise
-        except BaseException as error:
-            reason = reason_of(error)
-            raise
+            run.run(adapt, resume=ckpt_path is not None, tested=log_test)
         finally:
-            if trainer.is_global_zero:
-                record = self.run_record.record(status, module, data, reason)
-                file = self.run_folder.write_record(as_text(record), completed=status == "completed")
-                picture = self.run_record.energy.draw(self.folder) if status == "completed" else None
-                for logger in trainer.loggers:
-                    if picture and hasattr(logger, "log_image"):
-                        logger.log_image("power", [str(picture)])
-                    if hasattr(logger, "finish"):
-                        logger.finish(record)
-                self.run_record.update_process_cost(record)
-                with suppress(OSError):  # the record then stays as it was
-                    write_text(file, as_text(record))
-        if trainer.is_global_zero:
-            print_summary(record, self.folder)
-
-    def _test(self) -> None:
-        trainer, module, data = self.trainer, self.model, self.datamodule
-        assert data.test is not None
-        keep, accuracy = self.run_record.keep, self.run_record.accuracy
-        trainer.test(module, datamodule=data, verbose=False)
-        accuracy["test"] = module.scores["test"].accuracy
-        if module.base is None:
-            return
-        if keep.kept == "base":
-            accuracy["base"] = accuracy["test"]
-            return
-        adapted = {key: value.clone() for key, value in module.model.state_dict().items()}
-        with phase(trainer, "test"):
-            module.to(trainer.strategy.root_device)  # which Lightning's tests leave
-            module.model.load_state_dict(keep.base_weights)
-            accuracy["base"] = evaluate(module, data.test).accuracy
-            module.model.load_state_dict(adapted)
+            if run.record:
+                print_summary(run.record, self.folder)
 
     def before_validate(self) -> None:
         """Use what ``fit`` left, unless a checkpoint is named."""
@@ -276,27 +259,24 @@ class PersonalizationCLI(LightningCLI):
         Raises:
             BadInput: if they cannot be used, or the data has other classes than they tell apart.
         """
-        file = self._checkpoint()
+        file = checkpoint_file(self._arguments.get("ckpt_path"), self.folder, fitting=False)
         if file is None and self._fitted_folder():
             file = str(self.folder / MODEL)
         if file is not None:
             use_weights(self.model, self.datamodule, file)
         check_classes(self.model, self.datamodule)
-        self.config_init[self.subcommand]["ckpt_path"] = None
-
-    def _checkpoint(self) -> str | None:
-        given = self.config_init[self.subcommand].get("ckpt_path")
-        return checkpoint_file(given, self.folder, fitting=self.subcommand == "fit")
+        self._arguments["ckpt_path"] = None
 
     def _fitted_folder(self) -> Path | None:
         """Folder of the run whose ``config.yaml`` was given, if that is what was given."""
-        files = [Path(str(path)) for path in self.config_init[self.subcommand].get("config") or []]
+        files = [Path(str(path)) for path in self._arguments.get("config") or []]
         for path in files:
             finish_commit(path.parent)
         return next((path.parent for path in files if (path.parent / MODEL).is_file()), None)
 
     def predict(self, **kwargs: Any) -> None:
         """Predict the test images' classes, and write them as ``predictions.csv`` into the run's folder."""
+        assert self.trainer is not None
         batches = self.trainer.predict(**{**kwargs, "return_predictions": True})
         assert self.datamodule.test is not None
         file = self.folder / "predictions.csv"
@@ -311,14 +291,10 @@ class PersonalizationCLI(LightningCLI):
         if self.settings.wandb != "off":
             from tbft.wandb_logger import RunLogger
 
-            freeze, chain = self.run_record.freeze, self.model.model
-            level = self.datamodule.drift.level or freeze.level
-            tags = [
-                level,
-                self.datamodule.name,
-                freeze.strategy_of(chain, self.datamodule),
-                *(f"block:{name}" for name in freeze.target_of(chain, self.datamodule) if name in chain.blocks),
-            ]
+            adaptation, data = self.adaptation, self.datamodule
+            freeze, chain = adaptation.freeze, adaptation.classifier.model
+            tags = [data.drift.level or freeze.level, data.name, freeze.strategy_of(chain, data.drift)]
+            tags += [f"block:{name}" for name in adaptation.target if name in chain.blocks]
             logger = RunLogger(
                 self.folder,
                 self.folder.name,
@@ -330,17 +306,17 @@ class PersonalizationCLI(LightningCLI):
             loggers.append(logger)
         return loggers
 
-    def _save_config(self) -> None:
-        if self.trainer.is_global_zero:
-            config = self.config[self.subcommand].clone()
-            config["ckpt_path"] = None  # other commands take this file, and by it what the run has kept
-            text = self._parser(self.subcommand).dump(config, skip_none=False)
-            write_text(self.run_folder.staging / CONFIG, f"{BEGIN_OF_CONFIG}\n{text}{END_OF_CONFIG}\n")
-            for logger in self.trainer.loggers:
-                logger.log_hyperparams(yaml.safe_load(text))
+    def _config_text(self, loggers: list[Logger]) -> str:
+        """The run's configuration as a file, which other commands take; loggers hear of it too."""
+        options = self._options()
+        options["ckpt_path"] = None  # they take what the run has kept, not what it went on from
+        for logger in loggers:
+            logger.log_hyperparams(options)
+        text = yaml.safe_dump(options, sort_keys=False, allow_unicode=True)
+        return f"{BEGIN_OF_CONFIG}\n{text}{END_OF_CONFIG}\n"
 
 
-def _ending(head: ClosedFormHeadCallback, energy: EnergyCallback) -> str | None:
+def _ending(head: ClosedFormHead, energy: EnergyCallback) -> str | None:
     """The option that ends a run before its epochs do."""
     budgets = [name for name in _BUDGETS if getattr(energy, name) is not None]
     return "head.solve" if head.solve else f"energy.{budgets[0]}" if budgets else None

@@ -13,18 +13,23 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
 
+from tbft.adaptation.score import Score, Tally
 from tbft.data.batches import Batch
 from tbft.errors import BadInput, check_between, check_positive
-from tbft.models import METADATA, BaseWeights, build, check_network, load_weights, metadata_of, read_weights
-from tbft.models.number_format import FORMATS, NumberFormat, resolve_format
-from tbft.models.weights_check import IMAGE_SIZES
-from tbft.normalisation import check_normalisation
-from tbft.score import Score, Tally
+from tbft.metrics import metrics_of
+from tbft.models import METADATA, metadata_of
+from tbft.models.classifier import Classifier
+from tbft.models.number_format import FORMATS, resolve_format
 
 OptimizerCallable = Callable[[Iterable], Optimizer]
+Schedule = Literal["constant", "cosine", "one_cycle"]
 
 
-class ImageClassifier(LightningModule):
+def _default_optimizer(parameters: Iterable) -> Optimizer:
+    return torch.optim.AdamW(parameters, lr=5e-3)
+
+
+class ImageClassifier(Classifier, LightningModule):
     """A classifier to be trained on source data, or personalized from a base model.
 
     Args:
@@ -63,95 +68,52 @@ class ImageClassifier(LightningModule):
         width: int | None = None,
         mean: tuple[float, ...] | None = None,
         std: tuple[float, ...] | None = None,
-        optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=5e-3),
+        optimizer: OptimizerCallable = _default_optimizer,
         learning_rates: dict[str, float] | None = None,
-        schedule: Literal["constant", "cosine", "one_cycle"] = "one_cycle",
+        schedule: Schedule = "one_cycle",
         number_format: Literal["plain", "channels_last", "bf16", "cheapest"] = "channels_last",
         noise_block: str | None = None,
         noise_scale: float = 0.0,
     ) -> None:
         super().__init__()
-        check_between(*IMAGE_SIZES, "model", image_size=image_size)
-        check_between(2, 100_000, "model", num_classes=num_classes)
-        check_between(1, 4096, "model", width=width)
         check_between(0, 1000, "model", noise_scale=noise_scale)
         check_positive("model.learning_rates", **(learning_rates or {}))
-        self.base: BaseWeights | None = read_weights(base, architecture) if base else None
-        known = {**self.base.network, "image_size": self.base.image_size or None} if self.base else {}
-        if self.base and not known["image_size"]:
-            known["image_size"] = self.base.network.get("image_size", None if ":" in known["architecture"] else 224)
-        given = {
-            "architecture": architecture,
-            "num_classes": num_classes,
-            "image_size": image_size,
-            "width": width,
-        }
-        chosen: dict[str, Any] = {
-            **known,
-            **{key: value for key, value in given.items() if value is not None},
-        }
-        if not self.base and (architecture is None or num_classes is None):
-            raise BadInput("there is no network: give model.base, or model.architecture and model.num_classes")
-        self.architecture = str(chosen["architecture"])
-        network: dict[str, Any] = {
-            "num_classes": int(chosen["num_classes"]),
-            "image_size": chosen.get("image_size"),
-            "width": int(chosen.get("width", 16)),
-        }
-        if any(value is not None for value in given.values()) and ":" not in self.architecture:
-            check_network(self.base, self.architecture, **{**network, "image_size": network["image_size"] or 32})
-        self.model = build(self.architecture, **network, spec=chosen.get("spec"))
-        if self.base:
-            load_weights(self.model, self.base)
-        self.mean = tuple(mean if mean is not None else (self.base and self.base.mean) or self.model.mean)
-        self.std = tuple(std if std is not None else (self.base and self.base.std) or self.model.std)
-        check_normalisation("model.", self.mean, self.std)
+        self.load(base, architecture, num_classes, image_size, width)
+        self.describe_images(mean, std)
         if noise_block is not None:
             _add_noise(self.model.modules_of(self.model.resolve([noise_block])), noise_scale)
-        self.make_optimizer, self.schedule, self.learning_rates = optimizer, schedule, learning_rates
         self.number_format = FORMATS.get(number_format)
+        self._train_with(optimizer, learning_rates, schedule)
+
+    def _train_with(
+        self,
+        optimizer: OptimizerCallable = _default_optimizer,
+        learning_rates: dict[str, float] | None = None,
+        schedule: Schedule = "one_cycle",
+    ) -> None:
+        self.make_optimizer, self.schedule, self.learning_rates = optimizer, schedule, learning_rates
         self.scores: dict[str, Score] = {}
         self._tally = Tally()
 
-    @property
-    def num_classes(self) -> int:
-        """Outputs of the head."""
-        return self.model.num_classes
+    @classmethod
+    def around(cls, classifier: Classifier, **options: Any) -> ImageClassifier:
+        """A module that trains a classifier's own network, in its number format.
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names in the order of the base model's outputs; empty if there is none, or it does not say."""
-        return self.base.classes if self.base else ()
-
-    @property
-    def image_size(self) -> int:
-        """Side of the images, in pixels."""
-        return self.model.image_size
+        Args:
+            classifier: the classifier, which keeps its network; both share it.
+            options: ``optimizer``, ``learning_rates`` and ``schedule``.
+        """
+        module = cls.__new__(cls)
+        LightningModule.__init__(module)
+        module._train_with(**options)
+        for name in ("model", "base", "classes", "mean", "std", "number_format"):
+            setattr(module, name, getattr(classifier, name))
+        return module
 
     def setup(self, stage: str) -> None:
-        """Choose the number format, once the device is known."""
+        """Choose the number format, once the device is known; of several processes all compute as the first does."""
         strategy = self.trainer.strategy
-        # Of several processes all compute as the first one does.
-        self.computes_in(self.number_format or strategy.broadcast(resolve_format("cheapest", strategy.root_device)))
-
-    def computes_in(self, number_format: NumberFormat) -> None:
-        """Compute in this format from now on."""
-        self.number_format = number_format
-        if number_format.channels_last:
-            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def forward(self, batch: Batch, stop: str | None = None) -> Tensor:
-        """Run a batch through the chain, from where it enters up to, not including, the link ``stop``.
-
-        Returns:
-            Logits ``(N, num_classes)`` in fp32, or, before ``stop``, features as the links make them.
-        """
-        x, how = batch.x, self.number_format or FORMATS["channels_last"]
-        if how.channels_last and x.dim() == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=how.bf16):
-            y = self.model(x if how.bf16 else x.float(), start=batch.start, stop=stop)
-        return y if stop else y.float()
+        self.compute_in(self.number_format or strategy.broadcast(resolve_format("cheapest", strategy.root_device)))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross-entropy of one batch, a scalar."""
@@ -283,12 +245,10 @@ class ImageClassifier(LightningModule):
         return max(min(end for end in ends if end >= 0), 1)
 
     def _book(self, part: str) -> None:
-        score, names = self._tally.score(), self.trainer.datamodule.classes  # type: ignore[attr-defined]
-        self.scores[part] = score
-        self.log(f"{part}/loss", score.loss)
-        self.log(f"{part}/accuracy", score.accuracy, prog_bar=True)
-        of_class = dict(zip(names, self._tally.accuracy_of_classes(self.num_classes), strict=True))
-        self.log_dict({f"{part}/accuracy_of/{name}": value for name, value in of_class.items()})
+        self.scores[part] = self._tally.score()
+        named = metrics_of(part, self._tally, self.trainer.datamodule.classes)  # type: ignore[attr-defined]
+        self.log(f"{part}/accuracy", named.pop(f"{part}/accuracy"), prog_bar=True)
+        self.log_dict(named)
 
 
 @torch.no_grad()

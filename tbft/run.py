@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import unicodedata
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import Literal
 
 from tbft.errors import BadInput, check_at_least
 from tbft.run_folder import FolderInUse, RunFolder, status_of
+
+_LONGEST_NAME = 255  # bytes, on every usual file system
 
 
 @dataclass
@@ -45,7 +49,14 @@ class RunSettings:
     threads: int | None = None
 
     def __post_init__(self) -> None:
+        """Refuse a name that is no folder's, and numbers that make no sense.
+
+        Raises:
+            BadInput: if a run of that name would lie elsewhere than directly in ``root``.
+        """
         check_at_least(1, "run", checkpoint_every=self.checkpoint_every)
+        if self.name is not None:
+            _check_name(self.name)
 
     def claim(self, default_name: str, held: ExitStack, *, resume: bool) -> RunFolder:
         """The folder of this run, locked against other runs as long as ``held`` is open.
@@ -80,6 +91,7 @@ class RunSettings:
         Raises:
             BadInput: if it cannot be written, or a completed run of the given name is there already.
         """
+        _check_name(self.name or default_name)
         root = Path(self.root).expanduser()
         folder = root / (self.name or default_name)
         if self.name is None:
@@ -103,8 +115,6 @@ class RunSettings:
             return
         if self.threads < 1:
             raise BadInput(f"run.threads is {self.threads}: it must be at least 1")
-        import os
-
         import torch
 
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -120,6 +130,21 @@ class RunSettings:
         return self.wandb != "online"
 
 
+def _check_name(name: str) -> None:
+    """A run's name is that of one folder: not empty, no path, without control characters, at most 255 bytes."""
+    length = len(os.fsencode(name))
+    if name in ("", ".", "..") or "/" in name or "\\" in name:
+        wrong = "is no name for a folder in run.root"
+    elif any(unicodedata.category(character) == "Cc" for character in name):
+        wrong = "has a line break or another control character"
+    elif length > _LONGEST_NAME:
+        wrong = f"has {length} bytes, and a folder's name at most {_LONGEST_NAME}"
+    else:
+        return
+    shown = name if len(name) <= 60 else name[:57] + "..."
+    raise BadInput(f"run.name {shown!r} {wrong}: give another")
+
+
 def _numbered(root: Path, name: str) -> dict[int, Path]:
     """Folders of the runs of one name by number: ``name`` is the first, ``name.2`` the second, ..."""
     numbered = re.compile(rf"{re.escape(name)}(?:\.([0-9]+))?")
@@ -129,8 +154,6 @@ def _numbered(root: Path, name: str) -> dict[int, Path]:
 
 def _check_writable(folder: Path) -> None:
     """Find out without leaving anything behind."""
-    import os
-
     existing = folder
     while not existing.exists():
         existing = existing.parent

@@ -68,9 +68,9 @@ def _cost(record: RunRecord) -> str:
     measured = "measured" if record["energy_source"].get("measured") else "modelled, not measured"
     booked = (record["joules"], record["cpu_seconds"], record["wall_seconds"])
     joules, cpu, wall = (figures["adaptation"] for figures in booked)
-    return f"{_figure(joules)} J ({measured}), {_figure(cpu)} CPU-s, {_figure(wall)} s"
+    return f"{short_figure(joules)} J ({measured}), {short_figure(cpu)} CPU-s, {short_figure(wall)} s"
 
 
-def _figure(value: float) -> str:
+def short_figure(value: float) -> str:
     """One decimal, or below 1 two digits that count."""
     return f"{value:.1f}" if value >= 1 else f"{value:.2g}"

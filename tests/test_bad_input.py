@@ -130,13 +130,13 @@ def _with_eleventh_class(make):
 
 def test_an_unknown_command_names_the_known_ones(run, capsys):
     assert run("frobnicate")[0] == 2
-    assert "fit, validate, test, predict, study, report or meter" in capsys.readouterr().err
+    assert "choose fit, validate, test, predict, study, report, meter" in capsys.readouterr().err
 
 
 def test_help_and_print_config_behave_as_usual(run, capsys):
     assert run("--help")[0] == 0
     assert "feature.yaml" in capsys.readouterr().out
-    assert run("validate", "--help")[0] == 0
+    assert run("validate", "--help", "all")[0] == 0
     assert "--freeze.level" in capsys.readouterr().out
     assert run("test", "--config", "feature.yaml", "--print_config")[0] == 0
     assert "level: feature" in capsys.readouterr().out
@@ -165,5 +165,7 @@ def test_a_checkpoint_runs_no_code(run, capsys, command):
     torch.save({"state_dict": _Code()}, "zipped.ckpt")
     for name in ("evil.ckpt", "zipped.ckpt"):
         assert run(command, "--config", "output.yaml", "--ckpt_path", name)[0] == 2
-        assert f"{name} cannot be read as a checkpoint" in capsys.readouterr().err
+        (line,) = capsys.readouterr().err.splitlines()
+        assert name in line and ("cannot be read as a checkpoint" in line or "could run code" in line)
+        assert "weights_only" not in line
     assert not Path("it_ran").exists()

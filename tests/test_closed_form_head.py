@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tbft.callbacks import ClosedFormHeadCallback, closed_form_head
+from tbft.adaptation import closed_form_head
+from tbft.adaptation.closed_form_head import ClosedFormHead
 from tbft.data import Digits
 from tbft.models import read_weights
 from tbft.models.head import solve_head
@@ -94,9 +95,10 @@ def solved_from(monkeypatch):
 
         monkeypatch.setattr(closed_form_head, "features_of", features_of)
         monkeypatch.setattr(data, "enter_at", lambda *args, **kwargs: None)
-        callback = ClosedFormHeadCallback(solve=True, images=images)
-        callback.solve_from(module, data)
-        return callback.used
+        monkeypatch.setattr(type(module.model), "head", property(lambda chain: nn.Linear(2000, 10)))
+        head = ClosedFormHead(solve=True, images=images)
+        head.solve_into(module, data)
+        return head.used
 
     return solve
 

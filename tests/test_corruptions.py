@@ -19,6 +19,8 @@ from tbft.data.corruptions.spatter import chamfer_distance
 from tbft.data.corruptions.streams import Streams
 from tbft.errors import BadInput
 
+pytestmark = pytest.mark.numbers
+
 SEVERITIES = (1, 2, 3, 4, 5)
 RANDOM = {
     *("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise", "glass_blur", "motion_blur"),

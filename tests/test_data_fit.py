@@ -15,6 +15,8 @@ from tbft.data.breeds import read_table
 from tbft.data.cifar10 import CLASSES
 from tbft.models import build, save_weights
 
+pytestmark = pytest.mark.numbers
+
 RNG = np.random.default_rng(0)
 SHORT = ("--trainer.max_epochs", "1", "--energy.codecarbon", "false", "--data.batch_size", "16")
 

@@ -12,6 +12,8 @@ from tbft.data import Digits
 from tbft.data.batches import EpochOrder
 from tbft.models import read_weights
 
+pytestmark = pytest.mark.numbers
+
 
 def test_two_processes_train_one_block_and_leave_one_record(tmp_path):
     command = [

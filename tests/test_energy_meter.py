@@ -107,6 +107,7 @@ def test_cpu_seconds_of_threads_that_spin_beside_other_programs_are_marked(
 
 def test_the_record_tells_who_kept_the_cores_busy(tmp_path: Path) -> None:
     meter = World(tmp_path, CURVES["constant"][0]).meter(threads=3)
+    meter.stop()
     conditions = meter.record()["conditions"]
     assert conditions["computing_threads"] == 3
     assert {"own_threads", "other_programs_threads", "involuntary_switches", "cpu_seconds_inflated"} <= set(conditions)

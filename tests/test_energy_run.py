@@ -47,9 +47,9 @@ def test_a_budget_ends_the_training_and_keeps_the_best_so_far(run, monkeypatch, 
     monkeypatch.setattr(
         EnergyCallback, "spent", lambda self: (next(steps), 0) if "joules" in budget else (0, next(steps))
     )
-    code, record = run(*FIT, *MODEL, "--trainer.max_epochs", "100000", f"--energy.{budget}", "200")
+    code, record = run(*FIT, *MODEL, "--trainer.max_epochs", "100000", f"--energy.{budget}", "80")
     assert code == 0 and record["status"] == "completed" and record["stopped_by"] == budget
-    assert record["epochs"] > 1 and record["steps"] <= 200
+    assert record["epochs"] > 1 and record["steps"] <= 80
     best = min(record["curve"], key=lambda point: point["validation_loss"])
     assert record["kept"] == "adapted"
     assert record["accuracy"]["validation"] == pytest.approx(best["validation_accuracy"])

@@ -5,9 +5,12 @@ import torch
 from bare_trainer import bare_trainer
 from torch.nn import BatchNorm2d
 
+from tbft.adaptation.feature_cache import FeatureCache
 from tbft.callbacks import BlockFreezeCallback, FeatureCacheCallback
 from tbft.data import Digits
 from tbft.module import ImageClassifier
+
+pytestmark = pytest.mark.numbers
 
 
 def personalize(blocks, statistics="source", *, cache=True, epochs=2, level=None, optimizer=None):
@@ -17,7 +20,7 @@ def personalize(blocks, statistics="source", *, cache=True, epochs=2, level=None
     freeze = BlockFreezeCallback(level=level, blocks=blocks, statistics=statistics)
     trainer = bare_trainer(
         max_epochs=epochs,
-        callbacks=[freeze, FeatureCacheCallback(enabled=cache)],
+        callbacks=[freeze, FeatureCacheCallback(freeze, FeatureCache(enabled=cache))],
     )
     data = Digits(corruption="contrast", train_size=200, image_size=16, batch_size=32)
     trainer.fit(module, datamodule=data)
@@ -94,4 +97,4 @@ def test_freezing_twice_is_freezing_once():
 @pytest.mark.parametrize(("level", "block"), [("input", "block1"), ("feature", "block3"), ("output", "fc")])
 def test_a_drift_level_tunes_its_block(level, block):
     _, data = ImageClassifier(base="digits"), Digits(image_size=16)
-    assert BlockFreezeCallback(level=level).target_of(_.model, data) == (block,)
+    assert BlockFreezeCallback(level=level).target_of(_.model, data.drift) == (block,)

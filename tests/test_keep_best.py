@@ -7,21 +7,21 @@ import torch
 from bare_trainer import bare_trainer
 from lightning.pytorch.callbacks import LambdaCallback
 
+from tbft.adaptation.keep_best import reason_to_keep_base
+from tbft.adaptation.score import Score
 from tbft.callbacks import BlockFreezeCallback, KeepBestCallback
-from tbft.callbacks.keep_best import reason_to_keep_base
 from tbft.data import Digits
 from tbft.models import read_weights
 from tbft.module import ImageClassifier
-from tbft.score import Score
 
 
 def score(loss, *right):
     return Score(loss, torch.tensor(right, dtype=torch.bool))
 
 
-def fit(tmp_path, rates):
+def fit(tmp_path, rates, **network):
     """Train the head on data that did not drift, an epoch at each learning rate; give the module and what was kept."""
-    module = ImageClassifier(base="digits", schedule="constant", optimizer=lambda p: torch.optim.SGD(p, lr=0.1))
+    module = ImageClassifier(**network, schedule="constant", optimizer=lambda p: torch.optim.SGD(p, lr=0.1))
 
     def choose_rate(trainer, module):
         trainer.optimizers[0].param_groups[0]["lr"] = rates[trainer.current_epoch]
@@ -36,15 +36,23 @@ def fit(tmp_path, rates):
     return module, keep
 
 
-def test_a_best_epoch_that_changed_nothing_leaves_the_base_and_not_a_later_epoch(tmp_path):
-    module, keep = fit(tmp_path, rates=[0.0, 10.0])
+def test_a_best_epoch_that_changed_nothing_leaves_the_weights_from_before_and_not_a_later_epochs(tmp_path):
+    torch.manual_seed(0)
+    network = {"architecture": "resnet8", "num_classes": 10, "image_size": 16}  # no base, which would be kept anyway
+    module, keep = fit(tmp_path, rates=[0.0, 1000.0], **network)
+    assert not keep.best_weights
+    assert all(torch.equal(value, keep.base_weights[key]) for key, value in module.model.state_dict().items())
+
+
+def test_where_adapting_changes_nothing_the_base_is_kept(tmp_path):
+    module, keep = fit(tmp_path, rates=[0.0, 10.0], base="digits")
     base = read_weights("digits").weights
+    assert keep.kept == "base" and keep.reason
     assert all(torch.equal(value, base[key]) for key, value in module.model.state_dict().items())
-    assert keep.kept == "base"
 
 
 def test_validation_in_the_fit_counts_the_images_that_scoring_the_base_counts(tmp_path):
-    _, keep = fit(tmp_path, rates=[0.0])
+    _, keep = fit(tmp_path, rates=[0.0], base="digits")
     assert torch.equal(keep.base.right, keep.best.right)
     assert keep.base.accuracy == keep.best.accuracy == keep.base.correct / 20
 
@@ -71,7 +79,8 @@ def test_a_tie_in_images_is_decided_by_the_loss_and_in_doubt_the_base_stays():
         for correct in range(images + 1):
             right = [i < correct for i in range(images)]
             assert reason_to_keep_base(score(0.5, *right), score(0.4, *right)) is None
-            assert "no lower" in reason_to_keep_base(score(0.5, *right), score(0.5, *right))
+            assert "no lower" in reason_to_keep_base(score(0.5, *right), score(0.6, *right))
+            assert "nothing changed" in reason_to_keep_base(score(0.5, *right), score(0.5, *right))
 
 
 def test_fewer_images_right_keep_the_base_whatever_the_loss():

@@ -12,6 +12,8 @@ from tbft.models import build, describe, load_weights, read_weights, save_weight
 from tbft.models.statistics import estimating_statistics
 from tbft.models.torchvision_resnet import NAMES as TORCHVISION
 
+pytestmark = pytest.mark.numbers
+
 NETWORKS = [("resnet8", 16), ("resnet26", 32), ("resnet18", 64), ("resnet50", 64)]
 
 

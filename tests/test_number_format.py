@@ -3,15 +3,19 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+import yaml
 
 from tbft.data.batches import Batch
 from tbft.models import number_format
 from tbft.models.number_format import FORMATS, NumberFormat, resolve_format
 from tbft.module import ImageClassifier
+
+pytestmark = pytest.mark.numbers
 
 CPU = torch.device("cpu")
 PLAIN, LAST, HALF = NumberFormat(False, False), NumberFormat(True, False), NumberFormat(True, True)
@@ -79,11 +83,18 @@ def test_a_format_that_is_named_is_that_one_everywhere():
         assert resolve_format(name, CPU) == FORMATS[name] and FORMATS[name].name == name
 
 
-def test_nothing_is_remembered_outside_the_run(run, tmp_path, monkeypatch):
+def test_the_chosen_format_stands_in_the_runs_configuration_and_in_no_cache(run, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    code, record = run("fit", "--config", "output.yaml", "--run.test", "false")
-    assert code == 0 and record["environment"]["number_format"] == resolve_format("cheapest", CPU).name
-    assert not (tmp_path / "cache" / "tbft").exists()
+    chosen = resolve_format("cheapest", CPU).name
+    hashes = set()
+    for name in ("cheapest", chosen):
+        code, record = run(
+            "fit", "--config", "output.yaml", "--run.test", "false", "--model.number_format", name, name=name
+        )
+        assert code == 0 and record["environment"]["number_format"] == chosen
+        assert yaml.safe_load(Path(f"runs/{name}/config.yaml").read_text())["model"]["number_format"] == chosen
+        hashes.add(record["config_hash"])
+    assert len(hashes) == 1 and not (tmp_path / "cache" / "tbft").exists()
 
 
 def test_each_format_computes_the_same_network():
@@ -93,7 +104,7 @@ def test_each_format_computes_the_same_network():
     logits = {}
     for how in (PLAIN, LAST, HALF):
         module = ImageClassifier(base="digits").eval()
-        module.computes_in(how)
+        module.compute_in(how)
         with torch.no_grad():
             logits[how] = module(batch)
         assert logits[how].dtype == torch.float32

@@ -12,6 +12,8 @@ from tbft.callbacks.relative_gradient_norm import relative_gradient_norms
 from tbft.data import Digits
 from tbft.module import ImageClassifier
 
+pytestmark = pytest.mark.numbers
+
 RATE = 0.1
 
 

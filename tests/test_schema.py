@@ -1,13 +1,19 @@
 """What all parts of tbft agree on is said once, and costs nothing to import."""
 
+import doctest
 import subprocess
 import sys
+from types import ModuleType
 
-from tbft import cli
-from tbft.energy.record import by_phase
+import pytest
+
+from tbft import cli, schema
+from tbft.energy.metering.record import by_phase
 from tbft.models import LEVELS as LEVELS_OF_MODELS
 from tbft.models import build
 from tbft.schema import ADAPTATION, LEVELS, PHASES, RunRecord, block_of
+from tbft.study.reporting import chart_style, energy_figures
+from tbft.study.running import cell_options
 
 
 def test_the_schema_imports_the_standard_library_alone() -> None:
@@ -35,3 +41,9 @@ def test_a_run_records_the_fields_that_the_schema_names(run) -> None:
     assert RunRecord.__annotations__.keys() - record.keys() == {"error", "shared_machine"}  # of a study's cells
     assert record.keys() <= RunRecord.__annotations__.keys()
     assert record["level_block"] == "fc"
+
+
+@pytest.mark.parametrize("module", [schema, cell_options, chart_style, energy_figures])
+def test_the_examples_in_docstrings_hold(module: ModuleType) -> None:
+    tried = doctest.testmod(module)
+    assert tried.attempted > 0 and tried.failed == 0

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import binomtest
 
-from tbft.score import Score, Tally, chance_of, differing
+from tbft.adaptation.score import Score, Tally, chance_of, differing
+from tbft.metrics import metrics_of
 
 
 def test_equal_counts_are_equal_accuracies_whatever_the_batches():
@@ -23,10 +24,12 @@ def test_equal_counts_are_equal_accuracies_whatever_the_batches():
         assert torch.equal(score.right, logits.argmax(1) == labels)
 
 
-def test_accuracy_of_a_class_is_that_of_its_images():
+def test_metrics_name_the_accuracy_of_each_class():
     tally = Tally()
     tally.add(torch.eye(3)[[0, 0, 1, 1]], torch.tensor([0, 1, 1, 1]))
-    assert tally.accuracy_of_classes(3) == [1.0, 2 / 3, 0.0]
+    named = metrics_of("test", tally, ("a", "b", "c"))
+    assert named["test/accuracy"] == 0.75
+    assert [named[f"test/accuracy_of/{name}"] for name in "abc"] == [1.0, 2 / 3, 0.0]
 
 
 @pytest.mark.parametrize(("better", "worse"), [(0, 0), (1, 0), (4, 0), (5, 2), (3, 3), (1, 6), (60, 41)])

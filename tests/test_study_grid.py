@@ -170,6 +170,21 @@ def test_a_number_given_on_the_command_line_is_the_cell_of_the_file() -> None:
     assert [cell.key for cell in given] == [cell.key for cell in written]
 
 
+@pytest.mark.parametrize(
+    ("options", "axis", "value", "expected"),
+    [
+        ({"data.init_args.batch_size": 4}, "data.batch_size", 8, "--data.batch_size 8"),
+        ({"data": {"batch_size": 4}}, "data.init_args.batch_size", 8, "--data.init_args.batch_size 8"),
+        ({"model.learning_rates": {"fc": 0.1}}, "model.learning_rates", None, "--model.learning_rates null"),
+    ],
+)
+def test_an_axis_wins_over_an_option_of_the_study_however_it_is_spelled(
+    options: dict[str, Any], axis: str, value: Any, expected: str
+) -> None:
+    (cell,) = cells_of(study(grid={axis: [value]}, options=options))
+    assert " ".join(cell.arguments) == expected
+
+
 def write_recipe(folder: Path) -> None:
     (folder / "strategy" / "recipe.yaml").write_text(
         "model: {optimizer: {class_path: torch.optim.SGD, init_args: {lr: 0.1}}, learning_rates: null}\n"

@@ -42,7 +42,7 @@ def median_cpu_seconds(results: Results) -> dict[str, dict[str, float]]:
 
 def test_tbft_is_cheaper_than_full_fine_tuning_at_every_level() -> None:
     few = ["--grid.seed", "[0]", "--grid.strategy", "[block, tuned-full-digits]", "--exclude", "[]"]
-    few += ["--options.data.train_size", "150", "--options.data.test_size", "100"]
+    few += ["--options.data.train_size", "60", "--options.data.test_size", "100"]
     assert main(["study", "--config", "study/savings_digits.yaml", "--no_isolate", *few]) == 0
     records, problems = read_ledger(Path("runs/savings_digits"))
     assert not problems

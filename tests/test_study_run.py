@@ -214,11 +214,13 @@ def test_a_plan_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_cells_share_a_machine_only_when_told_to_and_are_then_marked() -> None:
+    two = study()
+    two.grid["strategy"] = ["block"]
     with pytest.raises(BadInput, match="share this machine"):
-        run(study(), workers=2, isolate=True)
-    assert run(study(), workers=2, isolate=True, share_machine=True) == 0
+        run(two, workers=2, isolate=True)
+    assert run(two, workers=2, isolate=True, share_machine=True) == 0
     records = [json.loads(path.read_text()) for path in Path("runs").glob("*/result.json")]
-    assert [record["shared_machine"] for record in records] == [True] * 6
+    assert [record["shared_machine"] for record in records] == [True] * 2
     assert "shared their machine" in Path("runs/report/tables.md").read_text()
 
 
@@ -269,7 +271,7 @@ def test_a_killed_study_goes_on_and_its_tables_are_those_of_one_that_was_not(iso
         wait_until(held_cell_is_gone)  # no cell is left to write into the ledger
     before = done()
     assert len(before) == 2
-    assert run(study(), isolate=isolate) == 0
+    assert run(study()) == 0
     assert sorted(ran().values()) == [1, 1, 1, 1, 1, 2]
     assert all(ran()[key] == 1 for key in before)
     resumed = tables()
@@ -286,7 +288,7 @@ def test_an_interrupted_study_ends_its_cell_and_can_go_on(isolate: bool) -> None
         assert process.wait(120) != 0
         assert held_cell_is_gone()
     assert len(ran()) == 3
-    assert run(study(), isolate=isolate) == 0
+    assert run(study()) == 0
     assert len(done()) == 6
 
 

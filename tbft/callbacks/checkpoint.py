@@ -15,7 +15,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, Timer
 
 from tbft.atomic import write_bytes
-from tbft.callbacks.energy import phase
+from tbft.energy.run_meter import RunMeter, phase_of
 from tbft.errors import BadInput
 from tbft.fingerprint import differences
 from tbft.models.checksum import check_zip
@@ -38,10 +38,17 @@ class EpochCheckpoint(Checkpoint):
         every: epochs between two checkpoints; the last epoch always has one. A larger number spares an SD card, and
             an interruption loses up to so many epochs.
         fingerprint: of the run, stored in each file (see ``tbft.fingerprint``).
+        meter: books the writing.
     """
 
-    def __init__(self, folder: Path, every: int = 1, fingerprint: dict[str, Any] | None = None) -> None:
-        self.path, self.every, self.fingerprint = folder / LAST, every, fingerprint
+    def __init__(
+        self,
+        folder: Path,
+        every: int = 1,
+        fingerprint: dict[str, Any] | None = None,
+        meter: RunMeter | None = None,
+    ) -> None:
+        self.path, self.every, self.fingerprint, self.meter = folder / LAST, every, fingerprint, meter
         self.stopped = False
 
     def state_dict(self) -> dict[str, Any]:
@@ -68,7 +75,7 @@ class EpochCheckpoint(Checkpoint):
         steps = trainer.max_steps
         ends = done == trainer.max_epochs or trainer.should_stop or (0 <= steps <= trainer.global_step)
         if ends or done % self.every == 0:
-            with phase(trainer, "save"):
+            with phase_of(self.meter, "save"):
                 trainer.save_checkpoint(self.path)
 
 

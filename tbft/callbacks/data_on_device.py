@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from tbft.data import DomainData
-
-log = logging.getLogger(__name__)
+from tbft.data.labelled import LabelledData
 
 
 class DataOnDevice(Callback):
@@ -22,13 +17,7 @@ class DataOnDevice(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Move the pictures, if the data asks for it."""
         data = trainer.datamodule  # type: ignore[attr-defined]
-        assert isinstance(data, DomainData)
-        if not data.on_device:
-            return
-        try:
-            data.to(pl_module.device)
-        except torch.OutOfMemoryError as error:
-            data.on_device = False
-            log.warning("the pictures do not all fit the device and cross batch by batch: %s", error)
+        assert isinstance(data, LabelledData)
+        data.move_to(pl_module.device)
 
     on_validation_start = on_test_start = on_predict_start = on_fit_start

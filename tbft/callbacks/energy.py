@@ -1,188 +1,33 @@
-"""Energy and time of a run, booked to its phases."""
+"""Energy and time of a fit, booked to its phases."""
 
 from __future__ import annotations
 
-import logging
-import math
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from tbft.energy import ADAPTATION, EnergyMeter, find_sources
-from tbft.energy.metering.process_cost import ProcessCost
-from tbft.energy.sensors import codecarbon_tables
-from tbft.errors import BadInput
-
-log = logging.getLogger(__name__)
-
-BOOKED = ("joules", "cpu_seconds", "wall_seconds")
-"""Figures that are booked by phase."""
+from tbft.energy.run_meter import RunMeter
 
 
-class EnergyCallback(Callback):
-    """Books joules, CPU-seconds and wall-seconds to the phases of a run, with CodeCarbon beside it.
+class EnergyCallback(RunMeter, Callback):
+    """Books joules, CPU-seconds and wall-seconds to the phases of a fit (see ``RunMeter``).
 
-    What a run has cost travels in its checkpoint: the figures of a resumed run, and its budgets, contain those of the
-    interrupted part up to that checkpoint.
+    Works in any LightningModule. On the first of several processes only, for readings are machine-wide.
 
-    Args:
-        sources: power sources in order of trust: ``auto``, or names as ``python -m tbft meter`` lists them.
-        rail: sensor rail or shunt to trust where a chip has several.
-        shunt_ohms: true resistance of a current sensor's shunt, where its driver assumes another.
-        rate_hz: samples a second of sensors without a counter.
-        idle_seconds: length of the idle baseline before and after the run, in seconds; 0 is none.
-        country: ISO code of the country whose carbon intensity of electricity counts.
-        codecarbon: estimate CO2e, and what has no sensor, with CodeCarbon (offline).
-        budget_joules: training stops when the adaptation has used so much; the best so far is kept.
-        budget_seconds: likewise in seconds of wall time.
-        plot: draw power over time, phases marked, when the run is over (about a second, booked to no phase).
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> energy = EnergyCallback(codecarbon=False, budget_seconds=60)
+        >>> trainer = Trainer(callbacks=[energy], logger=False)  # doctest: +SKIP
+        >>> trainer.fit(module, loader)  # doctest: +SKIP
+        >>> energy.finish()["joules"]["train"]  # doctest: +SKIP
     """
 
-    def __init__(
-        self,
-        sources: str | list[str] = "auto",
-        rail: str | None = None,
-        shunt_ohms: float | None = None,
-        rate_hz: float = 10.0,
-        idle_seconds: float = 0.0,
-        country: str = "USA",
-        codecarbon: bool = True,
-        budget_joules: float | None = None,
-        budget_seconds: float | None = None,
-        plot: bool = True,
-    ) -> None:
-        self.plot = plot
-        self.budget_joules, self.budget_seconds = budget_joules, budget_seconds
-        self.stopped_by: str | None = None
-        self.settings: dict[str, Any] = {
-            "sources": sources,
-            "rail": rail,
-            "shunt_ohms": shunt_ohms,
-            "rate_hz": rate_hz,
-            "idle_seconds": idle_seconds,
-            "country": country,
-            "codecarbon": codecarbon,
-        }
-        self.meter: EnergyMeter | None = None
-        self.process = ProcessCost()
-        self._peak_rss_mib: float | None = None
-        self.open: list[str] = []
-        self.earlier: dict[str, Any] = {}
-
-    def state_dict(self) -> dict[str, Any]:
-        """What the run has cost so far."""
-        record = self._record()
-        if not record:
-            return {}
-        figures = {name: record[name] for name in (*BOOKED, "co2e_grams")}
-        return {**figures, "measured": record["energy_source"]["measured"]}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Count on from what the interrupted part of the run has cost."""
-        self.earlier = state_dict
-
-    def check(self) -> None:
-        """Find out before the run whether the meter can do what is asked for.
-
-        Raises:
-            BadInput: if a named source, rail or country is not there, or a number makes no sense.
-        """
-        numbers = {**self.settings, "budget_joules": self.budget_joules, "budget_seconds": self.budget_seconds}
-        for name in ("rate_hz", "shunt_ohms", "budget_joules", "budget_seconds"):
-            if numbers[name] is not None and not 0 < numbers[name] < math.inf:
-                raise BadInput(f"energy.{name} is {numbers[name]:g}: it must be a number above 0")
-        if not 0 <= self.settings["idle_seconds"] < math.inf:
-            raise BadInput(f"energy.idle_seconds is {self.settings['idle_seconds']:g}: give 0 (none) or a length")
-        codecarbon_tables.grid(self.settings["country"])
-        asked = {name: self.settings[name] for name in ("rail", "shunt_ohms")}
-        if self.settings["sources"] != "auto" or any(value is not None for value in asked.values()):
-            find_sources(self.settings["sources"], **asked)
-
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Warm the sources up and start the meter of an adaptation.
-
-        Only the first process has a meter, for readings are machine-wide. Lightning's ``validate``, ``test`` and
-        ``predict`` adapt nothing and are not metered, unless they are part of a run that is.
-        """
-        if self.meter is None and stage == "fit" and trainer.is_global_zero:
+        """Start the meter of a fit; ``validate``, ``test`` and ``predict`` adapt nothing and are not metered."""
+        if stage == "fit" and trainer.is_global_zero:
             cuda = trainer.strategy.root_device.type == "cuda"
-            self.meter = EnergyMeter(
-                synchronize=torch.cuda.synchronize if cuda else None, threads=torch.get_num_threads(), **self.settings
-            )
-            self.meter.start()
-
-    @property
-    def peak_rss_mib(self) -> float:
-        """Peak resident memory in MiB of the adaptation, which ends where testing begins."""
-        return self.process.peak_rss_mib() if self._peak_rss_mib is None else self._peak_rss_mib
-
-    def enter(self, name: str) -> None:
-        """Book to this phase from now on."""
-        if self.meter is not None:
-            self.meter.enter(name)
-            self.open.append(name)
-
-    def leave(self) -> None:
-        """End the innermost phase: book to the one around it again."""
-        if self.meter is not None and self.open:
-            self.meter.leave(self.open.pop())
-
-    def finish(self, *, idle: bool = True) -> dict[str, Any]:
-        """End what is open, stop the meter and return its record (empty if it never ran).
-
-        Args:
-            idle: watch the machine at rest once more, if that was asked for.
-        """
-        while self.open:
-            self.leave()
-        if self.meter is None:
-            return {}
-        self.meter.stop(idle=idle)
-        return {**self._record(), "stopped_by": self.stopped_by}
-
-    def _record(self) -> dict[str, Any]:
-        """The meter's record, with what an interrupted part of this run has cost."""
-        if self.meter is None:
-            return {}
-        record, earlier = self.meter.record(), self.earlier
-        if earlier:
-            source = record["energy_source"]
-            for name in BOOKED:
-                both = (earlier[name], record[name])
-                record[name] = {key: sum(part.get(key, 0.0) for part in both) for key in {**both[0], **both[1]}}
-            grams = (earlier["co2e_grams"], record["co2e_grams"])
-            record["co2e_grams"] = None if None in grams else sum(grams)
-            record["joules_net"] = None  # the interrupted part has no baseline after it
-            source["measured"] = source["measured"] and earlier["measured"]
-            source["notes"].append("resumed: the figures contain the interrupted part's, up to its last checkpoint")
-        return record
-
-    def draw(self, folder: Path) -> Path | None:
-        """Draw the run's power over time as ``power.png``; ``None`` where nothing was metered or drawing fails."""
-        if self.meter is None or not self.plot:
-            return None
-        from tbft.energy.metering.power_plot import plot_power
-
-        path = folder / "power.png"
-        try:
-            plot_power(self.meter, path)
-        except Exception as error:  # a picture must not fail a run that is done
-            log.warning("%s was not drawn: %s", path, error)
-            return None
-        return path
-
-    def spent(self) -> tuple[float, float]:
-        """Joules and wall-seconds of the adaptation so far."""
-        if self.meter is None:
-            return 0.0, 0.0
-        joules, seconds = self.meter.joules_so_far(ADAPTATION), self.meter.seconds_so_far(ADAPTATION)
-        if self.earlier:
-            joules += self.earlier["joules"]["adaptation"]
-            seconds += self.earlier["wall_seconds"]["adaptation"]
-        return joules, seconds
+            self.start(threads=torch.get_num_threads(), synchronize=torch.cuda.synchronize if cuda else None)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The adaptation begins."""
@@ -201,13 +46,8 @@ class EnergyCallback(Callback):
     def _stop_at_budget(self, trainer: Trainer) -> None:
         if trainer.should_stop or (self.budget_joules is None and self.budget_seconds is None):
             return
-        joules, seconds = self.spent()
-        if self.budget_joules is not None and joules >= self.budget_joules:
-            self.stopped_by = "budget_joules"
-        if self.budget_seconds is not None and seconds >= self.budget_seconds:
-            self.stopped_by = "budget_seconds"
         # Every process stops, for the first one alone sees the meter.
-        trainer.should_stop = trainer.strategy.reduce_boolean_decision(self.stopped_by is not None, all=False)
+        trainer.should_stop = trainer.strategy.reduce_boolean_decision(self.over_budget(), all=False)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Validation begins."""
@@ -224,17 +64,9 @@ class EnergyCallback(Callback):
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Testing begins, and with it what is no part of the adaptation."""
-        self._peak_rss_mib = self.peak_rss_mib
+        self.end_adaptation()
         self.enter("test")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Testing ends."""
         self.leave()
-
-
-def phase(trainer: Trainer, name: str) -> AbstractContextManager[Any]:
-    """Books what happens inside to a phase of the run, if the run is metered."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, EnergyCallback) and callback.meter is not None:
-            return callback.meter.phase(name)
-    return nullcontext()

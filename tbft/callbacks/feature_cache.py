@@ -1,171 +1,31 @@
-"""The frozen prefix runs once per image, not once per epoch."""
+"""The feature cache as a callback: the frozen prefix runs once per image, not once per epoch."""
 
 from __future__ import annotations
 
-import logging
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
 
-from tbft.callbacks.block_freeze import BlockFreezeCallback
-from tbft.data import DomainData
-from tbft.data.batches import Examples
-from tbft.errors import check_at_least
-from tbft.models.statistics import has_statistics, inference_mode_of
+from tbft.adaptation.feature_cache import FeatureCache
+from tbft.adaptation.freezing import BlockFreeze
+from tbft.data.labelled import LabelledData
 from tbft.module import ImageClassifier
-
-log = logging.getLogger(__name__)
 
 
 class FeatureCacheCallback(Callback):
-    """Runs the blocks before the target once over the training and validation images and keeps the outputs.
-
-    Training and validation then start at the target block. Nothing is cached where nothing is constant: when the
-    first block trains, when the statistics policy is ``batch``, or when images are augmented. The pass that
-    refreshes statistics cannot serve the cache too, for in it each norm uses the batch's statistics and not yet
-    those that are then held.
-
-    The cache lies in memory up to a limit, above it in a file without a name that vanishes with the run (so
-    no cache of another model or other data can ever be taken for this one's), and where neither fits the
-    prefix runs in every epoch as if there were no cache.
+    """Fills a ``FeatureCache`` when a fit starts, after the blocks are frozen and their statistics set.
 
     Args:
-        enabled: off runs the prefix in every epoch, with the same result.
-        memory_limit: MiB of features that are kept in memory.
-        disk_limit: MiB of features that are kept on disk when memory does not hold them.
-        folder: where that file lies; ``None`` is the run's folder (``/tmp`` is in memory on small boards).
-        half: keep features in 16 bits (bfloat16), half the space; where convolutions compute in bfloat16
-            (``model.number_format``), features have 16 bits anyway.
-        batch_size: images in one forward pass through the prefix.
-
-    Raises:
-        BadInput: if a number is too small.
-
-    Attributes:
-        place: where the cache is: ``memory``, ``disk`` or ``none``.
-        mib: its size.
+        freeze: which blocks train.
+        cache: where features lie, and up to which size; ``None`` is the usual one.
     """
 
-    def __init__(
-        self,
-        enabled: bool = True,
-        memory_limit: float = 512,
-        disk_limit: float = 8192,
-        folder: str | None = None,
-        half: bool = False,
-        batch_size: int = 128,
-    ) -> None:
-        check_at_least(1, "cache", batch_size=batch_size)
-        check_at_least(0, "cache", memory_limit=memory_limit, disk_limit=disk_limit)
-        self.enabled, self.memory_limit, self.disk_limit = enabled, memory_limit, disk_limit
-        self.folder, self.half, self.batch_size = folder, half, batch_size
-        self.place, self.mib = "none", 0.0
+    def __init__(self, freeze: BlockFreeze, cache: FeatureCache | None = None) -> None:
+        self.freeze, self.cache = freeze, cache or FeatureCache()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Fill the cache, after the blocks are frozen and their statistics set."""
+        """Fill the cache, unless no epoch runs."""
         data = trainer.datamodule  # type: ignore[attr-defined]
-        freeze = next(c for c in trainer.callbacks if isinstance(c, BlockFreezeCallback))  # type: ignore[attr-defined]
-        assert isinstance(pl_module, ImageClassifier) and isinstance(data, DomainData)
-        chain = pl_module.model
-        prefix, target, _ = chain.split(freeze.target)
-        if not (self.enabled and prefix and target) or trainer.max_epochs == 0 or trainer.should_stop:
-            return
-        if freeze.statistics == "batch" and has_statistics(chain.modules_of(prefix)):
-            log.info("nothing is cached: with batch statistics the frozen blocks change in every step")
-            return
-        if data.augment != "none":
-            log.warning("nothing is cached: augmented images differ in every epoch (data.augment: none caches)")
-            return
-        assert data.train is not None and data.val is not None
-        root, total = Path(self.folder or trainer.default_root_dir), len(data.train) + len(data.val)
-        try:
-            with inference_mode_of(chain):
-                features = [
-                    features_of(
-                        pl_module,
-                        part,
-                        target[0],
-                        self.batch_size,
-                        lambda y, count: self._reserve(y, count, total, root),
-                    )
-                    for part in (data.train, data.val)
-                ]
-        except (OSError, MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "memory" not in str(error):
-                raise
-            log.warning("the prefix runs in every epoch, for its outputs cannot be kept: %s", error)
-            self.place, self.mib = "none", 0.0
-            return
-        where = {"memory": "in memory", "disk": f"on disk, in {root}"}[self.place]
-        log.info("what enters %s is computed once: %.1f MiB, kept %s", target[0], self.mib, where)
-        data.enter_at(target[0], train=features[0], val=features[1])
-
-    def _reserve(self, like: Tensor, count: int, total: int, folder: Path) -> Tensor:
-        """Room for ``count`` of ``total`` features in the layout of ``like``, where the limits allow it for all.
-
-        Raises:
-            OSError: if they fit neither memory nor disk.
-        """
-        like = like.bfloat16() if self.half else like
-        self.mib = like[0].numel() * like.element_size() * total / 2**20
-        if self.mib <= self.memory_limit:
-            self.place = "memory"
-            room = torch.empty((count, *like.shape[1:]), dtype=like.dtype, device=like.device)
-            last = like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last)
-            return room.contiguous(memory_format=torch.channels_last) if last else room
-        if self.mib > self.disk_limit:
-            raise OSError(
-                f"{self.mib:.3g} MiB of features exceed cache.memory_limit ({self.memory_limit:g}) and "
-                f"cache.disk_limit ({self.disk_limit:g})"
-            )
-        self.place = "disk"
-        folder.mkdir(parents=True, exist_ok=True)
-        values = like[0].numel() * count
-        with tempfile.TemporaryFile(dir=folder) as file:
-            # Blocks are claimed now, so that a full disk is an error here and not a crash when a page is written.
-            _claim(file.fileno(), values * like.element_size())
-            pages = np.memmap(file, dtype=np.uint8, mode="r+", shape=(values * like.element_size(),))
-        return torch.from_numpy(pages).view(like.dtype).view(count, *like.shape[1:])
-
-
-@torch.no_grad()
-def features_of(
-    module: ImageClassifier,
-    examples: Examples,
-    stop: str,
-    batch_size: int = 128,
-    reserve: Callable[[Tensor, int], Tensor] | None = None,
-) -> Tensor:
-    """Outputs of the links before ``stop`` for all examples, in their order ``(N, ...)``.
-
-    Args:
-        module: the classifier, in inference mode.
-        examples: images.
-        stop: link before which to end.
-        batch_size: images in one forward pass.
-        reserve: makes room for so many features like the given ones; by default in memory.
-    """
-    kept: Tensor | None = None
-    position = 0
-    for batch in examples.loader(batch_size):
-        y = module(batch._replace(x=batch.x.to(module.device)), stop=stop)
-        if kept is None:
-            kept = reserve(y, len(examples)) if reserve else y.new_empty((len(examples), *y.shape[1:]))
-        kept[position : position + len(y)] = y
-        position += len(y)
-    assert kept is not None
-    return kept
-
-
-def _claim(descriptor: int, size: int) -> None:
-    import os
-
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, size)
-    else:
-        os.truncate(descriptor, size)
+        assert isinstance(pl_module, ImageClassifier) and isinstance(data, LabelledData)
+        if trainer.max_epochs != 0 and not trainer.should_stop:
+            self.cache.fill(pl_module, data, self.freeze, Path(trainer.default_root_dir))

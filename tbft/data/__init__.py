@@ -1,6 +1,6 @@
-"""Data sets, one a file, and the drifts between source and target domain.
+"""Source and target domains, their drifts and splits, and images from anywhere.
 
-The data sets import torch and Lightning, which a device does not have: each is imported when it is asked for.
+The data sets are Lightning's; they are imported when they are asked for, so that images given from Python need none.
 """
 
 from importlib import import_module
@@ -12,15 +12,14 @@ if TYPE_CHECKING:
     from tbft.data.cifar10c import CIFAR10C
     from tbft.data.digits import Digits
     from tbft.data.domain import DomainData
-    from tbft.data.drift import Drift
     from tbft.data.folder import Folder
 
-__all__ = ["CIFAR10", "CIFAR10C", "Breeds", "Digits", "DomainData", "Drift", "Folder"]
+__all__ = ["CIFAR10", "CIFAR10C", "Breeds", "Digits", "DomainData", "Folder"]
+
+_FILES = {name: name.lower() for name in __all__} | {"DomainData": "domain"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a data set's module by the name of its class."""
-    if name not in __all__:
+    if name not in _FILES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "domain" if name == "DomainData" else name.lower()
-    return getattr(import_module(f"{__name__}.{module}"), name)
+    return getattr(import_module(f"{__name__}.{_FILES[name]}"), name)

@@ -65,10 +65,9 @@ class Digits(DomainData):
             images, labels = images[half], labels[half]
         grey = torch.from_numpy(images * (255 / 16)).float().unsqueeze(1)
         size = (self.image_size, self.image_size)
-        resized = F.interpolate(grey, size, mode="bilinear", align_corners=False)
-        pixels = resized.round().clamp(0, 255).to(torch.uint8).expand(-1, 3, -1, -1)
 
         def read(positions: Indices) -> Tensor:
-            return pixels[torch.from_numpy(positions)].contiguous()
+            resized = F.interpolate(grey[torch.from_numpy(positions)], size, mode="bilinear", align_corners=False)
+            return resized.round().clamp(0, 255).to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
 
         return Pictures(labels, read)

@@ -11,23 +11,21 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from tbft.data import augment
-from tbft.data.batches import Batch, Examples
+from tbft.data.batches import Examples
 from tbft.data.class_names import check_distinct, match_classes
 from tbft.data.drift import Drift
 from tbft.data.label_maps import label_map
+from tbft.data.labelled import AUGMENT, LabelledData
 from tbft.data.pictures import Pictures
 from tbft.data.splits import Indices, Split, device_split, paper_split
 from tbft.errors import BadInput, check_at_least
 from tbft.normalisation import check_normalisation
 
 log = logging.getLogger(__name__)
-AUGMENT = {"none": None, "crop": augment.crop, "crop_and_flip": augment.crop_and_flip}
 
 
-class DomainData(LightningDataModule, ABC):
+class DomainData(LabelledData, LightningDataModule, ABC):
     """A source or target domain as train, validation and test batches.
 
     A data set is a subclass that opens its pictures and names its classes; splits, drifts, batching and
@@ -62,7 +60,6 @@ class DomainData(LightningDataModule, ABC):
     """
 
     name = "domain"
-    classes: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -101,9 +98,6 @@ class DomainData(LightningDataModule, ABC):
         self.skip_broken, self.base_classes = skip_broken, base_classes
         self.skipped = 0
         self.test_names: list[str] = []
-        self.train: Examples | None = None
-        self.val: Examples | None = None
-        self.test: Examples | None = None
 
     @abstractmethod
     def open(self) -> Pictures:
@@ -165,53 +159,6 @@ class DomainData(LightningDataModule, ABC):
             change = AUGMENT[self.augment] if part == "train" else None
             parts[part] = Examples(x, labels[positions], mean=self.mean, std=self.std, augment=change)
         self.train, self.val, self.test = parts["train"], parts["val"], parts["test"]
-
-    def enter_at(self, start: str, *, val: Tensor, train: Tensor | None = None) -> None:
-        """From now on serve these features, which enter the chain at ``start``, instead of the pictures.
-
-        Args:
-            start: link of the chain that takes the features.
-            val: features of the validation images, in their order ``(N, ...)``.
-            train: features of the training images; ``None`` leaves these as they are.
-        """
-        assert self.train is not None and self.val is not None
-        if train is not None:
-            self.train = Examples(train, self.train.y, start=start)
-        self.val = Examples(val, self.val.y, start=start)
-
-    def to(self, device: torch.device) -> None:
-        """Move the pictures that lie in memory to a device; cached features stay where the cache keeps them."""
-        for part in (self.train, self.val, self.test):
-            if part is not None and part.start is None:
-                part.to(device)
-
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """Training batches, in a new order each epoch."""
-        assert self.train is not None
-        return self.train.loader(self.batch_size, shuffle=True, seed=self.seed, workers=self._workers(self.train))
-
-    def val_dataloader(self) -> DataLoader[Batch]:
-        """Validation batches."""
-        assert self.val is not None
-        return self.val.loader(max(self.batch_size, 128), workers=self._workers(self.val))
-
-    def test_dataloader(self) -> DataLoader[Batch]:
-        """Test batches.
-
-        Raises:
-            BadInput: if there is no image to test on.
-        """
-        assert self.test is not None
-        if not len(self.test):
-            raise BadInput("there is no image to test on: give a data.test_size above 0, or null for all that are left")
-        return self.test.loader(max(self.batch_size, 128), workers=self._workers(self.test))
-
-    def predict_dataloader(self) -> DataLoader[Batch]:
-        """The test images."""
-        return self.test_dataloader()
-
-    def _workers(self, examples: Examples) -> int:
-        return 0 if isinstance(examples.x, Tensor) else self.workers
 
     def _check_labels(self, pictures: Pictures) -> None:
         """Every label is a class, and every class has a name of its own and images to train and to validate."""

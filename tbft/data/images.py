@@ -84,7 +84,9 @@ def labelled_files(folder: str | Path) -> tuple[list[Path], list[str]]:
     return [path for path, _ in found], [name for _, name in found]
 
 
-def label_indices(labels: Any, count: int, classes: Sequence[str], num_classes: int) -> tuple[Tensor, tuple[str, ...]]:
+def label_indices(
+    labels: Any, count: int, classes: Sequence[str], num_classes: int
+) -> tuple[Tensor, tuple[str, ...], Tensor]:
     """Labels as the model numbers its classes.
 
     Args:
@@ -95,7 +97,8 @@ def label_indices(labels: Any, count: int, classes: Sequence[str], num_classes: 
         num_classes: outputs of the model.
 
     Returns:
-        Labels ``(N,)``, int64, and the class names in the order of the model's outputs.
+        Labels ``(N,)``, int64, and the class names in the order of the model's outputs; and the labels as a folder of
+        class folders numbers them: by the alphabet where they are names.
 
     Raises:
         BadInput: if there is not one label for each image, or a label is no class of the model.
@@ -118,7 +121,8 @@ def label_indices(labels: Any, count: int, classes: Sequence[str], num_classes: 
         present = sorted(set(given))
         absent = [name for name in names if name not in present]
         position = dict(zip([*present, *absent], match_classes([*present, *absent], names), strict=True))
-        return torch.tensor([position[name] for name in given]), names
+        own = torch.tensor([present.index(name) for name in given])
+        return torch.tensor([position[name] for name in given]), names, own
     whole = [isinstance(label, int | float) and not isinstance(label, bool) and label == int(label) for label in given]
     if not all(whole):
         wrong = given[whole.index(False)]
@@ -131,7 +135,8 @@ def label_indices(labels: Any, count: int, classes: Sequence[str], num_classes: 
     names = tuple(classes) or tuple(str(i) for i in range(num_classes))
     if len(names) != num_classes:
         raise BadInput(f"there are {len(names)} class names and the model tells {num_classes} classes apart")
-    return torch.tensor([int(label) for label in given]), names
+    y = torch.tensor([int(label) for label in given])
+    return y, names, y
 
 
 def _read_files(paths: Sequence[Path], size: int, skip_broken: bool) -> ImageSet:

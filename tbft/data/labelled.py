@@ -26,7 +26,6 @@ class LabelledData:
     Attributes:
         name: of the data set, for records.
         classes: class names in the order of the model's outputs.
-        drift: what changed against the source domain, as far as somebody said.
         train, val, test: the parts, once they are opened; an empty test part is skipped.
         test_names: names of the test images, such as their files.
         train_size: labelled images in all, validation included; ``None`` if nobody said how many.
@@ -40,7 +39,6 @@ class LabelledData:
 
     name = "images"
     classes: tuple[str, ...] = ()
-    drift: Drift
     train: Examples | None = None
     val: Examples | None = None
     test: Examples | None = None
@@ -52,6 +50,11 @@ class LabelledData:
     on_device = False
     skipped = 0
     seed = 0
+
+    @property
+    def drift(self) -> Drift:
+        """What changed against the source domain, as far as somebody said."""
+        return Drift(None, "unknown")
 
     def enter_at(self, start: str, *, val: Tensor, train: Tensor | None = None) -> None:
         """From now on serve these features, which enter the chain at ``start``, instead of the pictures.

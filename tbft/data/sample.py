@@ -18,7 +18,7 @@ from tbft.errors import BadInput, check_at_least
 class Sample(LabelledData):
     """Labelled images in memory, of which a part validates and none tests.
 
-    The split is that of ``DomainData`` with the same images in the same order.
+    The split is that of ``DomainData`` with the same images in the same order, whose classes are numbered alike.
 
     Args:
         x: images ``(N, C, H, W)``, uint8, or floating point as the model takes them.
@@ -31,6 +31,7 @@ class Sample(LabelledData):
         mean: normalisation of uint8 images on the scale 0 to 1.
         std: likewise.
         on_device: move the images to the accelerator once.
+        strata: label of each image ``(N,)`` in whose order the split draws from the classes; by default ``y``.
         name: of the images, for the record.
         seed: draws the split and the order of batches.
 
@@ -51,6 +52,7 @@ class Sample(LabelledData):
         mean: Sequence[float] = (0.5,),
         std: Sequence[float] = (0.5,),
         on_device: bool = False,
+        strata: Tensor | None = None,
         name: str = "images",
         seed: int = 0,
     ) -> None:
@@ -62,11 +64,17 @@ class Sample(LabelledData):
             raise BadInput(f"augment is {augment!r}: choose one of {', '.join(AUGMENT)}")
         if len(x) < 2:
             raise BadInput(f"there is {len(x)} labelled image: one to train and one to validate are the fewest")
-        self.name, self.classes, self.drift = name, tuple(classes), Drift(level, "unknown")
+        self.name, self.classes, self.level = name, tuple(classes), level
         self.batch_size, self.augment, self.on_device, self.seed = batch_size, augment, on_device, seed
         self.train_size, self.test_names = len(x), []
-        split = device_split(y.numpy().astype(np.int64), len(x), validation, seed, test_size=0)
+        labels = (y if strata is None else strata).numpy().astype(np.int64)
+        split = device_split(labels, len(x), validation, seed, test_size=0)
         change = AUGMENT[augment]
         self.train = Examples(x[split.train], y[split.train], mean=mean, std=std, augment=change)
         self.val = Examples(x[split.validation], y[split.validation], mean=mean, std=std)
         self.test = Examples(x[:0], y[:0], mean=mean, std=std)
+
+    @property
+    def drift(self) -> Drift:
+        """The level that was named."""
+        return Drift(self.level, "unknown")

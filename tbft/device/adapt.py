@@ -44,6 +44,7 @@ class Adaptation:
         curve, epochs, steps: of training, if there was any.
         stopped: whether the time was up.
         trained: parameters that are others now.
+        reason: why the base model stays, if it does.
         detail: what else was found, for the record.
     """
 
@@ -58,6 +59,7 @@ class Adaptation:
     steps: int = 0
     stopped: bool = False
     trained: int = 0
+    reason: str = "it is more accurate on the validation images"
     detail: dict[str, Any] = field(default_factory=dict)
 
 
@@ -107,6 +109,7 @@ def _auto(base: Network, sample: Sample, course: Course) -> Adaptation:
     if sample.labels is not None and diagnosis.accuracy is not None:
         made.base_validation = made.validation = diagnosis.accuracy.value
     if choice.verdict != "adapt":
+        made.reason = choice.reason
         return made
     keys = head_keys(base.bundle)
     head = {keys["weight"]: choice.head.weight.astype(np.float32), keys["bias"]: choice.head.bias.astype(np.float32)}

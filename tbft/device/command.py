@@ -171,7 +171,8 @@ def _copy_delta(device: Any, path: Path) -> None:
 
 def _summary(record: dict[str, Any]) -> str:
     accuracy, measured = record["accuracy"], record["energy_source"]["measured"]
-    lines = [f"kept        {record['kept']} ({record['strategy']})"]
+    why = record["strategy"] if record["kept"] == "adapted" else record["kept_reason"]
+    lines = [f"kept        {record['kept']} ({why})"]
     if accuracy["validation"] is not None:
         before, after = (100 * accuracy[name] for name in ("base_validation", "validation"))
         lines.append(f"validation  {before:.1f} % -> {after:.1f} %")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import resource
 import sys
@@ -64,8 +65,15 @@ def make_record(
             "base_validation": made.base_validation,
         },
         "kept": "adapted" if made.changed else "base",
+        "kept_reason": None if made.changed else made.reason,
         **{name: {**empty, **metered.get(name, {})} for name in ("joules", "cpu_seconds", "wall_seconds")},
         "process_cpu_seconds": time.process_time(),
+        "process": {
+            "since": "process start",
+            "cpu_seconds": time.process_time(),
+            "wall_seconds": _seconds_since_start(),
+            "peak_rss_mib": peak_mib(),
+        },
         "joules_net": metered.get("joules_net"),
         "energy_source": source,
         "co2e_grams": metered.get("co2e_grams"),
@@ -97,6 +105,15 @@ def peak_mib() -> float:
     """Peak resident memory of this process, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 1024)
+
+
+def _seconds_since_start() -> float | None:
+    """Wall-clock seconds since this process began; ``None`` where the system does not tell."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
+        return float(Path("/proc/uptime").read_text().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def _processor() -> str:

@@ -44,11 +44,11 @@ def build_backbone(
     make = {"timm": _from_timm, "torchvision": _from_torchvision}[library]
     network, size, mean, std = make(name, num_classes, image_size, bool(option))
     try:
-        chain = chain_of(network, image_size=image_size or size, spec=spec)
+        return chain_of(
+            network, image_size=image_size or size, spec=spec, mean=mean, std=std, architecture=f"{library}:{name}"
+        )
     except BadInput as error:
         raise BadInput(f"{library}:{name}: {error}") from None
-    chain.mean, chain.std, chain.architecture = mean, std, f"{library}:{name}"
-    return chain
 
 
 Backbone = tuple[nn.Module, int, tuple[float, ...], tuple[float, ...]]
@@ -68,7 +68,7 @@ def _from_timm(name: str, num_classes: int, image_size: int | None, pretrained: 
     def make(**options: Any) -> nn.Module:
         try:
             return timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **options)
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, ValueError, AssertionError) as error:
             raise BadInput(f"timm:{name} cannot be made: {_first_line(error)}") from None
 
     try:

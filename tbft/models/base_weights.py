@@ -106,7 +106,8 @@ def read_weights(name: str, architecture: str | None = None) -> BaseWeights:
         raise BadInput(
             f"{path} belongs to no architecture known here ({some}): give model.architecture; known are {KNOWN}"
         )
-    classes = int(network.get("num_classes", 0)) or None
+    outputs = network.get("num_classes")
+    classes = None if outputs is None else int(outputs)
     if classes is not None and classes < 2:
         raise BadInput(f"{path} tells {classes} classes apart, and a classifier tells at least 2: choose another base")
     description = read_description(path, metadata, classes)

@@ -46,7 +46,7 @@ class Operations:
 
     Attributes:
         nodes: the operations.
-        values: what each one made of the images.
+        values: the tensor that each one made of the images, ``None`` where it made something else.
         of_images: whether an operation depends on the images; one that does not can be run wherever it is needed.
         parameters: names of the network's parameters that each one reads.
     """
@@ -119,10 +119,11 @@ def choose_cuts(operations: Operations) -> ChainSpec:
     """Cut a network into stages, ``pool`` and head.
 
     A stage is a resolution at which the network branches (residual connections, squeeze and excitation, attention);
-    in a network that never branches it is every resolution that has parameters. Layers before the first stage
-    belong to it. At each stage's resolution the cut with the fewest values is taken, the later of equals. A network
-    with one stage (a ViT) is cut there into three parts with about equally many parameters. What is left before the
-    head is ``pool``. Blocks that share a parameter are one block.
+    in a network that never branches (VGG) it is every resolution of more than one place that has parameters. Layers
+    before the first stage belong to it. At each stage's resolution the cut with the fewest values is taken, the later
+    of equals; not before its first branch (or parameters), for that would leave the stage out. A network with one
+    stage (a ViT) is cut there into three parts with about equally many parameters. What is left before the head is
+    ``pool``. Blocks that share a parameter are one block.
 
     Raises:
         BadInput: if there is no linear head, or it shares parameters with a block.
@@ -130,9 +131,13 @@ def choose_cuts(operations: Operations) -> ChainSpec:
     head = find_head(operations)
     cuts = [cut for cut in _cuts(operations) if cut.after < head]
     stages = _stages(operations, [cut for cut in cuts if cut.positions])
-    ends = [_narrowest(stage)[-1].after for stage in stages]
+    candidates = [_narrowest(stage)[-1].after for stage in stages]
     if len(stages) == 1:
-        ends = _equal_parts(operations, _narrowest(stages[0]))
+        candidates = _equal_parts(operations, _narrowest(stages[0]))
+    ends: list[int] = []
+    for end in candidates:  # a block that has nothing to tune (pooling alone) is part of the next one
+        if _parameters(operations, ends[-1] if ends else -1, end):
+            ends.append(end)
     return spec_of(operations, ends, cuts[-1].after if cuts else -1, head)
 
 
@@ -176,9 +181,11 @@ def spec_of(operations: Operations, ends: list[int], before_head: int, head: int
         else:
             start += 1
     if before_head not in edges or before_head == -1:
+        alone = "has nothing before it, or takes more than one tensor"
+        why = alone if before_head == -1 else "shares parameters with what is before it"
         raise BadInput(
-            f"{type(operations.network).__name__} cannot be cut before its head: more than one tensor is alive there, "
-            "or the head shares parameters with what is before it"
+            f"{type(operations.network).__name__} cannot be cut before its head, which {why}: give a classifier with "
+            "one head of its own"
         )
     last_block = max([edge for edge in edges if edge in ends], default=before_head)
     names = [POOL if last_block < edge <= before_head else "block" for edge in edges[1:-1]]
@@ -238,7 +245,7 @@ def _overwrites(operations: Operations, user: fx.Node, node: fx.Node) -> bool:
 
 
 def _stages(operations: Operations, cuts: list[Cut]) -> list[list[Cut]]:
-    """The cuts of each stage, in order."""
+    """The cuts of each stage, in order: those at its resolution, behind the place where it begins to branch."""
     resolutions: list[list[Cut]] = []
     largest = 0
     for cut in reversed(cuts):
@@ -247,14 +254,18 @@ def _stages(operations: Operations, cuts: list[Cut]) -> list[list[Cut]]:
             resolutions.insert(0, [])
         resolutions[0].insert(0, Cut(cut.after, largest, cut.width))
     alive = [len(living) for living in operations.alive()]
-    branches, weights, start = [], [], 0
+    branching, weighted, start = [], [], 0
     for group in resolutions:
         nodes = range(start, group[-1].after + 1)
-        branches.append(any(alive[i] > 1 or _hides_a_branch(operations, i) for i in nodes))
-        weights.append(any(operations.parameters[i] for i in nodes))
-        start = group[-1].after + 1
-    chosen = branches if any(branches) else weights
-    return [group for group, choose in zip(resolutions, chosen, strict=True) if choose]
+        start = nodes.stop
+        branching.append(next((i for i in nodes if alive[i] > 1 or _hides_a_branch(operations, i)), None))
+        weighted.append(next((i for i in nodes if operations.parameters[i] and group[-1].positions > 1), None))
+    firsts = branching if any(first is not None for first in branching) else weighted
+    return [
+        [cut for cut in group if cut.after >= first]
+        for group, first in zip(resolutions, firsts, strict=True)
+        if first is not None
+    ]
 
 
 def _narrowest(stage: list[Cut]) -> list[Cut]:
@@ -313,6 +324,6 @@ class _Observer(fx.Interpreter):
 @torch.no_grad()
 def _observe(network: nn.Module, trace: Trace, images: Tensor) -> list[Tensor | None]:
     observer = _Observer(network, trace)
-    with inference_mode_of(network):  # statistics stay as they are
+    with inference_mode_of(observer.module):  # statistics and random numbers stay as they are
         observer.run(images)
     return observer.made

@@ -46,11 +46,16 @@ def check_chain(chain: nn.Module, network: nn.Module, images: Tensor) -> None:
     name = type(network).__name__
     with _as_they_were(chain, network, images.device):
         for training in (False, True):
-            differing = _difference(*(_run(module, network, images, training) for module in (network, chain)))
+            expected = _run(network, network, images, training)
+            try:
+                differing = _difference(expected, _run(chain, network, images, training))
+                why = f"its {differing} differ"
+            except RuntimeError as error:  # modules named by hand that do not fit one another
+                differing = why = f"it fails with {str(error).splitlines()[0][:120]}"
             if differing:
                 raise BadInput(
-                    f"{name} as a chain of blocks is another network (its {differing} differ in {_mode(training)}): "
-                    "name the modules of each block by hand (blocks=)"
+                    f"{name} as a chain of blocks is another network ({why} in {_mode(training)}): name the modules of "
+                    "each block by hand (blocks=)"
                 )
 
 
@@ -63,23 +68,23 @@ def count_classes(network: nn.Module, images: Tensor) -> int:
     name, classes = type(network).__name__, 0
     with _as_they_were(network, network, images.device), torch.no_grad():
         for training in (True, False):
-            before = {key: buffer.clone() for key, buffer in network.named_buffers()}
             try:
-                output = network.train(training)(images.clone())
+                with _buffers_kept(network):
+                    output = network.train(training)(images.clone())
             except Exception as error:
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
                 raise BadInput(
                     f"{name} fails on images of {images.shape[1]} channels and {images.shape[-1]} px in "
                     f"{_mode(training)} ({reason}): give the image_size that it is made for"
                 ) from None
-            for key, buffer in network.named_buffers():
-                buffer.copy_(before[key])
             if not isinstance(output, Tensor) or output.dim() != 2 or len(output) != len(images):
                 what = f"{tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
                 raise BadInput(
                     f"{name} gives {what} in {_mode(training)} and no logits (N, num_classes): give a classifier"
                 )
             classes = output.shape[1]
+        if not output.isfinite().all():
+            raise BadInput(f"{name} gives logits that are not finite: its weights are broken, give others")
     return classes
 
 
@@ -89,17 +94,15 @@ def _mode(training: bool) -> str:
 
 def _run(module: nn.Module, network: nn.Module, images: Tensor, training: bool) -> Result:
     """One pass forward and backward from the same buffers and random numbers as every other."""
-    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
     module.train(training)
     torch.manual_seed(0)
     leaf = images.clone().requires_grad_()
     parameters = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
-    output = module(leaf * 1)  # a network may write into what it gets
-    weights = torch.linspace(-1, 1, output.numel(), device=output.device, dtype=output.dtype).view_as(output)
-    gradients = torch.autograd.grad((output * weights).sum(), [leaf, *parameters.values()], allow_unused=True)
-    after = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    for name, buffer in network.named_buffers():
-        buffer.copy_(before[name])
+    with _buffers_kept(network):
+        output = module(leaf * 1)  # a network may write into what it gets
+        after = {name: buffer.clone() for name, buffer in network.named_buffers()}
+        weights = torch.linspace(-1, 1, output.numel(), device=output.device, dtype=output.dtype).view_as(output)
+        gradients = torch.autograd.grad((output * weights).sum(), [leaf, *parameters.values()], allow_unused=True)
     named = dict(zip(["images", *parameters], gradients, strict=True))
     return Result(output.detach(), {name: g for name, g in named.items() if g is not None}, after)
 
@@ -127,6 +130,22 @@ def _close(a: Tensor, b: Tensor, tolerance: float, least: float = 0.0) -> bool:
         return True
     scale = max(float(a.abs().max()), least)
     return float((a - b).abs().max()) <= tolerance * scale
+
+
+@contextmanager
+def _buffers_kept(network: nn.Module) -> Iterator[None]:
+    """The buffers of before, after it: the same tensors with the same values."""
+    kept = [(module._buffers, dict(module._buffers)) for module in network.modules()]
+    values = [(buffer, buffer.clone()) for _, buffers in kept for buffer in buffers.values() if buffer is not None]
+    try:
+        yield
+    finally:
+        for table, buffers in kept:
+            table.clear()
+            table.update(buffers)
+        with torch.no_grad():
+            for buffer, value in values:
+                buffer.copy_(value)
 
 
 @contextmanager

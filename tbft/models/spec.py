@@ -72,9 +72,7 @@ class ChainSpec:
         except (ValueError, TypeError, KeyError, AttributeError):
             raise BadInput(f"the chain's spec cannot be read ({text[:40]!r}): save the model again") from None
         if len(set(spec.names)) != len(spec.names) or spec.names[-1:] != (HEAD,):
-            raise BadInput(
-                f"the chain's spec names the links {', '.join(spec.names) or 'not at all'}: the last is {HEAD!r}"
-            )
+            raise BadInput(f"the chain's spec has the links {list(spec.names)}: each must be there once, {HEAD!r} last")
         if not set(spec.levels.values()) <= set(spec.blocks):
             raise BadInput(f"the chain's spec tunes {spec.levels}, and its blocks are {', '.join(spec.blocks)}")
         return spec

@@ -13,7 +13,7 @@ from tbft.errors import BadInput
 from tbft.models.chain import BlockChain
 from tbft.models.cuts import IMAGES, Operations, choose_cuts, cut_behind, levels_of
 from tbft.models.exactness import check_chain, count_classes
-from tbft.models.spec import HEAD, ChainSpec, LinkSpec
+from tbft.models.spec import HEAD, POOL, ChainSpec, LinkSpec
 from tbft.models.tracing import MODE, trace_network
 
 
@@ -87,26 +87,17 @@ class TracedChain(BlockChain):
         spec: how it is cut.
         links: modules that each link runs, one after the other, by its name.
         num_classes: outputs of the head.
-        image_size: side of the images, in pixels.
-        linear_head: whether the last link is one linear layer on features ``(N, F)`` and nothing else.
+        facts: other attributes of a ``BlockChain``, such as ``num_classes``, by name.
     """
 
     spec: ChainSpec
 
     def __init__(
-        self,
-        network: nn.Module,
-        spec: ChainSpec,
-        links: Mapping[str, tuple[nn.Module, ...]],
-        *,
-        num_classes: int,
-        image_size: int,
-        linear_head: bool,
+        self, network: nn.Module, spec: ChainSpec, links: Mapping[str, tuple[nn.Module, ...]], **facts: Any
     ) -> None:
         super().__init__()
-        self.num_classes, self.image_size = num_classes, image_size
-        self.spec, self.linear_head = spec, linear_head
-        self.__dict__["network"], self.__dict__["_chain"] = network, dict(links)
+        # Past nn.Module's own table of names: the network can have children and buffers of the same ones.
+        self.__dict__.update(facts, spec=spec, network=network, _chain=dict(links))
         # One table for both: what is moved or loaded in the chain is moved and loaded in the network.
         self._parameters, self._buffers = network._parameters, network._buffers
         self._non_persistent_buffers_set = network._non_persistent_buffers_set
@@ -146,6 +137,9 @@ def chain_of(
     channels: int = 3,
     blocks: Mapping[str, Sequence[str]] | Sequence[str] | None = None,
     spec: ChainSpec | None = None,
+    mean: tuple[float, ...] = (0.5,),
+    std: tuple[float, ...] = (0.5,),
+    architecture: str = "",
 ) -> TracedChain:
     """See a classifier as a chain of blocks.
 
@@ -160,6 +154,9 @@ def chain_of(
             mapping names all modules by link (``block1``, ..., perhaps ``pool``, ``fc``), which then run one after
             the other, with the features flattened before the head: it needs no tracing.
         spec: how it was cut before: nothing is chosen then.
+        mean: normalisation of the images that it takes, on the scale 0 to 1.
+        std: likewise.
+        architecture: name under which ``build`` makes it.
 
     Raises:
         BadInput: if the network cannot be traced, has no linear head, gives no logits, or the chain is not exact.
@@ -171,10 +168,11 @@ def chain_of(
     if spec is not None and any(link.modules for link in spec.links):
         blocks = {link.name: link.modules for link in spec.links}
     if isinstance(blocks, Mapping):
-        spec, links, linear_head = _by_hand(network, blocks, images)
+        spec, links, linear_head = _by_hand(network, blocks)
     else:
         spec, links, linear_head = _by_tracing(network, blocks, spec, images)
-    chain = TracedChain(network, spec, links, num_classes=num_classes, image_size=image_size, linear_head=linear_head)
+    facts = {"num_classes": num_classes, "image_size": image_size, "linear_head": linear_head}
+    chain = TracedChain(network, spec, links, **facts, mean=mean, std=std, architecture=architecture)
     check_chain(chain, network, images[:2])  # another number than was traced: none may be baked in
     return chain
 
@@ -210,17 +208,16 @@ def _by_tracing(
     return spec, links, linear and entering is not None and entering.dim() == 2
 
 
-def _by_hand(network: nn.Module, blocks: Mapping[str, Sequence[str]], images: Tensor) -> tuple[ChainSpec, Links, bool]:
+def _by_hand(network: nn.Module, blocks: Mapping[str, Sequence[str]]) -> tuple[ChainSpec, Links, bool]:
     modules = dict(network.named_modules())
     listed = [name for names in blocks.values() for name in names]
     unknown = [name for name in listed if name not in modules]
-    twice = sorted({name for name in listed if listed.count(name) > 1 and any(modules[name].parameters())})
-    if unknown or twice or list(blocks)[-1:] != [HEAD] or len(blocks) < 2:
-        raise BadInput(
-            f"blocks= does not describe a chain of {type(network).__name__}: "
-            + (f"it has no module {unknown[0]!r}" if unknown else f"{twice[0]!r} stands in it twice" if twice else "")
-            + ("" if unknown or twice else f"give block1, ... and {HEAD!r} last, each with the names of its modules")
-        )
+    twice = sorted({name for name in listed if listed.count(name) > 1 and _has_parameters(modules[name])})
+    problem = f"it has no module {unknown[0]!r}" if unknown else f"{twice[0]!r} stands in it twice" if twice else ""
+    if list(blocks)[-1:] != [HEAD] or not set(blocks) - {POOL, HEAD}:
+        problem = f"give block1, ... and at last {HEAD!r}, each with the names of its modules"
+    if problem:
+        raise BadInput(f"blocks= describes no chain of {type(network).__name__}: {problem}")
     links: Links = {name: tuple(modules[part] for part in names) for name, names in blocks.items()}
     heads = [part for part in blocks[HEAD] if isinstance(modules[part], nn.Linear | nn.Conv2d)]
     if not heads:
@@ -231,3 +228,7 @@ def _by_hand(network: nn.Module, blocks: Mapping[str, Sequence[str]], images: Te
     named = tuple(LinkSpec(name, modules=tuple(names)) for name, names in blocks.items())
     spec = ChainSpec(named, heads[-1], levels_of(list(blocks)))
     return spec, links, len(links[HEAD]) == 1 and isinstance(links[HEAD][0], nn.Linear)
+
+
+def _has_parameters(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters())

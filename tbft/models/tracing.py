@@ -17,6 +17,7 @@ from tbft.errors import BadInput
 MODE = "training"
 """Attribute that stands for the mode in a graph."""
 _ROUNDS = 12
+"""How often more modules are kept whole because the two modes differ, before a network is refused."""
 _CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 

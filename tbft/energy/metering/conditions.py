@@ -1,4 +1,4 @@
-"""What else decides a run's energy: throttling, temperature, frequency limits, other programs."""
+"""What a run's energy depends on beside the run: throttling, temperature, frequency limits."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _NOW = 0xF
 
 
 def throttle_words(flags: int) -> str:
-    """Returns the words for the set bits 0 to 3."""
+    """Returns the meanings of the set bits 0 to 3, separated by commas."""
     return ", ".join(word for bit, word in THROTTLE_BITS.items() if flags >> bit & 1)
 
 
 class Conditions:
-    """Looks at the machine."""
+    """Reads throttling flags, temperatures and frequency limits."""
 
     def __init__(self, sysfs: Path, vcgencmd: str) -> None:
         """Finds out how this machine tells that it was throttled.

@@ -1,4 +1,4 @@
-"""The machine's energy: each part from the best source that still works, and no joule twice."""
+"""The machine's energy: each part from the best source that still works, each joule counted once."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Succession:
 
     @property
     def ends(self) -> float:
-        """The moment up to which the succession knows the power: for ever while a source is active."""
+        """The moment up to which there are readings; infinity while a source is active."""
         if self.active is not None:
             return math.inf
         return self.handovers[-1] if self.handovers else -math.inf
@@ -88,7 +88,7 @@ class Machine:
         return [track for track in tracks if track is not None]
 
     def standing_by(self) -> list[Track]:
-        """Returns the counters that would take over; read now and then, they leave no gap when they do."""
+        """Returns the counters that would take over; the sampler reads them now and then, so that no gap arises."""
         counting = self.counting()
         return [
             track

@@ -22,7 +22,7 @@ from tbft.energy.sensors.finder import SYSFS, find_sources, models
 
 
 class EnergyMeter:
-    """Measures where there is a sensor, models where there is none, and says which.
+    """Books joules, CPU-seconds and seconds to phases: measured where there is a sensor, else modelled, and says which.
 
     Every figure is machine-wide: in a run of several processes, only one has a meter.
 
@@ -186,9 +186,9 @@ class EnergyMeter:
             `joules`, `joules_net` (None without an idle baseline), `cpu_seconds` and `wall_seconds` by phase,
             with `adaptation` as the sum of what the update cost; `joules_by_part`; `joules_uncertainty` and
             `below_resolution` (see `tbft.energy.metering.record.uncertainty`); `outside_phases`; `energy_source` with
-            its notes; `co2e_grams` of all phases together (None where the grid is unknown); `idle`, `conditions`,
-            `void` (a reason, or None); `sampling`, the meter's own cost; and `codecarbon`, the independent figure
-            from beside.
+            its notes; `co2e_grams` of all phases together (None where the grid is unknown); `idle`; `conditions`
+            (see `Conditions.snapshot` and, once the run is over, `CoreUse.since`); `void` (a reason, or None);
+            `sampling`, the meter's own cost; and `codecarbon`, the independent figure from beside.
         """
         end = self._end_or_now()
         stretches = [*self._phases.stretches]
@@ -204,9 +204,11 @@ class EnergyMeter:
         if below:
             notes.append(f"below the source's resolution (joules may be off by more than 2 %): {', '.join(below)}")
         source["notes"] = [*notes, *slowed, *self._notes]
-        load = (self._busy_end or CoreUse.now()).since(self._busy_start, end - self._origin, self._threads)
-        if load["cpu_seconds_inflated"]:
-            source["notes"].append(spinning_note(load))
+        load: dict[str, Any] = {}
+        if self._busy_end is not None:  # reading it takes milliseconds: not for each checkpoint of a run in progress
+            load = self._busy_end.since(self._busy_start, end - self._origin, self._threads)
+            if load["cpu_seconds_inflated"]:
+                source["notes"].append(spinning_note(load))
         at_rest = sum(self._idle.values()) / len(self._idle) if self._idle else None
         booked = sum(cost.total for phase, cost in ledger.items() if phase is not None)
         outside = ledger.get(None, Booked())
@@ -294,7 +296,7 @@ class EnergyMeter:
             self._notes.append(sentence)
 
     def _guarded(self, action: Callable[[], object], otherwise: str) -> None:
-        """Does what must not stop a run; what goes wrong goes into the notes."""
+        """Calls the action and writes its failure into the notes instead of raising it."""
         try:
             action()
         except Exception as error:

@@ -1,4 +1,4 @@
-"""How often a source is read: at the meter's rate, or as seldom as its cost demands."""
+"""How often a source is read: at the meter's rate, or less often where a reading costs much processor time."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Pace:
         return self.interval > 1.5 * self._wanted
 
     def allows_extra(self, now: float) -> bool:
-        """Whether a reading out of turn, at a window's edge, stays within the cost."""
+        """Whether an additional reading, at a window's edge, stays within the cost share."""
         return now - self._last >= self.cost / _COST_SHARE
 
     def was_read(self, now: float, cost: float) -> None:
@@ -77,7 +77,7 @@ class Pace:
             cost: Its processor seconds.
         """
         if self._count < _WARM_UP_READINGS:
-            self.cost = cost if self._count == 0 else min(cost, self.cost)  # the first are dear: cold caches
+            self.cost = cost if self._count == 0 else min(cost, self.cost)  # the first ones fill caches
         else:
             self.cost += 0.2 * (cost - self.cost)
         self._count += 1

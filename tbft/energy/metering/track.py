@@ -13,7 +13,7 @@ _FAULTS_UNTIL_LOST = 3
 _STEP = 8.0
 """A reading this many times above or below the last is a spike until the next one confirms it."""
 _UNIT_STEP = 300.0
-"""A lasting step by this factor is no load: somebody changed the unit."""
+"""A lasting step by this factor is a change of unit and not a load."""
 _STANDSTILL_SECONDS = 2.0
 
 

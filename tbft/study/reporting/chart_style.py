@@ -151,7 +151,7 @@ def few_ticks(low: float, high: float) -> list[float]:
     """Three or four round numbers between two limits of a logarithmic axis, fewer only where there are none.
 
     >>> few_ticks(80, 2500), few_ticks(1300, 2600)
-    ([100.0, 300.0, 1000.0], [1500.0, 2000.0, 2500.0])
+    ([100.0, 300.0, 1000.0], [1600.0, 2000.0, 2400.0])
     """
     import math
 

@@ -115,6 +115,20 @@ def setter_of(option: str, settings: Options) -> str | None:
     return next((whole for whole in wholes if whole in settings and settings[whole] is None), None)
 
 
+def leave_out(options: Options, settings: Options) -> dict[str, Any]:
+    """Options but for those that some settings, named as by `same_option`, decide."""
+    return {name: value for name, value in options.items() if setter_of(name, settings) is None}
+
+
+def lay_over(options: Options, later: Options) -> dict[str, Any]:
+    """Options with later ones over them, however these are spelled.
+
+    >>> lay_over({"data.init_args.batch_size": 4, "model.base": "digits"}, {"data.batch_size": 8})
+    {'model.base': 'digits', 'data.batch_size': 8}
+    """
+    return leave_out(options, {same_option(name): value for name, value in later.items()}) | dict(later)
+
+
 def command_line(configs: Sequence[str], options: Options) -> tuple[str, ...]:
     """Arguments of `fit`: configurations in order, then options, `data` before `data.root`."""
     arguments = [part for config in configs for part in ("--config", config)]

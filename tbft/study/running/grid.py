@@ -5,7 +5,7 @@ import itertools
 import json
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from tbft.study.running.cell_options import (
     command_line,
     configs_in,
     flatten,
+    lay_over,
+    leave_out,
     options_of_configs,
     read_configs,
     same_option,
@@ -177,8 +179,8 @@ def _cell(study: Study, points: Mapping[str, Point], labels: dict[str, str]) -> 
     configs = [config for options in given for config in configs_in(options)] + presets
     options: dict[str, Any] = {}
     for each in given:
-        options.update({name: value for name, value in _own(each) if setter_of(name, decided) is None})
-    options.update(_own(strategy.options))
+        options = lay_over(options, _own(each))
+    options = lay_over(leave_out(options, decided), _own(strategy.options))
     reaching = {name: without_spelling(value) for name, value in options.items()}
     identity = json.dumps([read_configs(configs), reaching, labels.get("repeat")], sort_keys=True, default=str)
     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
@@ -186,15 +188,15 @@ def _cell(study: Study, points: Mapping[str, Point], labels: dict[str, str]) -> 
     return Cell("-".join([*words, digest]), labels, command_line(configs, options))
 
 
-def _own(options: Options) -> Iterator[tuple[str, Any]]:
-    """Options but for the configurations that they name."""
-    return ((name, value) for name, value in flatten(options).items() if name != "config")
+def _own(options: Options) -> dict[str, Any]:
+    """Options, flat, but for the configurations that they name."""
+    return {name: value for name, value in flatten(options).items() if name != "config"}
 
 
 def _refuse_two_axes_for_one_option(places: Mapping[str, Point]) -> None:
     setters: dict[str, str] = {}
     for axis, point in places.items():
-        for option, _ in _own(point.options):
+        for option in _own(point.options):
             other = setters.setdefault(same_option(option), axis)
             if other != axis:
                 raise BadInput(f"the axes {other} and {axis} both set {option}: leave it out of one of them")
@@ -202,7 +204,7 @@ def _refuse_two_axes_for_one_option(places: Mapping[str, Point]) -> None:
 
 def _refuse_overruled_axis(axis: str, point: Point, strategy: Point, decided: Options) -> None:
     """Refuse a value that would not reach `fit`, since the strategy's preset sets another."""
-    for option, value in _own(point.options) if point.by_value else ():
+    for option, value in _own(point.options).items() if point.by_value else ():
         setter = setter_of(option, decided)
         if setter is not None and text_of(decided[setter]) != text_of(value):
             raise BadInput(

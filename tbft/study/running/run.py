@@ -13,7 +13,7 @@ from tbft.study.running.executors import Executor, Job, Outcome
 from tbft.study.running.fit_parser import Check, options_of_fit
 from tbft.study.running.grid import REPLICATES, Cell, Study, cells_of
 from tbft.study.running.ledger import Ledger, State
-from tbft.study.running.unknown_option import advise, unknown_option
+from tbft.suggestions import advise, unknown_option
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
 
-from tbft.callbacks.block_freeze import BlockFreezeCallback
-from tbft.callbacks.feature_cache import features_of
-from tbft.data import DomainData
+from tbft.adaptation.features import features_of
+from tbft.adaptation.score import chance_of, differing
+from tbft.data.labelled import LabelledData
 from tbft.errors import check_at_least
+from tbft.models.classifier import Classifier
 from tbft.models.head import SolvedHead, solve_head
 from tbft.models.statistics import inference_mode_of
-from tbft.module import ImageClassifier
-from tbft.score import chance_of, differing
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +25,7 @@ images in one format and 200 in the other on one split, and the heads were no be
 """
 
 
-class ClosedFormHeadCallback(Callback):
+class ClosedFormHead:
     """Solves the head instead of training it, where ``fc`` is the only target: no epoch runs then.
 
     Features are computed once, for a growing share of the training images: it doubles as long as the validation images
@@ -41,7 +38,7 @@ class ClosedFormHeadCallback(Callback):
             class.
 
     Raises:
-        BadInput: if there are too few.
+        BadInput: if there are too few, or the head is no linear layer.
 
     Attributes:
         used: training images that the head is solved from.
@@ -51,26 +48,25 @@ class ClosedFormHeadCallback(Callback):
         check_at_least(2, "head", images=images)  # the penalty is in units of the features' variance
         self.solve, self.images, self.used = solve, images, 0
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Solve, if the head alone is the target."""
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        freeze = next(c for c in trainer.callbacks if isinstance(c, BlockFreezeCallback))  # type: ignore[attr-defined]
-        assert isinstance(pl_module, ImageClassifier) and isinstance(data, DomainData)
-        if not self.solve or freeze.target != ("fc",):
-            return
+    def solve_into(self, classifier: Classifier, data: LabelledData) -> None:
+        """Replace the classifier's head by the solved one; from then on the data validates on features.
+
+        Args:
+            classifier: its chain ends in one linear layer on features.
+            data: its training and validation images.
+        """
         if data.augment != "none":
             log.warning("the head is solved from one view of each image: data.augment %s changes them", data.augment)
-        with inference_mode_of(pl_module.model):
-            head = self.solve_from(pl_module, data)
-        pl_module.model.head.load_state_dict(head.layer.state_dict())
-        trainer.should_stop = True  # what is solved needs no epoch
+        with inference_mode_of(classifier.model):
+            head = self._solve_from(classifier, data)
+        classifier.model.head.load_state_dict(head.layer.state_dict())
         log.info("the head is solved from %d images (penalty %g)", self.used, head.penalty)
 
-    def solve_from(self, module: ImageClassifier, data: DomainData) -> SolvedHead:
+    def _solve_from(self, classifier: Classifier, data: LabelledData) -> SolvedHead:
         """Grow the sample until validation no longer gains, and give the head that validates best."""
         assert data.train is not None and data.val is not None
-        classes = module.num_classes
-        validation = features_of(module, data.val, "fc")
+        classes = classifier.num_classes
+        validation = features_of(classifier, data.val, "fc")
         data.enter_at("fc", val=validation)
         # Positions in a split are sorted, so a draw keeps every share representative.
         order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(data.seed)).tolist()
@@ -80,7 +76,7 @@ class ClosedFormHeadCallback(Callback):
         newest: SolvedHead | None = None
         while True:
             part = order[len(y) : size]
-            x = torch.cat([x, features_of(module, data.train.subset(part), "fc")])
+            x = torch.cat([x, features_of(classifier, data.train.subset(part), "fc")])
             y = torch.cat([y, data.train.y[part]])
             head = solve_head((x, y), (validation, data.val.y), classes)
             better, worse = differing(newest.right, head.right) if newest else (0, 0)

@@ -37,7 +37,7 @@ class Tally:
 
     def __init__(self) -> None:
         self._losses: list[Tensor] = []
-        self._right: list[Tensor] = []
+        self._predicted: list[Tensor] = []
         self._labels: list[Tensor] = []
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
@@ -48,20 +48,23 @@ class Tally:
             labels: ``(N,)``.
         """
         self._losses.append(F.cross_entropy(logits, labels, reduction="sum"))
-        self._right.append(logits.argmax(1) == labels)
+        self._predicted.append(logits.argmax(1))
         self._labels.append(labels)
+
+    @property
+    def predicted(self) -> Tensor:
+        """Predicted classes of all images so far ``(N,)``, in their order."""
+        return torch.cat(self._predicted)
+
+    @property
+    def labels(self) -> Tensor:
+        """Labels of all images so far ``(N,)``, in their order."""
+        return torch.cat(self._labels)
 
     def score(self) -> Score:
         """Score of all images so far, of which there must be one."""
-        right = torch.cat(self._right).cpu()
+        right = (self.predicted == self.labels).cpu()
         return Score(sum(torch.stack(self._losses).tolist()) / len(right), right)
-
-    def accuracy_of_classes(self, num_classes: int) -> list[float]:
-        """Accuracy on the images of each class, as a fraction of 1; 0 of a class without images."""
-        labels, right = torch.cat(self._labels), torch.cat(self._right)
-        total = torch.bincount(labels, minlength=num_classes).tolist()
-        correct = torch.bincount(labels[right], minlength=num_classes).tolist()
-        return [c / max(t, 1) for c, t in zip(correct, total, strict=True)]
 
 
 def chance_of(better: int, worse: int) -> float:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable
 from typing import Literal
 
-from torch import Tensor
+import torch
 
+from tbft.data.batches import Examples
 from tbft.data.drift import Drift
 from tbft.errors import BadInput, check_at_least
-from tbft.models.chain import LEVELS, BlockChain
-from tbft.models.statistics import estimating_statistics, has_statistics, set_modes
+from tbft.models.chain import BlockChain
+from tbft.models.classifier import Classifier
+from tbft.models.statistics import can_refresh, estimating_statistics, set_modes
+from tbft.schema import LEVELS
 
-log = logging.getLogger(__name__)
+_IMAGES_IN_A_BATCH = 256
+"""Of a re-estimate: a layer's statistics are the mean of the batches', and a few large ones estimate best."""
 
 Policy = Literal["source", "refresh", "batch"]
 
@@ -107,18 +109,21 @@ class BlockFreeze:
         follows = self.statistics == "batch" and self.statistics_images is None
         return self.statistics != "source" and not follows and not self.refreshed
 
-    def refresh(self, chain: BlockChain, forward: Callable[[Tensor], object], images: Iterable[Tensor]) -> None:
-        """Re-estimate the statistics, once.
+    def refresh(self, classifier: Classifier, train: Examples, seed: int) -> None:
+        """Re-estimate the statistics on training images, once.
 
         Args:
-            chain: the network.
-            forward: runs images ``(N, C, H, W)`` through every link that keeps statistics.
-            images: batches of training images.
+            classifier: whose statistics are meant; a network without BatchNorm stays as it is.
+            train: the training images, before any cache.
+            seed: draws ``statistics_images`` of them.
         """
-        if not has_statistics(chain.modules()):
-            log.info("there is nothing to refresh: this network keeps no batch statistics")
-        else:
-            with estimating_statistics(chain):
-                for x in images:
-                    forward(x)
         self.refreshed = True
+        if not can_refresh(classifier.model):
+            return
+        device = next(classifier.parameters()).device
+        count = min(self.statistics_images or len(train), len(train))
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:count]
+        with estimating_statistics(classifier.model):
+            for part in order.chunk(max(round(count / _IMAGES_IN_A_BATCH), 1)):
+                batch = train.__getitems__(part.tolist())
+                classifier(batch._replace(x=batch.x.to(device)), stop="fc")

@@ -1,0 +1,153 @@
+"""One adaptation: from a base model and labelled images to the better of both models."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from tbft.adaptation.closed_form_head import ClosedFormHead
+from tbft.adaptation.evaluation import evaluate, tally
+from tbft.adaptation.feature_cache import FeatureCache
+from tbft.adaptation.freezing import BlockFreeze
+from tbft.adaptation.keep_best import KeepBest
+from tbft.adaptation.record import Progress
+from tbft.adaptation.score import Score, Tally
+from tbft.data.labelled import LabelledData
+from tbft.energy.run_meter import RunMeter
+from tbft.errors import BadInput
+from tbft.models.classifier import Classifier
+
+
+@dataclass
+class Adaptation:
+    """What adapts, on what, and how. The target is chosen here, before anything that trains it is made.
+
+    Args:
+        classifier: the classifier, with the base model's weights.
+        data: opened labelled images.
+        freeze: which blocks train.
+        head: whether the head is solved.
+        cache: where the outputs of the frozen prefix lie.
+        meter: books energy and time.
+        seed: of everything that is drawn.
+        max_epochs: of training by steps; 0 trains none.
+        accelerator: on which to compute, in Lightning's words.
+
+    Raises:
+        BadInput: if neither the options nor the data say what drifted, a block is unknown, or a head is to be solved
+            that cannot be.
+    """
+
+    classifier: Classifier
+    data: LabelledData
+    freeze: BlockFreeze
+    head: ClosedFormHead
+    cache: FeatureCache
+    meter: RunMeter
+    seed: int = 0
+    max_epochs: int | None = None
+    accelerator: str | None = None
+    keep: KeepBest = field(default_factory=KeepBest)
+    progress: Progress = field(default_factory=Progress)
+    test_accuracy: dict[str, float | None] = field(default_factory=lambda: {"base": None, "kept": None})
+
+    def __post_init__(self) -> None:
+        self.target = self.freeze.target_of(self.classifier.model, self.data.drift)
+        if self.solves_head and not self.classifier.model.linear_head:
+            raise BadInput(
+                "the head of this network is more than one linear layer on features and cannot be solved: give "
+                "--head.solve false to train it"
+            )
+
+    @property
+    def has_base(self) -> bool:
+        """Whether there is a base model to fall back to; there is none while one is being trained."""
+        return not self.data.drift.is_source or self.classifier.base is not None
+
+    @property
+    def solves_head(self) -> bool:
+        """Whether the head is solved, and nothing else trains."""
+        return self.head.solve and self.target == ("fc",)
+
+    @property
+    def trains_by_steps(self) -> bool:
+        """Whether an optimiser is needed."""
+        return bool(self.target) and self.max_epochs != 0 and not self.solves_head
+
+    def run_without_steps(self) -> None:
+        """Adapt what needs no optimiser: statistics and a solved head. The network ends with what is kept."""
+        assert not self.trains_by_steps and self.data.train is not None
+        seed_everything(self.seed)
+        device = choose_device(self.accelerator)
+        cuda = device.type == "cuda"
+        self.meter.start(threads=torch.get_num_threads(), synchronize=torch.cuda.synchronize if cuda else None)
+        chain = self.classifier.model
+        with self.meter.phase("prepare"):
+            self.classifier.place(device)
+            self.data.move_to(device)
+            self.keep.remember_base(chain)
+            self.freeze.freeze(chain, self.target)
+            if self.freeze.statistics != "source":
+                self._score_base()
+            if self.freeze.refreshes:
+                self.freeze.refresh(self.classifier, self.data.train, self.seed)
+            if self.solves_head:
+                self.head.solve_into(self.classifier, self.data)
+            self._score_base()
+            self.keep.settle(chain, self._validate)
+
+    def test(self) -> Tally:
+        """Score what was kept, and the base model beside it, on the test images; gives what was kept's.
+
+        The phase ``test`` is no part of the adaptation.
+        """
+        assert self.data.test is not None
+        chain, found = self.classifier.model, self.test_accuracy
+        self.meter.end_adaptation()
+        self.classifier.place(choose_device(self.accelerator))  # which Lightning leaves after training
+        with self.meter.phase("test"):
+            counted = tally(self.classifier, self.data.test)
+            found["kept"] = counted.score().accuracy
+            if self.has_base and self.keep.kept == "base":
+                found["base"] = found["kept"]
+            elif self.has_base:
+                adapted = {key: value.clone() for key, value in chain.state_dict().items()}
+                chain.load_state_dict(self.keep.base_weights)
+                found["base"] = evaluate(self.classifier, self.data.test).accuracy
+                chain.load_state_dict(adapted)
+        return counted
+
+    def _score_base(self) -> None:
+        if self.has_base:
+            self.keep.score_base(self.classifier.model, self._validate)
+
+    def _validate(self) -> Score:
+        assert self.data.val is not None
+        with self.meter.phase("validate"):
+            return evaluate(self.classifier, self.data.val)
+
+
+def choose_device(accelerator: str | None) -> torch.device:
+    """The device that Lightning's word for it means; ``auto`` and ``None`` are the fastest that is here.
+
+    Raises:
+        BadInput: if there is no such device.
+    """
+    wanted = accelerator or "auto"
+    if wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    if wanted in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+        return torch.device("mps")
+    if wanted in ("auto", "cpu"):
+        return torch.device("cpu")
+    raise BadInput(f"trainer.accelerator is {wanted} and torch finds no such device here: give cpu, or leave it out")
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, numpy's and torch's generators."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)

@@ -1,0 +1,47 @@
+"""What the network as it stands makes of labelled images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tbft.adaptation.score import Score, Tally
+from tbft.data.batches import Examples
+from tbft.data.progress import with_bar
+from tbft.models.classifier import Classifier
+from tbft.models.statistics import inference_mode_of
+
+
+def evaluate(classifier: Classifier, examples: Examples, batch_size: int = 128) -> Score:
+    """Score a classifier in inference mode; modes are as before when it returns."""
+    return tally(classifier, examples, batch_size).score()
+
+
+@torch.no_grad()
+def tally(classifier: Classifier, examples: Examples, batch_size: int = 128) -> Tally:
+    """Count what a classifier gets right, image by image and class by class, in inference mode."""
+    found, device = Tally(), next(classifier.parameters()).device
+    loader = examples.loader(batch_size)
+    with inference_mode_of(classifier.model):
+        for batch in with_bar(loader, len(loader), f"classifying {len(examples)} images"):
+            found.add(classifier(batch._replace(x=batch.x.to(device))), batch.y.to(device))
+    return found
+
+
+@torch.no_grad()
+def predict(classifier: Classifier, images: Tensor, batch_size: int = 128) -> Tensor:
+    """Class probabilities ``(N, num_classes)`` of images, on the processor, in inference mode.
+
+    Args:
+        classifier: the classifier.
+        images: ``(N, C, H, W)``, uint8, or floating point as the model takes them.
+        batch_size: images in one forward pass.
+    """
+    labels = torch.zeros(len(images), dtype=torch.int64)
+    examples = Examples(images, labels, mean=classifier.mean, std=classifier.std)
+    device, parts = next(classifier.parameters()).device, []
+    loader = examples.loader(batch_size)
+    with inference_mode_of(classifier.model):
+        for batch in with_bar(loader, len(loader), f"classifying {len(images)} images"):
+            parts.append(classifier(batch._replace(x=batch.x.to(device))).softmax(1).cpu())
+    return torch.cat(parts)

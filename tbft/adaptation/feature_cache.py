@@ -1,0 +1,142 @@
+"""The frozen prefix runs once per image, not once per epoch."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tbft.adaptation.features import features_of
+from tbft.adaptation.freezing import BlockFreeze
+from tbft.data.labelled import LabelledData
+from tbft.errors import check_at_least
+from tbft.models.classifier import Classifier
+from tbft.models.statistics import has_statistics, inference_mode_of
+
+log = logging.getLogger(__name__)
+
+
+class FeatureCache:
+    """Runs the blocks before the target once over the training and validation images and keeps the outputs.
+
+    Training and validation then start at the target block. Nothing is cached where nothing is constant: when the
+    first block trains, when the statistics policy is ``batch``, or when images are augmented. The pass that
+    refreshes statistics cannot serve the cache too, for in it each norm uses the batch's statistics and not yet
+    those that are then held.
+
+    The cache lies in memory up to a limit, above it in a file without a name that vanishes with the run (so
+    no cache of another model or other data can ever be taken for this one's), and where neither fits the
+    prefix runs in every epoch as if there were no cache.
+
+    Args:
+        enabled: off runs the prefix in every epoch, with the same result.
+        memory_limit: MiB of features that are kept in memory.
+        disk_limit: MiB of features that are kept on disk when memory does not hold them.
+        folder: where that file lies; ``None`` is the run's folder (``/tmp`` is in memory on small boards).
+        half: keep features in 16 bits (bfloat16), half the space; where convolutions compute in bfloat16
+            (``model.number_format``), features have 16 bits anyway.
+        batch_size: images in one forward pass through the prefix.
+
+    Raises:
+        BadInput: if a number is too small.
+
+    Attributes:
+        place: where the cache is: ``memory``, ``disk`` or ``none``.
+        mib: its size.
+    """
+
+    def __init__(
+        self,
+        enabled: bool = True,
+        memory_limit: float = 512,
+        disk_limit: float = 8192,
+        folder: str | None = None,
+        half: bool = False,
+        batch_size: int = 128,
+    ) -> None:
+        check_at_least(1, "cache", batch_size=batch_size)
+        check_at_least(0, "cache", memory_limit=memory_limit, disk_limit=disk_limit)
+        self.enabled, self.memory_limit, self.disk_limit = enabled, memory_limit, disk_limit
+        self.folder, self.half, self.batch_size = folder, half, batch_size
+        self.place, self.mib = "none", 0.0
+
+    def fill(self, classifier: Classifier, data: LabelledData, freeze: BlockFreeze, folder: Path) -> None:
+        """Fill the cache, after the blocks are frozen and their statistics set; from then on the data serves features.
+
+        Args:
+            classifier: whose prefix runs.
+            data: its training and validation images.
+            freeze: which blocks train.
+            folder: where the file lies, unless one was named.
+        """
+        chain = classifier.model
+        prefix, target, _ = chain.split(freeze.target)
+        if not (self.enabled and prefix and target):
+            return
+        if freeze.statistics == "batch" and has_statistics(chain.modules_of(prefix)):
+            log.info("nothing is cached: with batch statistics the frozen blocks change in every step")
+            return
+        if data.augment != "none":
+            log.warning("nothing is cached: augmented images differ in every epoch (data.augment: none caches)")
+            return
+        assert data.train is not None and data.val is not None
+        root, total = Path(self.folder or folder), len(data.train) + len(data.val)
+
+        def reserve(like: Tensor, count: int) -> Tensor:
+            return self._reserve(like, count, total, root)
+
+        try:
+            with inference_mode_of(chain):
+                features = [
+                    features_of(classifier, part, target[0], self.batch_size, reserve)
+                    for part in (data.train, data.val)
+                ]
+        except (OSError, MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "memory" not in str(error):
+                raise
+            log.warning("the prefix runs in every epoch, for its outputs cannot be kept: %s", error)
+            self.place, self.mib = "none", 0.0
+            return
+        where = {"memory": "in memory", "disk": f"on disk, in {root}"}[self.place]
+        log.info("what enters %s is computed once: %.1f MiB, kept %s", target[0], self.mib, where)
+        data.enter_at(target[0], train=features[0], val=features[1])
+
+    def _reserve(self, like: Tensor, count: int, total: int, folder: Path) -> Tensor:
+        """Room for ``count`` of ``total`` features in the layout of ``like``, where the limits allow it for all.
+
+        Raises:
+            OSError: if they fit neither memory nor disk.
+        """
+        like = like.bfloat16() if self.half else like
+        self.mib = like[0].numel() * like.element_size() * total / 2**20
+        if self.mib <= self.memory_limit:
+            self.place = "memory"
+            room = torch.empty((count, *like.shape[1:]), dtype=like.dtype, device=like.device)
+            last = like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last)
+            return room.contiguous(memory_format=torch.channels_last) if last else room
+        if self.mib > self.disk_limit:
+            raise OSError(
+                f"{self.mib:.3g} MiB of features exceed cache.memory_limit ({self.memory_limit:g}) and "
+                f"cache.disk_limit ({self.disk_limit:g})"
+            )
+        self.place = "disk"
+        folder.mkdir(parents=True, exist_ok=True)
+        values = like[0].numel() * count
+        with tempfile.TemporaryFile(dir=folder) as file:
+            # Blocks are claimed now, so that a full disk is an error here and not a crash when a page is written.
+            _claim(file.fileno(), values * like.element_size())
+            pages = np.memmap(file, dtype=np.uint8, mode="r+", shape=(values * like.element_size(),))
+        return torch.from_numpy(pages).view(like.dtype).view(count, *like.shape[1:])
+
+
+def _claim(descriptor: int, size: int) -> None:
+    import os
+
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+    else:
+        os.truncate(descriptor, size)

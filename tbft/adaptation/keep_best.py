@@ -1,0 +1,128 @@
+"""Never worse than the base: what of an adaptation is kept."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from tbft.adaptation.score import Score, chance_of, differing
+
+log = logging.getLogger(__name__)
+
+_LEVEL = 0.1
+"""Chance, at most, of a gain in whole images that needs no other evidence."""
+
+
+def reason_to_keep_base(base: Score, adapted: Score) -> str | None:
+    """Why the base model is kept and not the adapted weights, or ``None`` if the adapted ones are.
+
+    The adapted weights are kept if they get no fewer validation images right than the base, and
+
+    - either so many more that chance hardly explains it (exact sign test on the images on which the two differ,
+      ``tbft.adaptation.score.chance_of``; p at most 0.1: four images more and none less),
+    - or have a lower validation loss, which tells more of 6 to 30 images than counting them does.
+
+    Measured by the level recipes, mean points of test accuracy that are kept: with 100 and 200 labelled CIFAR-10
+    images that did not drift -0.3 (24 runs), where not being less accurate on validation kept -0.7 and the sign test
+    alone nothing; with digits at severity 1, 60 to 300 images, 8.8, where the sign test alone kept nothing of it; with
+    digits of new sub-populations 57.1, where it kept 48.9.
+
+    Args:
+        base: score of the base model on the validation images.
+        adapted: of the adapted weights, on the same images.
+    """
+    if not math.isfinite(adapted.loss):
+        return f"training diverged (validation loss {adapted.loss:g})"
+    better, worse = differing(base.right, adapted.right)
+    if adapted.loss == base.loss and better == worse == 0:
+        return "nothing changed on the validation images"
+    counts = f"{adapted.correct} of {len(adapted.right)} validation images are right, {base.correct} with the base"
+    if better < worse:
+        return counts
+    if chance_of(better, worse) > _LEVEL and not adapted.loss < base.loss:
+        return f"{counts}, and the validation loss is no lower ({adapted.loss:.3g}, {base.loss:.3g} with the base)"
+    return None
+
+
+class KeepBest:
+    """Keeps the weights with the lowest validation loss, or the base model's.
+
+    At the end the best weights are compared with the base model on the validation images, image by image
+    (``reason_to_keep_base``).
+
+    Attributes:
+        base: score of the base model on the validation images; ``None`` when there is none to fall back to.
+        best: score of the kept weights on the validation images, once ``settle`` has run.
+        kept: which weights the network has, once ``settle`` has run.
+        reason: why the base model was kept; ``None`` if it was not.
+    """
+
+    def __init__(self) -> None:
+        self.base: Score | None = None
+        self.best: Score | None = None
+        self.kept: Literal["adapted", "base"] = "adapted"
+        self.reason: str | None = None
+        self.base_weights: dict[str, Tensor] = {}
+        self.best_weights: dict[str, Tensor] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The scores and the best weights so far: a resumed run decides as an uninterrupted one."""
+        scores = {name: list(score) if score else None for name, score in (("base", self.base), ("best", self.best))}
+        return {**scores, "best_weights": self.best_weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up where the interrupted run was."""
+        self.base = Score(*state_dict["base"]) if state_dict["base"] else None
+        self.best = Score(*state_dict["best"]) if state_dict["best"] else None
+        self.best_weights = state_dict["best_weights"]
+
+    def remember_base(self, network: nn.Module) -> None:
+        """Remember the base model's weights, before anything changes them."""
+        if not self.base_weights:
+            self.base_weights = {key: value.detach().clone() for key, value in network.state_dict().items()}
+
+    def score_base(self, network: nn.Module, score: Callable[[], Score]) -> None:
+        """Score the base model, once, whatever the network's weights are at the moment.
+
+        Args:
+            network: the network.
+            score: scores it as it stands, on the validation images.
+        """
+        if self.base is None:
+            now = {key: value.clone() for key, value in network.state_dict().items()}
+            network.load_state_dict(self.base_weights)
+            self.base = score()
+            network.load_state_dict(now)
+
+    def consider(self, network: nn.Module, score: Score) -> None:
+        """Remember the network's weights if they are the best so far."""
+        if math.isfinite(score.loss) and (self.best is None or score.loss < self.best.loss):
+            self.best = score
+            self.best_weights = {
+                key: value.detach().clone()
+                for key, value in network.state_dict().items()
+                if not torch.equal(value, self.base_weights[key].to(value.device))
+            }
+
+    def settle(self, network: nn.Module, score: Callable[[], Score]) -> None:
+        """Load the best weights, or the base model's if there is a reason to keep these.
+
+        Args:
+            network: the network.
+            score: scores it as it stands, on the validation images.
+        """
+        if self.best is None:  # the weights were prepared and not trained, or training diverged
+            self.best = score()
+        else:  # what the best weights leave unchanged is the base model's
+            network.load_state_dict({**self.base_weights, **self.best_weights})
+        if not math.isfinite(self.best.loss):
+            log.warning("training diverged: the validation loss is %g; try a lower learning rate", self.best.loss)
+        if self.base is not None and (reason := reason_to_keep_base(self.base, self.best)):
+            log.warning("the base model is kept: %s", reason)
+            network.load_state_dict(self.base_weights)
+            self.best, self.kept, self.reason = self.base, "base", reason

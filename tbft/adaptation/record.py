@@ -1,0 +1,127 @@
+"""What an adaptation did and found: the record in ``result.json``."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tbft.schema import PHASES, SCHEMA, CurveEntry, RunRecord, Status
+
+if TYPE_CHECKING:
+    from tbft.adaptation.adaptation import Adaptation
+    from tbft.models.classifier import Classifier
+
+
+@dataclass
+class Progress:
+    """How far training by steps has come.
+
+    Attributes:
+        curve: validations, oldest first.
+        epochs: that are over.
+        steps: of the optimiser.
+    """
+
+    curve: list[CurveEntry] = field(default_factory=list)
+    epochs: int = 0
+    steps: int = 0
+
+
+def make_record(
+    adaptation: Adaptation, status: Status, *, name: str, config_hash: str, error: str | None = None
+) -> RunRecord:
+    """End the meter and say what was done, as ``result.json`` has it.
+
+    Args:
+        adaptation: the run.
+        status: ``completed``, ``interrupted`` or ``failed``.
+        name: of the run's folder.
+        config_hash: of the resolved options.
+        error: why the run was not completed, in one line.
+    """
+    meter, keep, freeze = adaptation.meter, adaptation.keep, adaptation.freeze
+    metered = meter.finish(idle=status == "completed")  # who interrupts a run does not want to wait
+    process = meter.process.record()
+    data, chain, drift = adaptation.data, adaptation.classifier.model, adaptation.data.drift
+    level = drift.level or freeze.level
+    phases = dict.fromkeys((*PHASES, "adaptation"), 0.0)
+    return {
+        "schema": SCHEMA,
+        "status": status,
+        "error": error,
+        "name": name,
+        "config_hash": config_hash,
+        "seed": adaptation.seed,
+        "dataset": data.name,
+        "drift": {"level": level, "name": drift.name, "severity": drift.severity},
+        "strategy": freeze.strategy_of(chain, drift),
+        "blocks": [link for link in adaptation.target if link in chain.blocks],
+        "level_block": chain.block_of(level) if level else None,
+        "statistics": freeze.statistics,
+        "train_size": data.train_size or sum(len(x) for x in (data.train, data.val) if x is not None),
+        "accuracy": {
+            "base": adaptation.test_accuracy["base"],
+            "validation": keep.best.accuracy if keep.best else None,
+            "test": adaptation.test_accuracy["kept"],
+            "base_validation": keep.base.accuracy if keep.base else None,
+        },
+        "kept": keep.kept,
+        "kept_reason": keep.reason,
+        "joules": {**phases, **metered.get("joules", {})},
+        "cpu_seconds": {**phases, **metered.get("cpu_seconds", {})},
+        "wall_seconds": {**phases, **metered.get("wall_seconds", {})},
+        "process_cpu_seconds": process["cpu_seconds"],
+        "process": process,
+        "joules_net": metered.get("joules_net"),
+        "energy_source": metered.get("energy_source", {"measured": False}),
+        "co2e_grams": metered.get("co2e_grams", 0.0),
+        "idle": metered.get("idle"),
+        "conditions": metered.get("conditions"),
+        "void": metered.get("void"),
+        "stopped_by": metered.get("stopped_by"),
+        "peak_rss_mib": meter.peak_rss_mib,
+        "parameters": {
+            "trained": sum(p.numel() for p in chain.parameters() if p.requires_grad),
+            "total": sum(p.numel() for p in chain.parameters()),
+        },
+        "epochs": adaptation.progress.epochs,
+        "steps": adaptation.progress.steps,
+        "curve": adaptation.progress.curve,
+        "skipped_pictures": data.skipped,
+        "environment": _environment(adaptation.classifier),
+    }
+
+
+def as_text(record: RunRecord) -> str:
+    """A record as its file has it."""
+    return json.dumps(record, indent=1) + "\n"
+
+
+def _environment(classifier: Classifier) -> dict[str, Any]:
+    device = next(classifier.parameters()).device
+    return {
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "number_format": classifier.number_format.name if classifier.number_format else None,
+        "threads": torch.get_num_threads(),
+        "machine": f"{platform.machine()} {_processor()}".strip(),
+    }
+
+
+def _processor() -> str:
+    """The processor's name, or a board's model where there is one (Raspberry Pi)."""
+    model = Path("/proc/device-tree/model")
+    if model.is_file():
+        return model.read_text().strip("\0\n ")
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

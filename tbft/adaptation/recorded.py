@@ -1,0 +1,104 @@
+"""An adaptation with a folder: weights, configuration and record, whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from tbft.adaptation.adaptation import Adaptation
+from tbft.adaptation.record import as_text, make_record
+from tbft.adaptation.score import Tally
+from tbft.atomic import write_text
+from tbft.models import save_weights
+from tbft.run_folder import CONFIG, MODEL, RunFolder, reason_of
+from tbft.schema import RunRecord, Status
+
+
+class RecordedRun:
+    """Runs an adaptation and leaves its files in a folder.
+
+    Args:
+        adaptation: the adaptation.
+        folder: of the run, locked.
+        config_hash: of the resolved options.
+        config: text of ``config.yaml``; ``None`` writes none.
+        test: measure accuracy on the test images, if there are any.
+        loggers: of the run; each may have ``log_image`` and ``finish``.
+
+    Attributes:
+        record: the run's record, once it has ended.
+    """
+
+    def __init__(
+        self,
+        adaptation: Adaptation,
+        folder: RunFolder,
+        *,
+        config_hash: str,
+        config: str | None = None,
+        test: bool = True,
+        loggers: Sequence[Any] = (),
+    ) -> None:
+        self.adaptation, self.folder, self.config_hash = adaptation, folder, config_hash
+        self.config, self.test, self.loggers = config, test, loggers
+        self.record: RunRecord = RunRecord()
+
+    def run(
+        self,
+        adapt: Callable[[], object],
+        *,
+        resume: bool = False,
+        tested: Callable[[Tally], None] = lambda tally: None,
+    ) -> None:
+        """Adapt, save, test, and record the run whatever happens.
+
+        Args:
+            adapt: adapts; the network then has the weights that are kept.
+            resume: go on with the run in the folder.
+            tested: hears of the test images.
+        """
+        adaptation = self.adaptation
+        status: Status = "failed"
+        reason: str | None = None
+        self.folder.begin(resume=resume)
+        with self.folder.reserved():
+            try:
+                if self.config is not None:
+                    write_text(self.folder.staging / CONFIG, self.config)
+                adapt()
+                with adaptation.meter.phase("save"):
+                    self._save()
+                if self.test and adaptation.data.test:  # an empty test set is skipped
+                    tested(adaptation.test())
+                status = "completed"
+            except (KeyboardInterrupt, SystemExit) as error:
+                status, reason = "interrupted", reason_of(error.__context__ or error)
+                raise
+            except BaseException as error:
+                reason = reason_of(error)
+                raise
+            finally:
+                self._write_record(status, reason)
+
+    def _save(self) -> None:
+        classifier, data = self.adaptation.classifier, self.adaptation.data
+        file = self.folder.staging / MODEL
+        save_weights(classifier.model, file, data.classes, mean=classifier.mean, std=classifier.std)
+
+    def _write_record(self, status: Status, reason: str | None) -> None:
+        meter, completed = self.adaptation.meter, status == "completed"
+        name = self.folder.path.name
+        self.record = make_record(self.adaptation, status, name=name, config_hash=self.config_hash, error=reason)
+        file = self.folder.write_record(as_text(self.record), completed=completed)
+        picture = meter.draw(self.folder.path) if completed else None
+        for logger in self.loggers:
+            if picture and hasattr(logger, "log_image"):
+                logger.log_image("power", [str(picture)])
+            if hasattr(logger, "finish"):
+                logger.finish(self.record)
+        # Drawing and the loggers' last words are part of what the process costs.
+        self.record["process"] = meter.process.record()
+        self.record["process_cpu_seconds"] = self.record["process"]["cpu_seconds"]
+        with suppress(OSError):  # the record then stays as it was
+            write_text(file, as_text(self.record))

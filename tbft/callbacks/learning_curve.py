@@ -1,0 +1,55 @@
+"""The learning curve of a fit, over energy and time."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from tbft.adaptation.record import Progress
+from tbft.energy.run_meter import RunMeter
+from tbft.module import ImageClassifier
+
+
+class LearningCurveCallback(Callback):
+    """Notes each validation of a fit, and what had been spent by then.
+
+    Args:
+        progress: where it is noted.
+        meter: of the fit.
+    """
+
+    def __init__(self, progress: Progress, meter: RunMeter) -> None:
+        self.progress, self.meter = progress, meter
+
+    def state_dict(self) -> dict[str, Any]:
+        """The curve and the counts so far."""
+        return asdict(self.progress)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the curve of the interrupted run."""
+        for name, value in state_dict.items():
+            setattr(self.progress, name, value)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note one more point of the curve."""
+        if trainer.state.fn != "fit":
+            return
+        joules, seconds = self.meter.spent()
+        assert isinstance(pl_module, ImageClassifier)
+        score = pl_module.scores["val"]
+        self.progress.curve.append(
+            {
+                "epoch": trainer.current_epoch,
+                "step": trainer.global_step,
+                "validation_loss": score.loss,
+                "validation_accuracy": score.accuracy,
+                "joules": joules,
+                "wall_seconds": seconds,
+            }
+        )
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Update the epoch and step counters."""
+        self.progress.epochs, self.progress.steps = trainer.current_epoch + 1, trainer.global_step

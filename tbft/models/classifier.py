@@ -1,0 +1,144 @@
+"""What turns a chain of blocks into a classifier of images: normalisation, class names and number format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tbft.data.batches import Batch
+from tbft.errors import BadInput, check_between
+from tbft.models.base_weights import BaseWeights, check_network, load_weights, read_weights
+from tbft.models.chain import BlockChain
+from tbft.models.number_format import FORMATS, NumberFormat, resolve_format
+from tbft.models.weights_check import IMAGE_SIZES
+from tbft.models.zoo import build
+from tbft.normalisation import check_normalisation
+
+
+class Classifier(nn.Module):
+    """A chain of blocks with what must be known to feed it.
+
+    Attributes:
+        model: the chain.
+        architecture: name under which ``build`` made it; empty for a network given from Python.
+        base: the base model as its file holds it; ``None`` for fresh weights, and for a network given from Python.
+        classes: class names in the order of the outputs; empty if nobody said.
+        mean, std: normalisation of images on the scale 0 to 1.
+        number_format: in which convolutions compute; ``None`` until ``cheapest`` is resolved for a device.
+    """
+
+    model: BlockChain
+    architecture: str = ""
+    base: BaseWeights | None
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    number_format: NumberFormat | None
+
+    @property
+    def num_classes(self) -> int:
+        """Outputs of the head."""
+        return self.model.num_classes
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images, in pixels."""
+        return self.model.image_size
+
+    def place(self, device: torch.device) -> None:
+        """Move to a device, and compute in the number format that was chosen or is cheapest there."""
+        self.to(device)
+        self.compute_in(self.number_format or resolve_format("cheapest", device))
+
+    def compute_in(self, number_format: NumberFormat) -> None:
+        """Compute in this format from now on."""
+        self.number_format = number_format
+        if number_format.channels_last:
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, batch: Batch, stop: str | None = None) -> Tensor:
+        """Run a batch through the chain, from where it enters up to, not including, the link ``stop``.
+
+        Returns:
+            Logits ``(N, num_classes)`` in fp32, or, before ``stop``, features as the links make them.
+        """
+        x, how = batch.x, self.number_format or FORMATS["channels_last"]
+        if how.channels_last and x.dim() == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=how.bf16):
+            y = self.model(x if how.bf16 else x.float(), start=batch.start, stop=stop)
+        return y if stop else y.float()
+
+    def load(
+        self,
+        base: str | None = None,
+        architecture: str | None = None,
+        num_classes: int | None = None,
+        image_size: int | None = None,
+        width: int | None = None,
+    ) -> None:
+        """Build the network and take the base model's weights.
+
+        Args:
+            base: weights file, or a shipped base model by name; ``None`` keeps fresh weights.
+            architecture: see ``build``; this and what follows is the base model's own by default.
+            num_classes: likewise.
+            image_size: likewise.
+            width: likewise.
+
+        Raises:
+            BadInput: if the base model is missing or does not fit, or there is no network to build.
+        """
+        check_between(*IMAGE_SIZES, "model", image_size=image_size)
+        check_between(2, 100_000, "model", num_classes=num_classes)
+        check_between(1, 4096, "model", width=width)
+        self.base = read_weights(base, architecture) if base else None
+        self.classes = self.base.classes if self.base else ()
+        known = {**self.base.network, "image_size": self.base.image_size or None} if self.base else {}
+        if self.base and not known["image_size"]:
+            known["image_size"] = self.base.network.get("image_size", None if ":" in known["architecture"] else 224)
+        given = {"architecture": architecture, "num_classes": num_classes, "image_size": image_size, "width": width}
+        chosen: dict[str, Any] = {**known, **{key: value for key, value in given.items() if value is not None}}
+        if not self.base and (architecture is None or num_classes is None):
+            raise BadInput("there is no network: give model.base, or model.architecture and model.num_classes")
+        name = str(chosen["architecture"])
+        if self.base:  # its weights are put in: none are to be downloaded
+            name = name.partition("@")[0]
+        self.architecture = name
+        network: dict[str, Any] = {
+            "num_classes": int(chosen["num_classes"]),
+            "image_size": chosen.get("image_size"),
+            "width": int(chosen.get("width", 16)),
+        }
+        if any(value is not None for value in given.values()) and ":" not in name:
+            check_network(self.base, name, **{**network, "image_size": network["image_size"] or 32})
+        spec = known.get("spec") if name == known.get("architecture") else None
+        self.model = build(name, **network, spec=spec)
+        if self.base:
+            load_weights(self.model, self.base)
+
+    def describe_images(self, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
+        """Set the normalisation: the given one, or the base model's own, or that of the network's kind.
+
+        Raises:
+            BadInput: if it makes no sense.
+        """
+        self.mean = tuple(mean if mean is not None else (self.base and self.base.mean) or self.model.mean)
+        self.std = tuple(std if std is not None else (self.base and self.base.std) or self.model.std)
+        check_normalisation("model.", self.mean, self.std)
+
+
+class PlainClassifier(Classifier):
+    """A classifier without Lightning.
+
+    Args:
+        number_format: see ``ImageClassifier``.
+    """
+
+    def __init__(self, number_format: str = "channels_last") -> None:
+        super().__init__()
+        self.base, self.classes = None, ()
+        self.number_format = FORMATS.get(number_format)

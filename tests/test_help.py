@@ -1,0 +1,49 @@
+"""``--help``: the options that matter first, in 80 columns."""
+
+import pytest
+
+from tbft import help as texts
+from tbft import options, presets
+
+
+def said(run, capsys, *args):
+    assert run(*args)[0] == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "args", [("--help",), *(("test", "--help", section) for section in options.SECTIONS), ("test", "--help")]
+)
+def test_help_fits_into_80_columns(run, capsys, args):
+    assert max(map(len, said(run, capsys, *args).splitlines())) <= 80
+
+
+def test_fits_help_is_short_and_says_where_the_rest_is(run, capsys):
+    out = said(run, capsys, "validate", "--help")
+    assert len(out.splitlines()) < 50
+    for name in (*texts.FIRST, "help SECTION", "help all", "data.help Folder"):
+        assert f"--{name} " in out
+    assert "feature.yaml" in out
+
+
+def test_the_options_that_matter_first_are_options():
+    assert set(texts.FIRST) - {"data"} <= set(options.names_of("fit"))
+
+
+@pytest.mark.parametrize("section", options.SECTIONS)
+def test_a_sections_help_describes_each_option_and_its_default(run, capsys, section):
+    out = " ".join(said(run, capsys, "validate", "--help", section).split())
+    for option in options.section_options(section):
+        assert f"--{option.name} {option.text.split()[0]}" in out
+
+
+def test_everything_is_behind_a_switch(run, capsys):
+    for switch in (["--help", "all"], ["--help-all"]):
+        assert "--trainer.gradient_clip_algorithm" in said(run, capsys, "validate", *switch)
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_every_preset_begins_with_what_it_is_for(name):
+    head = (presets.folder() / name).read_text().splitlines()[0]
+    assert head.startswith("# ") and len(head) <= 120
+    assert len(head[2:]) >= len(presets.summary(name, 46)) > 10 and "[...]" not in presets.summary(name, 46)
