@@ -44,6 +44,7 @@ def bundle_bytes(name: str = "digits") -> bytes:
             mean=base.mean,
             std=base.std,
             source=pictures("source")[0],
+            source_labels=pictures("source")[1],
         )
         return path.read_bytes()
 

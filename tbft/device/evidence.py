@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
+import numpy as np
+
 from tbft.device.bundle import Bundle
 from tbft.device.network import Network
 from tbft.device.pictures import Sample
@@ -33,14 +35,16 @@ def examine(network: Network, sample: Sample) -> tuple[Any, Tensors]:
     from tbft.remedies import REFRESHED, SOURCE, Head
     from tbft.remedies import Sample as Seen
 
+    def seen(through: Network) -> Seen:
+        features, logits = through.run(sample.pixels)
+        return Seen(features.astype(np.float64), logits.astype(np.float64), sample.labels)
+
     keys = head_keys(network.bundle)
-    features, logits = network.run(sample.pixels)
-    samples = {SOURCE: Seen(features, logits, sample.labels)}
+    samples = {SOURCE: seen(network)}
     refreshed: Tensors = {}
     if network.can_refresh and len(sample) > 1:
         refreshed = network.statistics(sample.pixels)
-        features, logits = network.with_changes(refreshed).run(sample.pixels)
-        samples[REFRESHED] = Seen(features, logits, sample.labels)
+        samples[REFRESHED] = seen(network.with_changes(refreshed))
     head = Head(network.weight(keys["weight"]), network.weight(keys["bias"]))
     forward = float(network.bundle.manifest["multiply_adds"])
     return diagnose(samples, head, _card(network.bundle), forward=forward), refreshed
@@ -64,4 +68,5 @@ def _card(bundle: Bundle) -> Any:
     tensors = {name.removeprefix(_CARD): value for name, value in bundle.source.items() if name.startswith(_CARD)}
     if not tensors:
         return None
-    return SourceCard(**{name: value.item() if not value.ndim else value for name, value in tensors.items()})
+    fields: dict[str, Any] = {name: value if value.ndim else value.item() for name, value in tensors.items()}
+    return SourceCard(**fields)

@@ -31,8 +31,10 @@ from tbft.export.alignment import SIDE, STRIDE, alignment_step, source_moments
 from tbft.export.check import check_forward, check_steps
 from tbft.export.forward import Forward, export_forward
 from tbft.export.optimizer import AdamW
+from tbft.export.source_card import measure_tensors
 from tbft.export.training import Trained, evaluation, training_step
 from tbft.models.chain import LEVELS, BlockChain
+from tbft.remedies import Head
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +63,7 @@ def export_bundle(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     source: NDArray[np.uint8] | None = None,
-    card: Mapping[str, NDArray[Any]] | None = None,
+    source_labels: NDArray[np.int64] | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a model as one file that a device runs without torch.
@@ -75,9 +77,9 @@ def export_bundle(
         classes: class names in label order; without them a device's folders count in alphabetical order.
         mean: normalisation of images on the scale 0 to 1; ``None`` is the chain's.
         std: likewise.
-        source: source images ``(N, C, H, W)`` to which the front block is aligned; 500 are enough. Without them, and
-            without moments in ``card``, that remedy is left out.
-        card: the source card's tensors by name.
+        source: source images ``(N, C, H, W)`` that the model was not trained on, to which the front block is aligned;
+            500 are enough. Without them that remedy is left out.
+        source_labels: their labels ``(N,)``, for the source card; without it a diagnosis knows less.
         about: what else the manifest shall say.
 
     Returns:
@@ -96,7 +98,11 @@ def export_bundle(
     weights = write_tensors(forward.weights)
     members: dict[str, bytes] = {WEIGHTS: weights}
     members |= {f"{GRAPHS}{name}.onnx": content for name, content in graphs.items()}
-    source_tensors |= {f"card.{name}": np.asarray(value) for name, value in (card or {}).items()}
+    head_keys = _head_keys(chain)
+    if source is not None and source_labels is not None and head_keys is not None:
+        head = Head(*(forward.weights[head_keys[name]].astype(np.float64) for name in ("weight", "bias")))
+        card = measure_tensors(_open(graphs["forward"], forward), source, source_labels, head)
+        source_tensors |= {f"card.{name}": value for name, value in card.items()}
     if source_tensors:
         members[SOURCE] = write_tensors(source_tensors)
     members |= dict(_code())
@@ -112,7 +118,7 @@ def export_bundle(
         "links": list(chain.links),
         "levels": {level: chain.block_of(level) for level in LEVELS},
         "blocks": blocks,
-        "head": _head_keys(chain),
+        "head": head_keys,
         "graphs": {
             name: {"weights": _weights_in(content, forward), "image_bytes": image_bytes(name, forward, chain)}
             for name, content in graphs.items()

@@ -7,14 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tbft.errors import BadInput
 from tbft.paths import is_file, user_path
-
-SOURCE_IMAGES = 500
-"""Source images that moments are taken from; more do not change them much."""
 
 _MODEL = "model.safetensors"
 
@@ -51,7 +45,7 @@ def main_export(args: list[str]) -> int:
     parser.add_argument("model", help="a run's folder, a weights file, or a shipped base model by name")
     parser.add_argument("--to", type=Path, default=Path("pet.pyz"), help="file to write (default: pet.pyz)")
     parser.add_argument(
-        "--source", help="folder of source pictures, to which the front block is aligned (500 are used)"
+        "--source", help="source pictures, best ones not trained on, in class folders: to align with and diagnose by"
     )
     parser.add_argument("--classes", nargs="+", help="class names in label order, of a model whose file has none")
     options = parser.parse_args(args)
@@ -67,7 +61,8 @@ def export_model(model: str, to: Path, *, source: str | None = None, classes: Se
     Args:
         model: a run's folder, a weights file, or a shipped base model by name.
         to: file to write.
-        source: folder of source pictures, to which the front block is aligned; without it that remedy is left out.
+        source: folder of source pictures (500 are used), to which the front block is aligned; in class folders they
+            make the source card too. Without it these are left out.
         classes: class names in label order; by default those in the model's file.
 
     Returns:
@@ -78,6 +73,7 @@ def export_model(model: str, to: Path, *, source: str | None = None, classes: Se
     """
     _check_installed()
     from tbft.export.bundle import export_bundle
+    from tbft.export.source_card import read_source
     from tbft.models import build, load_weights, read_weights
 
     if to.suffix != ".pyz":
@@ -94,29 +90,21 @@ def export_model(model: str, to: Path, *, source: str | None = None, classes: Se
         spec=network.get("spec"),
     )
     load_weights(chain, base)
-    pictures = _source_pictures(source, chain.image_size) if source else None
+    names = tuple(classes) or base.classes
+    pictures, labels = read_source(user_path(source), chain.image_size, names) if source else (None, None)
     try:
         return export_bundle(
             chain,
             to,
-            classes=tuple(classes) or base.classes,
+            classes=names,
             mean=base.mean or None,
             std=base.std or None,
             source=pictures,
+            source_labels=labels,
             about={"architecture": network["architecture"]},
         )
     except OSError as error:
         raise BadInput(f"{to} cannot be written ({error.strerror}): give another --to") from None
-
-
-def _source_pictures(folder: str, size: int) -> NDArray[np.uint8]:
-    """Pictures of the source domain, drawn evenly over the folder."""
-    from tbft.data.picture_file import read_picture
-    from tbft.data.picture_folders import pictures_in
-
-    files = pictures_in(user_path(folder))
-    chosen = np.linspace(0, len(files) - 1, min(SOURCE_IMAGES, len(files))).round().astype(int)
-    return np.stack([read_picture(files[int(i)], size) for i in chosen])
 
 
 def _check_installed() -> None:
