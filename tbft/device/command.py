@@ -7,10 +7,13 @@ import signal
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tbft.errors import BadInput
 from tbft.schema import BAD_INPUT, DONE, FAILED, INTERRUPTED, TERMINATED
+
+if TYPE_CHECKING:
+    from tbft.predictions import Predictions
 
 _OWN_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -63,8 +66,7 @@ def _run(options: Namespace, path: Path) -> int:
     if options.command == "info":
         _show_info(device.info())
     elif options.command == "predict":
-        predictions = device.predict(options.folder)
-        _write_csv(options.csv, predictions, device.bundle.classes)
+        _write_predictions(options.csv, device.predict(options.folder))
     elif options.command == "diagnose":
         print(device.diagnose(options.folder, labelled=not options.unlabelled).table())
     elif options.command == "adapt":
@@ -135,26 +137,15 @@ def _show_info(info: dict[str, Any]) -> None:
         print(f"adapted     {entry['name']} {entry['finished'] or ''} {entry['strategy'] or ''}{accuracy}{counts}")
 
 
-def _write_csv(path: Path | None, predictions: Any, classes: tuple[str, ...]) -> None:
-    import csv
-    import io
-
-    from tbft.atomic import write_text
+def _write_predictions(path: Path | None, predictions: Predictions) -> None:
     from tbft.device.state import translate_write_errors
 
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["picture", "class", "probability", *classes])
-    for name, found, probabilities in zip(
-        predictions.names, predictions.classes, predictions.probabilities, strict=True
-    ):
-        writer.writerow([name, found, f"{probabilities.max():.4f}", *(f"{p:.4f}" for p in probabilities)])
     if path is None:
-        sys.stdout.write(text.getvalue())
+        sys.stdout.write(predictions.table())
         return
     with translate_write_errors(path):
-        write_text(path, text.getvalue())
-    print(f"{len(predictions.names)} predictions in {path}")
+        predictions.to_csv(path)
+    print(f"{len(predictions)} predictions in {path}")
 
 
 def _copy_delta(device: Any, path: Path) -> None:

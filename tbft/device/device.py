@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +23,11 @@ from tbft.device.runtime import Runtime, load_onnxruntime
 from tbft.device.state import StateFolder, read_delta, translate_write_errors
 from tbft.errors import BadInput, check_at_least
 from tbft.paths import user_path
+from tbft.predictions import Predictions
 from tbft.schema import RESULT_FILE
 
 Images = str | Path | NDArray[np.uint8]
 """A folder, or uint8 ``(N, 3, H, W)`` of the model's size."""
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a model says of some pictures.
-
-    Attributes:
-        names: of the files.
-        classes: name of the most probable class of each.
-        labels: its number ``(N,)``.
-        probabilities: of every class ``(N, C)``.
-    """
-
-    names: tuple[str, ...]
-    classes: tuple[str, ...]
-    labels: NDArray[np.int64]
-    probabilities: NDArray[np.float32]
 
 
 def load(path: str | Path, *, threads: int | None = None, memory_mib: float | None = None) -> Device:
@@ -92,14 +75,11 @@ class Device:
         }
 
     def predict(self, images: Images) -> Predictions:
-        """Classify pictures."""
+        """Classify pictures: one row for each, as ``tbft.load(...).predict`` gives."""
         sample = self._unlabelled(images)
         _, logits = self._network().run(sample.pixels)
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities = shifted / shifted.sum(axis=1, keepdims=True)
-        labels = probabilities.argmax(axis=1)
-        classes = tuple(self.bundle.classes[int(label)] for label in labels)
-        return Predictions(sample.names, classes, labels, probabilities)
+        return Predictions.of(shifted / shifted.sum(axis=1, keepdims=True), self.bundle.classes, sample.names)
 
     def diagnose(self, images: Images, labels: NDArray[np.integer] | None = None, *, labelled: bool = True) -> Any:
         """What drifted between the base model's source and these pictures; nothing is changed.

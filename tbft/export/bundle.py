@@ -39,7 +39,7 @@ from tbft.remedies import Head
 log = logging.getLogger(__name__)
 
 MODULES = (
-    *("tbft", "tbft.atomic", "tbft.errors", "tbft.paths", "tbft.ridge", "tbft.schema"),
+    *("tbft", "tbft.atomic", "tbft.errors", "tbft.paths", "tbft.predictions", "tbft.ridge", "tbft.schema"),
     *("tbft.data", "tbft.data.picture_file", "tbft.data.picture_folders", "tbft.data.class_names", "tbft.data.splits"),
 )
 """Modules that travel in the bundle, beside all of ``PACKAGES``."""
