@@ -36,6 +36,7 @@ def base_model(name: str) -> tuple[BlockChain, BaseWeights]:
 def bundle_bytes(name: str = "digits") -> bytes:
     """A bundle of a shipped base model."""
     chain, base = base_model(name)
+    source = pictures("source" if name == "digits" else "source of superclasses")
     with tempfile.TemporaryDirectory() as folder:
         path = export_bundle(
             chain,
@@ -43,8 +44,8 @@ def bundle_bytes(name: str = "digits") -> bytes:
             classes=base.classes,
             mean=base.mean,
             std=base.std,
-            source=pictures("source")[0],
-            source_labels=pictures("source")[1],
+            source=source[0],
+            source_labels=source[1],
         )
         return path.read_bytes()
 
@@ -61,6 +62,7 @@ def pictures(drift: str, part: str = "train") -> Pictures:
     """Digits ``(N, 3, 16, 16)`` and labels: ``source``, or drifted at level ``input``, ``feature`` or ``output``."""
     options = {
         "source": {"domain": "source", "train_size": 200},
+        "source of superclasses": {"task": "superclasses", "domain": "source", "train_size": 150},
         "input": {"corruption": "contrast", "train_size": 200},
         "feature": {"task": "superclasses", "train_size": 300},
         "output": {"label_map": "flip", "train_size": 200},

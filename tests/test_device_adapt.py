@@ -10,7 +10,6 @@ import torch
 from exported import pictures, write_bundle
 
 from tbft.device import Device, load
-from tbft.device.head import solve_head
 from tbft.device.memory import MemoryLimit
 from tbft.device.schedules import cosine, one_cycle
 from tbft.errors import BadInput
@@ -164,16 +163,3 @@ def test_schedules_are_those_of_torch(steps: int) -> None:
     np.testing.assert_allclose(cosine(0.3, steps), of_torch, rtol=1e-6)
     of_torch = rates(lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.3, total_steps=steps + 1, cycle_momentum=False))
     np.testing.assert_allclose(one_cycle(0.3, steps + 1)[:steps], of_torch, rtol=1e-6)
-
-
-def test_the_head_is_the_one_that_the_large_tool_solves() -> None:
-    from tbft.models.head import solve_head as solve_in_torch
-
-    rng = np.random.default_rng(0)
-    features, labels = rng.standard_normal((60, 8)).astype(np.float32), rng.integers(0, 3, 60)
-    features[np.arange(60), labels] += 2
-    parts = (features[:40], labels[:40]), (features[40:], labels[40:])
-    weight, bias = solve_head(*parts, 3)
-    theirs = solve_in_torch(*[(torch.from_numpy(x), torch.from_numpy(y)) for x, y in parts], 3).layer
-    np.testing.assert_allclose(weight, theirs.weight.detach().numpy(), rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(bias, theirs.bias.detach().numpy(), rtol=1e-4, atol=1e-6)

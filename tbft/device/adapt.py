@@ -10,8 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tbft.data.splits import draw
-from tbft.device.evidence import examine, head_keys
-from tbft.device.head import solve_head
+from tbft.device.evidence import examine, head_keys, solve_head
 from tbft.device.network import Network
 from tbft.device.pictures import Sample
 from tbft.device.tensors import Tensors
@@ -61,6 +60,26 @@ class Adaptation:
     trained: int = 0
     reason: str = "it is more accurate on the validation images"
     detail: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Candidate:
+    """What an input-level adaptation may keep.
+
+    Attributes:
+        name: its remedies, joined by ``+``.
+        changed: weights that are not the base model's.
+        blocks: that were tuned.
+        trained: parameters that are others now.
+        loss, accuracy: on the validation images, once they are known.
+    """
+
+    name: str
+    changed: Tensors
+    blocks: list[str] = field(default_factory=list)
+    trained: int = 0
+    loss: float = float("inf")
+    accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -126,14 +145,17 @@ def _auto(base: Network, sample: Sample, course: Course) -> Adaptation:
 
 
 def _input(base: Network, sample: Sample, course: Course) -> Adaptation:
-    """Statistics refreshed, then the front block aligned with the source, each kept if validation is no worse."""
+    """Statistics refreshed, the front block aligned with the source, the head solved: what validation tells is best.
+
+    Without labels all that needs none is kept.
+    """
     train, validation = _split(sample, course)
     made = _with_base_score(base, validation, course)
     if not base.can_refresh:
         raise BadInput("this model keeps no BatchNorm statistics: the input level has nothing to refresh")
     with course.phase("prepare"):
         changed = base.statistics(_for_statistics(train, course))
-    candidates = [("refresh", changed, 0)]
+    candidates = [Candidate("refresh", changed)]
     if base.bundle.has("align") and time.monotonic() < course.deadline:
         with course.phase("train"):
             refreshed = base.with_changes(changed)
@@ -142,23 +164,19 @@ def _input(base: Network, sample: Sample, course: Course) -> Adaptation:
             )
             aligned = refreshed.with_changes(front)
             changed = {**front, **aligned.statistics(_for_statistics(train, course))}
-        candidates.append(("refresh+align", changed, sum(value.size for value in front.values())))
-    best: tuple[str, Tensors, int, float | None] | None = None
-    least = float("inf")
-    for name, weights, trained in candidates:
-        if not all(np.isfinite(value).all() for value in weights.values()):
-            continue
-        if validation is None:
-            best = name, weights, trained, None
-            continue
-        with course.phase("validate"):
-            loss, accuracy = score(base.with_changes(weights).run(validation.pixels)[1], _labels(validation))
-        if loss < least:
-            best, least = (name, weights, trained, accuracy), loss
-    if best is not None and _no_worse(best[3], made.base_validation):
-        made.strategy, made.changed, made.trained, made.validation = best
-        made.statistics = "refresh"
-        made.blocks = [base.bundle.manifest["links"][0]] if made.trained else []
+        block, size = base.bundle.manifest["links"][0], sum(value.size for value in front.values())
+        candidates.append(Candidate("refresh+align", changed, [block], size))
+    candidates = [each for each in candidates if all(np.isfinite(value).all() for value in each.changed.values())]
+    best = _best(base, candidates, validation, course)
+    if best is not None and validation is not None and base.bundle.manifest["head"]:
+        with course.phase("train"):
+            head = solve_head(base.with_changes(best.changed), train)
+        size = sum(value.size for value in head.values())
+        solved = Candidate(f"{best.name}+head", {**best.changed, **head}, [*best.blocks, "fc"], best.trained + size)
+        best = _best(base, [best, solved], validation, course)
+    if best is not None and _no_worse(best.accuracy, made.base_validation):
+        made.strategy, made.changed, made.statistics = best.name, best.changed, "refresh"
+        made.blocks, made.trained, made.validation = best.blocks, best.trained, best.accuracy
     made.stopped = time.monotonic() > course.deadline
     return made
 
@@ -204,22 +222,29 @@ def _output(base: Network, sample: Sample, course: Course) -> Adaptation:
     train, validation = _split(sample, course)
     if validation is None:
         raise BadInput("the output level needs labels of at least two pictures of a class")
-    with course.phase("prepare"):
-        features, _ = base.run(train.pixels)
-    with course.phase("validate"):
-        val_features, logits = base.run(validation.pixels)
-        accuracy = score(logits, _labels(validation))[1]
-    made = Adaptation(base_validation=accuracy, validation=accuracy)
+    made = Adaptation()
     with course.phase("train"):
-        classes = len(base.bundle.classes)
-        val = (val_features, _labels(validation))
-        weight, bias = solve_head((features, _labels(train)), val, classes)
-    solved = score(val_features @ weight.T + bias, _labels(validation))[1]
-    if _no_worse(solved, accuracy):
-        made.changed = {keys["weight"]: weight, keys["bias"]: bias}
-        made.strategy, made.blocks, made.validation = "block", ["fc"], solved
-        made.trained = weight.size + bias.size
+        head = solve_head(base, train)
+    with course.phase("validate"):
+        features, logits = base.run(validation.pixels)
+        made.base_validation = made.validation = score(logits, _labels(validation))[1]
+        solved = score(features @ head[keys["weight"]].T + head[keys["bias"]], _labels(validation))[1]
+    if _no_worse(solved, made.base_validation):
+        made.changed, made.strategy, made.blocks, made.validation = head, "head", ["fc"], solved
+        made.trained = sum(value.size for value in head.values())
     return made
+
+
+def _best(base: Network, candidates: list[Candidate], validation: Sample | None, course: Course) -> Candidate | None:
+    """The candidate with the least validation loss; without labels the last one."""
+    if validation is None or not candidates:
+        return candidates[-1] if candidates else None
+    with course.phase("validate"):
+        for candidate in candidates:
+            if candidate.accuracy is None:
+                logits = base.with_changes(candidate.changed).run(validation.pixels)[1]
+                candidate.loss, candidate.accuracy = score(logits, _labels(validation))
+    return min(candidates, key=lambda candidate: candidate.loss)
 
 
 def _split(sample: Sample, course: Course) -> tuple[Sample, Sample | None]:

@@ -7,6 +7,7 @@ its peak memory as the kernel counts them (medians). Accuracy is of test images,
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from PIL import Image
 
 from tbft.export.command import export_model
 from tbft.predictions import Predictions
+from tbft.schema import RESULT_FILE
 
 _LEVELS: dict[str, tuple[str, dict[str, Any]]] = {
     "input": ("digits", {"corruption": "contrast"}),
@@ -120,14 +122,16 @@ def _print_line(title: str, runs: Iterator[Any], options: Any, level: str) -> No
     for bundle, base, seed, labelled, test, classes in runs:
         pictures = labelled.write(bundle.parent / f"labelled{seed}", classes)
         command = [options.python, str(bundle), "adapt", str(pictures), "--level", level, "--seed", str(seed)]
-        costs.append(cost_of([*command, "--threads", "1"]))
+        seconds = cpu_seconds_of([*command, "--threads", "1"])
+        record = json.loads((bundle.with_suffix(".state") / RESULT_FILE).read_text())
+        costs.append((seconds, record["peak_rss_mib"]))
         mine.append(_accuracy(load(bundle, threads=1).predict(test.pixels), test))
         if level != "auto" and not options.no_torch:
             better = tbft.personalize(base, labelled.pixels, labelled.labels, level=level, seed=seed)
             theirs.append(_accuracy(better.predict(test.pixels), test))
             torch_seconds.append(better.cpu_seconds)
-    seconds, mib = (np.median([cost[i] for cost in costs]) for i in (0, 1))
-    cells = [f"{seconds:.2f}", f"{mib:.0f}", _mean(mine, 100), _mean(theirs, 100), _mean(torch_seconds, 1)]
+    cpu_seconds, mib = (np.median([cost[i] for cost in costs]) for i in (0, 1))
+    cells = [f"{cpu_seconds:.2f}", f"{mib:.0f}", _mean(mine, 100), _mean(theirs, 100), _mean(torch_seconds, 1)]
     print(f"| {title} | {' | '.join(cells)} |", flush=True)
 
 
@@ -135,8 +139,8 @@ def _accuracy(predictions: Predictions, test: Part) -> float:
     return float(np.mean([row.label == label for row, label in zip(predictions, test.labels, strict=True)]))
 
 
-def cost_of(command: list[str]) -> tuple[float, float]:
-    """CPU-seconds and peak memory in MiB of a process from its start to its end.
+def cpu_seconds_of(command: list[str]) -> float:
+    """CPU-seconds of a process from its start to its end, as the kernel counts them.
 
     Raises:
         RuntimeError: if it fails.
@@ -148,7 +152,7 @@ def cost_of(command: list[str]) -> tuple[float, float]:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with exit code {process.returncode}")
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _mean(values: list[float], unit: float) -> str:

@@ -39,7 +39,7 @@ from tbft.remedies import Head
 log = logging.getLogger(__name__)
 
 MODULES = (
-    *("tbft", "tbft.atomic", "tbft.errors", "tbft.paths", "tbft.predictions", "tbft.ridge", "tbft.schema"),
+    *("tbft", "tbft.atomic", "tbft.errors", "tbft.paths", "tbft.predictions", "tbft.schema"),
     *("tbft.data", "tbft.data.picture_file", "tbft.data.picture_folders", "tbft.data.class_names", "tbft.data.splits"),
 )
 """Modules that travel in the bundle, beside all of ``PACKAGES``."""
@@ -86,11 +86,13 @@ def export_bundle(
         ``to``.
 
     Raises:
-        BadInput: if torch cannot write the network as ONNX, onnxruntime computes something else, or the class names are
-            not as many as the classes.
+        BadInput: if torch cannot write the network as ONNX, onnxruntime computes something else, or names or labels do
+            not fit the classes.
     """
     if classes and len(classes) != chain.num_classes:
         raise BadInput(f"{len(classes)} class names are given for {chain.num_classes} classes: give one for each")
+    if source_labels is not None and not set(np.unique(source_labels)) <= set(range(chain.num_classes)):
+        raise BadInput(f"source_labels are not all from 0 to {chain.num_classes - 1}: give the model's own classes")
     chain = chain.cpu().eval()
     mean, std = tuple(mean or chain.mean), tuple(std or chain.std)
     forward = export_forward(chain)
