@@ -68,6 +68,10 @@ def main(args: list[str] | None = None) -> int:
             _print_line(f"digits, {level}", _digits(folder, level, options.seeds), options, level)
         if options.cifar10:
             _print_line("CIFAR-10, ResNet-26, two drifts, 100 labels", _cifar10(folder, options), options, "auto")
+    if not options.no_torch:
+        mine, theirs = step_seconds()
+        print(f"\nA step of ResNet-26's last stage, 64 images: {1e3 * mine:.0f} ms in onnxruntime, ", end="")
+        print(f"{1e3 * theirs:.0f} ms in torch ({mine / theirs:.2f})")
     return 0
 
 
@@ -133,6 +137,57 @@ def _print_line(title: str, runs: Iterator[Any], options: Any, level: str) -> No
     cpu_seconds, mib = (np.median([cost[i] for cost in costs]) for i in (0, 1))
     cells = [f"{cpu_seconds:.2f}", f"{mib:.0f}", _mean(mine, 100), _mean(theirs, 100), _mean(torch_seconds, 1)]
     print(f"| {title} | {' | '.join(cells)} |", flush=True)
+
+
+def step_seconds(batch: int = 64) -> tuple[float, float]:
+    """CPU-seconds of a training step of ResNet-26's last stage behind its prefix: onnxruntime's and torch's, the least.
+
+    Args:
+        batch: images in a step.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    from tbft.device.runtime import Runtime
+    from tbft.export.bundle import parameters_of, weights_in
+    from tbft.export.check import training_modes
+    from tbft.export.forward import export_forward
+    from tbft.export.optimizer import AdamW
+    from tbft.export.training import training_step
+    from tbft.models import build
+
+    torch.set_num_threads(1)
+    chain = build("resnet26", num_classes=10, image_size=32)
+    forward = export_forward(chain)
+    graph, trained = training_step(forward, "block3", parameters_of(chain, "block3"), AdamW())
+    session = Runtime(1).open(graph, forward.weights, weights_in(graph, forward), repeated=True)
+    features = torch.randn(batch, *[size for size in forward.shapes["block2"] if size])
+    labels = torch.arange(batch) % 10
+    parameters = np.concatenate([forward.weights[key].ravel() for key in trained.parameters])
+    inputs = {
+        "parameters": parameters,
+        "statistics": np.concatenate([forward.weights[key].ravel() for key in trained.statistics]),
+        **{name: np.zeros_like(parameters) for name in ("moment1", "moment2")},
+        **{"features": features.numpy(), "labels": labels.numpy(), "rate": np.array(1e-3), "step": np.array(1.0)},
+    }
+    training_modes(chain, "block3")
+    for name, parameter in chain.named_parameters():
+        parameter.requires_grad_(name in trained.parameters)
+    chain, features = chain.to(memory_format=torch.channels_last), features.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW([p for p in chain.parameters() if p.requires_grad], lr=1e-3)
+
+    def step_in_torch() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(chain(features, start="block3"), labels).backward()
+        optimizer.step()
+
+    least = [float("inf")] * 2
+    for _ in range(10):
+        for i, step in enumerate((lambda: session(**inputs), step_in_torch)):
+            start = time.process_time()
+            step()
+            least[i] = min(least[i], time.process_time() - start)
+    return least[0], least[1]
 
 
 def _accuracy(predictions: Predictions, test: Part) -> float:

@@ -122,7 +122,7 @@ def export_bundle(
         "blocks": blocks,
         "head": head_keys,
         "graphs": {
-            name: {"weights": _weights_in(content, forward), "image_bytes": image_bytes(name, forward, chain)}
+            name: {"weights": weights_in(content, forward), "image_bytes": image_bytes(name, forward, chain)}
             for name, content in graphs.items()
         },
         "parameters": sum(p.numel() for p in chain.parameters()),
@@ -200,7 +200,7 @@ def _make_graphs(
     try:
         if source is None:
             raise BadInput("no source images were given")
-        step, trained = alignment_step(forward, front, _parameters(chain, front), AdamW(), mean, std)
+        step, trained = alignment_step(forward, front, parameters_of(chain, front), AdamW(), mean, std)
         moments = source_moments(chain, _normalised(source, mean, std), front)
     except BadInput as error:
         left_out[f"aligning {front}"] = str(error)
@@ -220,7 +220,7 @@ def _make_training(
     pixels: NDArray[np.uint8],
 ) -> tuple[dict[str, bytes], Trained]:
     optimizer = AdamW()
-    step, trained = training_step(forward, block, _parameters(chain, block), optimizer)
+    step, trained = training_step(forward, block, parameters_of(chain, block), optimizer)
     graphs = {
         f"prefix.{block}": inference.prefix(forward, block, mean, std),
         f"step.{block}": step,
@@ -233,7 +233,7 @@ def _make_training(
     return graphs, trained
 
 
-def _parameters(chain: BlockChain, block: str) -> list[str]:
+def parameters_of(chain: BlockChain, block: str) -> list[str]:
     """State-dict keys of a link's parameters."""
     name_of = {id(parameter): name for name, parameter in chain.named_parameters()}
     keys = [name_of[id(p)] for module in chain.modules_of([block]) for p in module.parameters(recurse=False)]
@@ -256,10 +256,11 @@ def _normalised(pixels: NDArray[np.uint8], mean: Sequence[float], std: Sequence[
 
 
 def _open(graph: bytes, forward: Forward) -> Session:
-    return Runtime(1).open(graph, forward.weights, _weights_in(graph, forward))
+    return Runtime(1).open(graph, forward.weights, weights_in(graph, forward))
 
 
-def _weights_in(graph: bytes, forward: Forward) -> list[str]:
+def weights_in(graph: bytes, forward: Forward) -> list[str]:
+    """Names of the weights that a graph reads."""
     import onnx
 
     initializers = onnx.load_from_string(graph).graph.initializer
