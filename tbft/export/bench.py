@@ -34,6 +34,9 @@ _LEVELS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 _IMAGES = 300
 
+_BATCH = {"input": 16, "feature": 8, "output": 16}
+"""Images in torch's batches, as the levels' configurations give them for the digits."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -131,7 +134,9 @@ def _print_line(title: str, runs: Iterator[Any], options: Any, level: str) -> No
         costs.append((seconds, record["peak_rss_mib"]))
         mine.append(_accuracy(load(bundle, threads=1).predict(test.pixels), test))
         if level != "auto" and not options.no_torch:
-            better = tbft.personalize(base, labelled.pixels, labelled.labels, level=level, seed=seed)
+            better = tbft.personalize(
+                base, labelled.pixels, labelled.labels, level=level, seed=seed, data={"batch_size": _BATCH[level]}
+            )
             theirs.append(_accuracy(better.predict(test.pixels), test))
             torch_seconds.append(better.cpu_seconds)
     cpu_seconds, mib = (np.median([cost[i] for cost in costs]) for i in (0, 1))

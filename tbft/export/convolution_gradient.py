@@ -53,7 +53,8 @@ def _of_images(graph: Graph, node: onnx.NodeProto, dy: str, options: dict[str, A
 def _of_kernel(graph: Graph, node: onnx.NodeProto, dy: str, options: dict[str, Any]) -> str:
     """One matrix product for each tap of the kernel, over the images and places that the tap saw.
 
-    With channels first, images and places are one long axis: ``(G, C / G, N H W)`` times ``(G, N H W, O / G)``.
+    Without groups ``(O, N H W)`` times ``(N H W, C)``, the images with channels last; with G groups
+    ``(G, C / G, N H W)`` times ``(G, N H W, O / G)``, the images with channels first.
     """
     x, weight = node.input[:2]
     kernel, strides, pads, dilations = _window(graph, node, options)
@@ -62,25 +63,31 @@ def _of_kernel(graph: Graph, node: onnx.NodeProto, dy: str, options: dict[str, A
     rows, columns = graph.shape_of(node.output[0])[2:]
     assert outputs is not None and inputs is not None and rows is not None and columns is not None
     if any(pads):
-        around = graph.integers(0, 0, pads[0], pads[1], 0, 0, pads[2], pads[3])
-        x = graph.op("Pad", x, around)
-    x = graph.op("Transpose", x, perm=[1, 0, 2, 3])
-    dy = graph.op("Transpose", dy, perm=[0, 2, 3, 1] if group == 1 else [1, 0, 2, 3])
-    if group == 1:
-        dy = graph.op("Reshape", dy, graph.integers(1, -1, outputs))
-    else:
-        dy = graph.op("Reshape", dy, graph.integers(group, outputs // group, -1))
+        x = graph.op("Pad", x, graph.integers(0, 0, pads[0], pads[1], 0, 0, pads[2], pads[3]))
+    dense = group == 1
+    x = graph.op("Transpose", x, perm=[0, 2, 3, 1] if dense else [1, 0, 2, 3])
+    dy = graph.op("Transpose", dy, perm=[1, 0, 2, 3])
+    dy = graph.op("Reshape", dy, graph.integers(*((outputs, -1) if dense else (group, outputs // group, -1))))
+    if not dense:
         dy = graph.op("Transpose", dy, perm=[0, 2, 1])
+    axes = graph.integers(*((1, 2) if dense else (2, 3)))
     taps = []
     for i in range(kernel[0]):
         for j in range(kernel[1]):
             first = (i * dilations[0], j * dilations[1])
             last = (first[0] + (rows - 1) * strides[0] + 1, first[1] + (columns - 1) * strides[1] + 1)
-            cut = (graph.integers(*first), graph.integers(*last), graph.integers(2, 3), graph.integers(*strides))
-            seen = graph.op("Slice", x, *cut) if kernel != [1, 1] or strides != [1, 1] else x
-            seen = graph.op("Reshape", seen, graph.integers(group, inputs, -1))
-            taps.append(graph.op("MatMul", seen, dy))
+            seen = x
+            if kernel != [1, 1] or strides != [1, 1]:
+                cut = (graph.integers(*first), graph.integers(*last), axes, graph.integers(*strides))
+                seen = graph.op("Slice", x, *cut)
+            if dense:
+                taps.append(graph.op("MatMul", dy, graph.op("Reshape", seen, graph.integers(-1, inputs))))
+            else:
+                taps.append(graph.op("MatMul", graph.op("Reshape", seen, graph.integers(group, inputs, -1)), dy))
     stacked = graph.op("Concat", *taps, axis=0) if len(taps) > 1 else taps[0]
+    if dense:
+        stacked = graph.op("Reshape", stacked, graph.integers(*kernel, outputs, inputs))
+        return graph.op("Transpose", stacked, perm=[2, 3, 0, 1])
     stacked = graph.op("Reshape", stacked, graph.integers(*kernel, group, inputs, outputs // group))
     turned = graph.op("Transpose", stacked, perm=[2, 4, 3, 0, 1])
     return graph.op("Reshape", turned, graph.integers(outputs, inputs, *kernel))
