@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib.util
 import io
@@ -68,11 +69,12 @@ def export_bundle(
 ) -> Path:
     """Write a model as one file that a device runs without torch.
 
-    Every graph is compared with torch first. What cannot be trained on a device, for an operator has no gradient
-    there, is left out and named in the manifest and in a warning; prediction, statistics and head remain.
+    The forward pass, and twenty steps of the block that trains, are compared with torch first. What cannot be trained
+    on a device (an operator has no gradient there, or the steps differ) is left out and named in the manifest and in a
+    warning; prediction, statistics and head remain.
 
     Args:
-        chain: the model.
+        chain: the model; it stays as it is.
         to: file to write, such as ``pet.pyz``.
         classes: class names in label order; without them a device's folders count in alphabetical order.
         mean: normalisation of images on the scale 0 to 1; ``None`` is the chain's.
@@ -93,7 +95,7 @@ def export_bundle(
         raise BadInput(f"{len(classes)} class names are given for {chain.num_classes} classes: give one for each")
     if source_labels is not None and not set(np.unique(source_labels)) <= set(range(chain.num_classes)):
         raise BadInput(f"source_labels are not all from 0 to {chain.num_classes - 1}: give the model's own classes")
-    chain = chain.cpu().eval()
+    chain = copy.deepcopy(chain).cpu().eval()
     mean, std = tuple(mean or chain.mean), tuple(std or chain.std)
     forward = export_forward(chain)
     graphs, blocks, left_out, source_tensors = _make_graphs(chain, forward, mean, std, source)

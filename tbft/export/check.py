@@ -26,7 +26,7 @@ RATE = 1e-3
 
 _FORWARD, _GRADIENT, _STEPS = 1e-4, 1e-3, 1e-2
 """Largest differences: of an output and of a parameter's first gradient relative to its largest number; of what
-``STEPS`` steps made of all parameters, or of all running statistics, relative to how far they went (Euclidean norms)."""
+``STEPS`` steps made of all parameters, or of all running statistics, relative to how far they went (Euclidean)."""
 
 
 def check_forward(chain: BlockChain, pixels: NDArray[np.uint8], images: Tensor, session: Session) -> None:
