@@ -106,7 +106,7 @@ class Device:
         budget_seconds: float | None = None,
         seed: int = 0,
     ) -> dict[str, Any]:
-        """Adapt the base model to pictures, and keep what came of it if it is no worse; otherwise the base model counts.
+        """Adapt the base model to pictures; what came of it counts from now on if it is no worse, else the base model.
 
         An interrupted adaptation leaves what counted before.
 
