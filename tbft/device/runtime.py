@@ -26,7 +26,8 @@ _MOST_THREADS = 3
 
 def default_threads() -> int:
     """All cores but one, at most three: the last one is left to the meter and the board's own work."""
-    return max(1, min(len(os.sched_getaffinity(0)) - 1, _MOST_THREADS))
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(usable - 1, _MOST_THREADS))
 
 
 @cache
