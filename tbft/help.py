@@ -16,6 +16,7 @@ COMMANDS = {
     "predict": "classes of test or new images (--images FOLDER), as CSV (likewise)",
     "study": "a grid of runs                     (--config study/quick.yaml)",
     "report": "tables, figures and a page again   (RUNS_FOLDER)",
+    "export": "one file for a device without torch (RUN_OR_BASE --to pet.pyz)",
     "meter": "power sources of this machine, and what they read",
 }
 BY_CONFIGURATION = ("fit", "validate", "test", "predict")

@@ -299,7 +299,7 @@ def test_kills_at_random_moments_lose_nothing(run):
     seconds = run_in_a_process([*options, *quiet, "--run.name", "whole"], None)
     whole = weights_of("whole")
     chance = random.Random(1)
-    for number in range(int(os.environ.get("TBFT_KILLS", "4"))):
+    for number in range(int(os.environ.get("TBFT_KILLS", "2"))):
         name = f"killed{number}"
         run_in_a_process([*options, *quiet, "--run.name", name], chance.uniform(0, 1.05) * seconds)
         result, model = (Path("runs", name, file) for file in ("result.json", "model.safetensors"))

@@ -71,7 +71,7 @@ def export_model(model: str, to: Path, *, source: str | None = None, classes: Se
     Raises:
         BadInput: if the model cannot be read or exported, or ``to`` cannot be written.
     """
-    _check_installed()
+    check_installed()
     from tbft.export.bundle import export_bundle
     from tbft.export.source_card import read_source
     from tbft.models import build, load_weights, read_weights
@@ -107,7 +107,12 @@ def export_model(model: str, to: Path, *, source: str | None = None, classes: Se
         raise BadInput(f"{to} cannot be written ({error.strerror}): give another --to") from None
 
 
-def _check_installed() -> None:
+def check_installed() -> None:
+    """Make sure that what an export needs is there.
+
+    Raises:
+        BadInput: naming what is not, and how to install it.
+    """
     import importlib.util
 
     missing: list[Any] = [name for name in ("onnx", "onnxscript", "onnxruntime") if not importlib.util.find_spec(name)]
