@@ -13,7 +13,7 @@ COMMANDS = {
     "fit": "personalize a base model (or train one: --config base/digits.yaml)",
     "validate": "accuracy on the validation images  (--config RUN_FOLDER/config.yaml)",
     "test": "accuracy on the test images        (likewise)",
-    "predict": "classes of the test images, as CSV (likewise)",
+    "predict": "classes of test or new images (--images FOLDER), as CSV (likewise)",
     "study": "a grid of runs                     (--config study/quick.yaml)",
     "report": "tables, figures and a page again   (RUNS_FOLDER)",
     "meter": "power sources of this machine, and what they read",

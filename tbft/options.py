@@ -41,7 +41,7 @@ _OF_SUBCOMMAND = {
     "fit": ("ckpt_path", "weights_only"),
     "validate": ("ckpt_path", "verbose", "weights_only"),
     "test": ("ckpt_path", "verbose", "weights_only"),
-    "predict": ("return_predictions", "ckpt_path", "weights_only"),
+    "predict": ("images", "return_predictions", "ckpt_path", "weights_only"),
 }
 _PACKAGE = Path(__file__).parent
 _ENTRY = re.compile(r"^    (?:    )?(\w+)(?: \(.*?\))?: ", re.MULTILINE)

@@ -99,9 +99,12 @@ def personalize(
     paths, names = labelled_files(folder) if folder else ([], [])
     number_format = recipe["model"].get("number_format", "channels_last")
     size = image_size or _side(images)
-    with classifier_of(
-        model, size=size, mean=mean, std=std, blocks=blocks, number_format=number_format, inplace=inplace
-    ) as (classifier, network):
+    with (
+        _own_random_numbers(),
+        classifier_of(
+            model, size=size, mean=mean, std=std, blocks=blocks, number_format=number_format, inplace=inplace
+        ) as (classifier, network),
+    ):
         loaded = load_images(paths if folder else images, classifier.image_size)
         y, class_names, strata = label_indices(
             names if folder else labels, len(loaded.x), classes or classifier.classes, classifier.num_classes
@@ -120,8 +123,7 @@ def personalize(
             seed=seed,
             **recipe["data"],
         )
-        with _own_random_numbers():
-            return _adapt(classifier, network, sample, recipe, seed, None if out is None else Path(out).expanduser())
+        return _adapt(classifier, network, sample, recipe, seed, None if out is None else Path(out).expanduser())
 
 
 def load(model: str | Path | nn.Module, **options: Any) -> Model:
@@ -135,7 +137,7 @@ def load(model: str | Path | nn.Module, **options: Any) -> Model:
         BadInput: if it cannot be used.
     """
     size = options.pop("image_size", None)
-    with classifier_of(model, size=size, **options) as (classifier, network):
+    with _own_random_numbers(), classifier_of(model, size=size, **options) as (classifier, network):
         classifier.place(choose_device("cpu"))
         return Model(classifier, network, classifier.classes)
 
@@ -201,7 +203,7 @@ def _side(images: Any) -> int | None:
     floating = str(getattr(images, "dtype", "")).removeprefix("torch.").startswith(("float", "bfloat"))
     if len(shape) != 4 or not floating:
         return None
-    return shape[2] if shape[1] in (1, 3) else shape[1]
+    return shape[2] if shape[1] in (1, 3) else shape[1] if shape[3] in (1, 3) else None
 
 
 def _check_takes(classifier: Classifier, loaded: ImageSet, normalised: bool) -> None:

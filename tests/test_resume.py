@@ -19,6 +19,7 @@ from lightning.pytorch import Trainer
 from safetensors.torch import load_file, save_file
 
 from tbft import atomic
+from tbft.adaptation.adaptation import Adaptation
 from tbft.cli import main
 
 FIT = ["fit", "--config", "feature.yaml", "--data.train_size", "60", "--energy.codecarbon", "false"]
@@ -249,8 +250,8 @@ def test_each_write_that_fails_leaves_the_earlier_run_whole_and_says_why(run, mo
 
 @pytest.mark.parametrize("where", ["fit", "test"])
 def test_a_failed_run_says_why(run, monkeypatch, where):
-    error = RuntimeError("the sky\nfell")
-    monkeypatch.setattr(f"lightning.pytorch.Trainer.{where}", raising(error, getattr(Trainer, where)))
+    of, name = (Trainer, "fit") if where == "fit" else (Adaptation, "test")
+    monkeypatch.setattr(of, name, raising(RuntimeError("the sky\nfell"), getattr(of, name)))
     code, record = run(*FIT, "--trainer.max_epochs", "1")
     assert code == 1 and record["status"] == "failed" and record["error"] == "RuntimeError: the sky fell"
 

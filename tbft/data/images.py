@@ -103,6 +103,8 @@ def label_indices(
     Raises:
         BadInput: if there is not one label for each image, or a label is no class of the model.
     """
+    if labels is None:
+        raise BadInput("there are no labels: give one for each image, or a folder with a folder for each class")
     given = labels.tolist() if isinstance(labels, Tensor | np.ndarray) else list(labels)
     if len(given) != count:
         raise BadInput(f"there are {count} images and {len(given)} labels: give one label for each image")
