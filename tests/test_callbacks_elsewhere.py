@@ -7,6 +7,7 @@ import pytest
 import torch
 from bare_trainer import bare_trainer
 from foreign_project import SmallNet, TheirData, TheirImages, TheirModule
+from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import LambdaCallback
 from torch import nn
 from torch.utils.data import DataLoader
@@ -190,6 +191,78 @@ def test_the_base_is_scored_by_their_metric_before_its_statistics_change(base):
         assert -keep.base.loss == pytest.approx((base(images.x).argmax(1) == images.y).float().mean().item())
         kept = (module.net.eval()(images.x).argmax(1) == images.y).float().mean().item()
     assert keep.kept == "adapted" and -keep.best.loss == pytest.approx(kept)
+
+
+def test_a_resumed_fit_decides_as_one_that_was_not_interrupted(base, tmp_path):
+    def callbacks():
+        freeze = BlockFreezeCallback(blocks=["block3"], statistics="refresh")
+        return freeze, FeatureCacheCallback(freeze), KeepBestCallback()
+
+    whole, *others = callbacks()
+    fit(base, whole, *others, epochs=2)
+    saved = LambdaCallback(on_train_epoch_end=lambda trainer, module: trainer.save_checkpoint(tmp_path / "last.ckpt"))
+    fit(base, *callbacks(), saved, epochs=1)
+    module, resumed = TheirModule(SmallNet()), callbacks()
+    trainer = bare_trainer(max_epochs=2, callbacks=[*resumed])
+    trainer.fit(module, datamodule=TheirData(), ckpt_path=tmp_path / "last.ckpt")
+    assert resumed[2].kept == others[1].kept == "adapted"
+    assert torch.equal(resumed[2].base.right, others[1].base.right)
+    torch.testing.assert_close(module.net.stem[1].running_mean, whole.chain.network.stem[1].running_mean)
+
+
+def test_a_base_that_cannot_be_validated_is_refused(base):
+    nothing = DataLoader(TheirImages(0, drifted=True, seed=2, keyed=False))
+    trainer = bare_trainer(max_epochs=1, callbacks=[KeepBestCallback()])
+    with pytest.raises(BadInput, match="not validated before training"):
+        trainer.fit(TheirModule(deepcopy(base)), TheirData().train_dataloader(), nothing)
+
+
+def test_a_network_that_got_another_head_is_cut_anew(base):
+    freeze = [BlockFreezeCallback(blocks=["fc"]) for _ in range(2)]
+    module = fit(base, freeze[0], epochs=1)
+    module.net.logits = nn.Linear(16, 3)
+    before = module.net.logits.weight.clone()
+    bare_trainer(max_epochs=1, callbacks=[freeze[1]]).fit(module, datamodule=TheirData())
+    assert freeze[1].chain is not freeze[0].chain and not torch.equal(module.net.logits.weight, before)
+
+
+class OneModule(TheirModule):
+    """The module is the network."""
+
+    net = property(lambda self: self)
+
+    def __init__(self):
+        LightningModule.__init__(self)
+        self.rate = 0.05
+        self.first = nn.Sequential(nn.Conv2d(1, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU())
+        self.second = nn.Sequential(nn.Conv2d(8, 16, 3, 2), nn.BatchNorm2d(16), nn.ReLU())
+        self.last = nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.last(self.second(self.first(x)).mean((2, 3)))
+
+
+def test_a_module_that_is_the_network_itself_says_so_with_an_empty_name():
+    module = OneModule()
+    freeze = BlockFreezeCallback("output", network="")
+    keep = KeepBestCallback(network="", monitor="their_accuracy", mode="max")
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    cache = FeatureCacheCallback(freeze)
+    bare_trainer(max_epochs=2, callbacks=[keep, freeze, cache]).fit(module, datamodule=TheirData())
+    assert cache.cache.place == "memory"
+    after = module.state_dict()
+    assert {key for key in after if not torch.equal(after[key], before[key])} <= {"last.weight", "last.bias"}
+    assert [name for name, p in module.named_parameters() if p.requires_grad] == ["last.weight", "last.bias"]
+
+
+def test_a_cache_that_is_filled_before_our_base_is_scored_is_refused():
+    from tbft.data import Digits
+    from tbft.module import ImageClassifier
+
+    freeze = BlockFreezeCallback(blocks=["fc"])
+    trainer = bare_trainer(max_epochs=1, callbacks=[freeze, FeatureCacheCallback(freeze), KeepBestCallback()])
+    with pytest.raises(BadInput, match="list KeepBestCallback first"):
+        trainer.fit(ImageClassifier(base="digits"), datamodule=Digits(train_size=100, image_size=16))
 
 
 def test_a_budget_ends_their_training(base, monkeypatch):

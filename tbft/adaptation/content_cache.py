@@ -149,7 +149,12 @@ class FeatureStore:
         """Forget all rows."""
         self._chunks: list[Tensor] = []
         self._size = self._count = 0
-        self.full, self.place, self.mib = False, "none", 0.0
+        self.full, self.place, self._mib_of_one = False, "none", 0.0
+
+    @property
+    def mib(self) -> float:
+        """Size of the rows that are kept."""
+        return self._count * self._mib_of_one
 
     def __len__(self) -> int:
         return self._count
@@ -197,7 +202,7 @@ class FeatureStore:
             room = room_on_disk(like, self._size, self.folder) if on_disk else room_in_memory(like, self._size)
         self._chunks.append(room)
         self.left[place] -= wanted
-        self.place, self.mib = place, self.mib + wanted
+        self.place, self._mib_of_one = place, mib
         return True
 
 

@@ -13,8 +13,9 @@ from tbft.energy.run_meter import RunMeter
 class EnergyCallback(RunMeter, Callback):
     """Books joules, CPU-seconds and wall-seconds to the phases of a fit (see ``RunMeter``).
 
-    Works in any LightningModule, at any place among the callbacks: the adaptation begins where the callbacks are set
-    up and ends where the fit is torn down. On the first of several processes only, for readings are machine-wide.
+    Works in any LightningModule. The adaptation begins where this callback is set up (listed first it also books the
+    setup of the others, in which a network is traced) and ends where the fit is torn down. On the first of several
+    processes only, for readings are machine-wide.
 
     Example:
         >>> from lightning.pytorch import Trainer

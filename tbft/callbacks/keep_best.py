@@ -22,9 +22,10 @@ from tbft.models.chain import BlockChain
 class KeepBestCallback(KeepBest, Callback):
     """Keeps the weights of the epoch that validates best, or the base model's, in any LightningModule.
 
-    The base is what the network is when the fit begins. It is scored by one whole validation before training, in the
-    place of Lightning's sanity check (``LabelledData`` is scored without the trainer). Its place among the callbacks
-    does not matter, except that it stands before a ``FeatureCacheCallback`` where the data is ``LabelledData``.
+    The base is what the network is when the fit begins, before a checkpoint is restored over it. It is scored by one
+    whole validation before training, in the place of Lightning's sanity check (``LabelledData`` is scored without the
+    trainer). Its place among the callbacks does not matter, except that it stands before a ``FeatureCacheCallback``
+    where the data is ``LabelledData``.
 
     Without a monitor, the network's logits are compared with the labels image by image: the lowest validation loss is
     the best, and the base is replaced on the evidence that ``reason_to_keep_base`` asks for. With one, the best value
@@ -37,7 +38,8 @@ class KeepBestCallback(KeepBest, Callback):
         meter: books scoring to the phase ``validate``; validation by the trainer is booked without it.
         network: the network inside the LightningModule: path of an attribute (empty for the whole module), or a chain
             that ``chain_of`` made of it. ``None`` is the module's only child that has parameters.
-        monitor: a metric that the module logs in validation, instead of loss and accuracy of the logits.
+        monitor: a metric that the module logs in validation, instead of loss and accuracy of the logits (not for
+            ``LabelledData``).
         mode: whether the metric is better when it is less (``min``) or more (``max``).
         labels: gives the labels ``(N,)`` of a validation batch.
 
@@ -76,9 +78,16 @@ class KeepBestCallback(KeepBest, Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score the base model before its statistics change, where the trainer is not needed for it."""
-        if not by_position(trainer, pl_module):
+        found = by_position(trainer, pl_module)
+        if not found:
             self._check(trainer, pl_module)
-        elif self.score_first:
+            return
+        if self.monitor is not None:
+            raise BadInput("monitor= is not for LabelledData, where the validation loss decides: leave it out")
+        if self.score_first and self.has_base and self.base is None:
+            data = found[1]
+            if data.val is not None and data.val.start is not None:
+                raise BadInput("the feature cache was filled before the base was scored: list KeepBestCallback first")
             self._score_base(trainer, pl_module)
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -99,6 +108,11 @@ class KeepBestCallback(KeepBest, Callback):
         """Score the base model on cached features, if its statistics did not change."""
         if by_position(trainer, pl_module):
             self._score_base(trainer, pl_module)
+        elif self._validates_base(trainer, pl_module):
+            raise BadInput(
+                "the base was not validated before training, for there was no batch to validate on: give some, or "
+                "has_base=False"
+            )
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen to the network."""

@@ -13,7 +13,7 @@ from tbft.data.labelled import LabelledData
 from tbft.errors import BadInput
 from tbft.models.chain import BlockChain
 from tbft.models.classifier import Classifier
-from tbft.models.traced import TracedChain, chain_of
+from tbft.models.traced import TracedChain, TracedLink, chain_of
 
 _chains: WeakValueDictionary[int, TracedChain] = WeakValueDictionary()
 """Chains by the identity of their network, which a chain keeps alive: callbacks of one fit share one."""
@@ -49,7 +49,10 @@ def find_network(module: LightningModule, network: str | BlockChain | None = Non
     for choice in (chains, [*children.values()]):
         if len(choice) == 1:
             return choice[0]
-    raise BadInput(f"{name} does not say which of its children is the network ({candidates}): give network=, its name")
+    raise BadInput(
+        f"{name} does not say which of its children is the network ({candidates}): give network=, its name, or "
+        "network='' if the module itself is"
+    )
 
 
 def find_chain(network: nn.Module, images: Callable[[], Tensor]) -> BlockChain:
@@ -65,7 +68,7 @@ def find_chain(network: nn.Module, images: Callable[[], Tensor]) -> BlockChain:
     if isinstance(network, BlockChain):
         return network
     chain = _chains.get(id(network))
-    if chain is None:
+    if chain is None or not _is_whole(chain, network):
         shape = images().shape
         if len(shape) != 4 or shape[2] != shape[3]:
             raise BadInput(
@@ -75,6 +78,13 @@ def find_chain(network: nn.Module, images: Callable[[], Tensor]) -> BlockChain:
         chain = chain_of(network, image_size=shape[2], channels=shape[1])
         _chains[id(network)] = chain
     return chain
+
+
+def _is_whole(chain: TracedChain, network: nn.Module) -> bool:
+    """Whether the network still has the modules that its chain runs; somebody may have given it another head."""
+    there = {id(module) for module in network.modules()}
+    links = [module for link in chain.chain().values() for module in link if isinstance(module, TracedLink)]
+    return all(id(module) in there for link in links for module in link.runs)
 
 
 def drift_of(trainer: Trainer) -> Drift:
