@@ -1,6 +1,7 @@
 """The callbacks in a Lightning project that knows nothing of this package."""
 
 import itertools
+from contextlib import nullcontext
 from copy import deepcopy
 
 import pytest
@@ -10,7 +11,7 @@ from foreign_project import SmallNet, TheirData, TheirImages, TheirModule
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import LambdaCallback
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from tbft.adaptation.feature_cache import FeatureCache
 from tbft.callbacks import (
@@ -188,9 +189,9 @@ def test_the_base_is_scored_by_their_metric_before_its_statistics_change(base):
     module = fit(base, keep, BlockFreezeCallback(blocks=["fc"], statistics="refresh"))
     images = TheirImages(48, drifted=True, seed=2, keyed=False)
     with torch.no_grad():
-        assert -keep.base.loss == pytest.approx((base(images.x).argmax(1) == images.y).float().mean().item())
+        assert keep.base.value == pytest.approx((base(images.x).argmax(1) == images.y).float().mean().item())
         kept = (module.net.eval()(images.x).argmax(1) == images.y).float().mean().item()
-    assert keep.kept == "adapted" and -keep.best.loss == pytest.approx(kept)
+    assert keep.kept == "adapted" and keep.best.value == pytest.approx(kept)
 
 
 def test_a_resumed_fit_decides_as_one_that_was_not_interrupted(base, tmp_path):
@@ -316,6 +317,19 @@ def test_what_cannot_be_meant_is_refused_in_one_line(case):
     with pytest.raises(BadInput) as caught:
         bare_trainer(max_epochs=1, callbacks=[callback]).fit(module, datamodule=TheirData())
     assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+class Endless(IterableDataset):
+    def __iter__(self):
+        return itertools.cycle(TheirImages(96, drifted=True, seed=1, keyed=False))
+
+
+def test_batches_without_an_end_need_a_number_of_images_for_statistics(base):
+    for number, refused in ((None, True), (40, False)):
+        freeze = BlockFreezeCallback("output", statistics="refresh", statistics_images=number)
+        trainer = bare_trainer(max_steps=2, callbacks=[freeze])
+        with pytest.raises(BadInput, match="no known end") if refused else nullcontext():
+            trainer.fit(TheirModule(deepcopy(base)), DataLoader(Endless(), batch_size=16))
 
 
 def test_validation_in_another_order_is_refused(base):

@@ -54,16 +54,18 @@ class Reading(NamedTuple):
 
     Attributes:
         loss: the metric, or its negative where more is better.
+        value: the metric.
     """
 
     loss: float
+    value: float
 
 
 def reason_to_keep_base_by(base: Reading, adapted: Reading) -> str | None:
     """Why the base model is kept by one number: the adapted weights must be better, for nothing tells more of them."""
     if adapted.loss < base.loss:
         return None
-    return f"the monitored metric is no better ({abs(adapted.loss):.4g}, {abs(base.loss):.4g} with the base)"
+    return f"the monitored metric is no better ({adapted.value:.4g}, {base.value:.4g} with the base)"
 
 
 class KeepBest:

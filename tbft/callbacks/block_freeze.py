@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from tbft.adaptation.freezing import IMAGES_IN_A_BATCH, BlockFreeze
 from tbft.callbacks.batches import images_of, join_batches, on_device, training_batches
@@ -80,8 +82,15 @@ class BlockFreezeCallback(BlockFreeze, Callback):
             return
         chain = self.chain
         with isolate_rng(), trainer.precision_plugin.forward_context():
-            images = self._some_of(self._images(trainer, pl_module))
-            self.refresh_from(chain, join_batches(images, IMAGES_IN_A_BATCH), lambda x: chain(x, stop="fc"))
+            images = self._images(trainer, pl_module)
+            if self.examples is None and self.statistics_images is None and math.isinf(trainer.num_training_batches):
+                raise BadInput("the training batches have no known end: give statistics_images=, or examples=")
+            batches = join_batches(self._some_of(images), IMAGES_IN_A_BATCH)
+            self.refresh_from(chain, batches, lambda x: chain(x, stop="fc"))
+        for norm in (module for module in chain.modules() if isinstance(module, _BatchNorm)):
+            for estimate in (norm.running_mean, norm.running_var):
+                if estimate is not None:  # each process has seen its share of the images
+                    estimate.copy_(trainer.strategy.reduce(estimate, reduce_op="mean"))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lightning may have changed modes around validation: set them again."""

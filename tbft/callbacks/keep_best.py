@@ -182,7 +182,7 @@ class KeepBestCallback(KeepBest, Callback):
             where = " before training (its sanity check)" if trainer.sanity_checking else ""
             raise BadInput(f"monitor={self.monitor!r} is not what the module logs in validation{where}: {what}")
         value = float(metrics[self.monitor])
-        return Reading(value if self.mode == "min" else -value)
+        return Reading(value if self.mode == "min" else -value, value)
 
     def _score_base(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.has_base:
