@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import random
 import re
+import subprocess
 import sys
 import threading
 import time
@@ -21,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from tbft import atomic
 from tbft.adaptation.adaptation import Adaptation
 from tbft.cli import main
+from tbft.models import read_weights
 
 FIT = ["fit", "--config", "feature.yaml", "--data.train_size", "60", "--energy.codecarbon", "false"]
 SHORT = [*FIT, "--trainer.max_epochs", "2", "--run.test", "false"]
@@ -246,6 +248,28 @@ def test_each_write_that_fails_leaves_the_earlier_run_whole_and_says_why(run, mo
     assert outcomes[-1] == 0 and len(outcomes) > 3  # configuration, checkpoints, weights, record
     assert record["seed"] == 7 and not Path("runs/run/result.unfinished.json").exists()
     assert Path("runs/run/model.safetensors").read_bytes() != kept["model.safetensors"]
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root mounts a file system")
+def test_a_small_disk_that_fills_up_leaves_a_reason_and_no_half_file(run, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    outcomes = {}
+    for kibibytes in (350, 600, 850, 1100, 4000):
+        options = ["-t", "tmpfs", "-o", f"size={kibibytes}k", "tmpfs", str(disk)]
+        if subprocess.run(["mount", *options], check=False, capture_output=True).returncode:
+            pytest.skip("no file system can be mounted here")
+        try:
+            code, _ = run(*SHORT, "--run.root", str(disk))
+            record = json.loads((disk / "run/result.json").read_text())
+            outcomes[kibibytes] = code
+            assert (record["status"], code) in (("completed", 0), ("failed", 1))
+            assert code == 0 or "no space is left" in record["error"]
+            if (disk / "run/model.safetensors").exists():
+                read_weights(str(disk / "run/model.safetensors"))
+        finally:
+            subprocess.run(["umount", str(disk)], check=True)
+    assert 1 in outcomes.values() and outcomes[4000] == 0
 
 
 @pytest.mark.parametrize("where", ["fit", "test"])

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tbft.data.class_folders import class_folders, pictures_in
 from tbft.data.class_names import match_classes
 from tbft.data.picture_file import read_picture, resize, square_pixels
+from tbft.data.picture_folders import class_folders, pictures_in
 from tbft.data.progress import with_bar
 from tbft.errors import BadInput
 
