@@ -21,7 +21,7 @@ _CHUNK_MIB = 16
 _PAYS_FROM = 0.1
 """Share of training images that must have been met before.
 
-A digest took 0.7 % of the time of ResNet-26's first two blocks at 32 px and 1.9 % of ResNet-18's at 224 px (one thread).
+A digest took 0.7 % of the time of ResNet-26's first two blocks at 32 px, 1.9 % of ResNet-18's at 224 px (one thread).
 """
 
 
