@@ -94,7 +94,7 @@ class PersonalizationCLI(LightningCLI):
         """The sections beside model, data and trainer."""
         parser.add_class_arguments(RunSettings, "run")
         parser.add_lightning_class_args(EnergyCallback, "energy")
-        parser.add_lightning_class_args(BlockFreezeCallback, "freeze")
+        parser.add_class_arguments(BlockFreezeCallback, "freeze", skip={"network", "images", "examples"})
         parser.add_class_arguments(ClosedFormHead, "head")
         parser.add_class_arguments(FeatureCache, "cache")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
