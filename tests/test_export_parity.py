@@ -107,7 +107,7 @@ def test_twenty_steps_of_a_block_are_those_of_torch() -> None:
     chain, forward = exported()
     vectors, trained, features, labels = train(chain, forward, "block3", AdamW(), STEPS)
     orders = [np.arange(16)] * STEPS
-    expected = train_in_torch(chain, "block3", trained, features, labels, orders, ADAMW)
+    expected = train_in_torch(chain, "block3", trained, features, labels, orders, ADAMW, rate=1e-3)
     np.testing.assert_allclose(vectors["parameters"], expected["parameters"], atol=1e-5)
     np.testing.assert_allclose(vectors["statistics"], expected["statistics"], rtol=1e-4, atol=1e-5)
 

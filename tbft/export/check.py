@@ -21,10 +21,10 @@ from tbft.models.chain import BlockChain
 STEPS = 20
 """Of training that are compared."""
 
-RATE = 1e-3
-"""Learning rate of these steps."""
+RATE = 1e-4
+"""Learning rate of these steps; at a higher one a few images are soon learnt, and gradients become rounding errors."""
 
-_FORWARD, _GRADIENT, _STEPS = 1e-4, 1e-3, 1e-2
+_FORWARD, _GRADIENT, _STEPS = 1e-3, 1e-3, 2e-2
 """Largest differences: of an output and of a parameter's first gradient relative to its largest number; of what
 ``STEPS`` steps made of all parameters, or of all running statistics, relative to how far they went (Euclidean)."""
 
@@ -119,6 +119,7 @@ def train_in_torch(
     labels: NDArray[np.int64],
     orders: Sequence[NDArray[np.int64]],
     options: Mapping[str, Any],
+    rate: float = RATE,
 ) -> dict[str, NDArray[np.float32]]:
     """What torch makes of a block by one step of AdamW for each order of the images; the chain stays as it is.
 
@@ -131,7 +132,7 @@ def train_in_torch(
     for name, parameter in named.items():
         parameter.requires_grad_(name in trained.parameters)
     own = [named[name] for name in trained.parameters]
-    optimizer = torch.optim.AdamW(own, lr=RATE, **options)
+    optimizer = torch.optim.AdamW(own, lr=rate, **options)
     first: NDArray[np.float32] | None = None
     for order in orders:
         x, y = torch.from_numpy(features[order]), torch.from_numpy(labels[order])
