@@ -11,7 +11,7 @@ from tbft.data.drift import Drift
 from tbft.errors import BadInput, check_at_least
 from tbft.models.chain import BlockChain
 from tbft.models.classifier import Classifier
-from tbft.models.statistics import can_refresh, estimating_statistics, set_modes
+from tbft.models.statistics import can_refresh, estimating_statistics, has_statistics, set_modes
 from tbft.schema import LEVELS
 
 _IMAGES_IN_A_BATCH = 256
@@ -123,7 +123,8 @@ class BlockFreeze:
         device = next(classifier.parameters()).device
         count = min(self.statistics_images or len(train), len(train))
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:count]
+        stop = None if has_statistics(classifier.model.modules_of(["fc"])) else "fc"
         with estimating_statistics(classifier.model):
             for part in order.chunk(max(round(count / _IMAGES_IN_A_BATCH), 1)):
                 batch = train.__getitems__(part.tolist())
-                classifier(batch._replace(x=batch.x.to(device)), stop="fc")
+                classifier(batch._replace(x=batch.x.to(device)), stop=stop)
