@@ -170,7 +170,8 @@ class PersonalizationCLI(LightningCLI):
         config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
         config = config.get(self.subcommand, config)
         device = choose_device(self._get(self.config_init, "trainer").get("accelerator"))
-        config["model"]["number_format"] = resolve_format(config["model"]["number_format"], device).name
+        how = config["model"]["number_format"]
+        config["model"]["number_format"] = resolve_format(how, device, self.model.model).name
         return config
 
     def _claim_folder(self) -> RunFolder:
