@@ -176,7 +176,8 @@ class PersonalizationCLI(LightningCLI):
         config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
         config = config.get(self.subcommand, config)
         device = choose_device(self._get(self.config, "trainer").get("accelerator"))
-        config["model"]["number_format"] = resolve_format(config["model"]["number_format"], device).name
+        how, network = config["model"]["number_format"], self.model.model if hasattr(self, "model") else None
+        config["model"]["number_format"] = resolve_format(how, device, network).name
         return config
 
     def _claim_folder(self) -> RunFolder:

@@ -44,7 +44,8 @@ class ImageClassifier(Classifier, LightningModule):
         schedule: learning rate over the run: ``constant``, ``cosine`` (down to 0) or ``one_cycle`` (up over
             the first 30 % of the steps, then down; the optimiser's learning rate is the peak).
         number_format: ``plain`` (fp32, N C H W), ``channels_last`` (fp32), ``bf16`` (bfloat16 convolutions,
-            channels last) or ``cheapest`` (bfloat16 where the device multiplies it, else fp32).
+            channels last) or ``cheapest`` (bfloat16 where the device multiplies it and, on a CPU, no convolution
+            is depthwise; else fp32).
         noise_block: block whose weights get Gaussian noise before the run (the paper's motivation experiment).
         noise_scale: standard deviation of that noise, in standard deviations of each weight tensor.
 
@@ -109,7 +110,8 @@ class ImageClassifier(Classifier, LightningModule):
     def setup(self, stage: str) -> None:
         """Choose the number format, once the device is known; of several processes all compute as the first does."""
         strategy = self.trainer.strategy
-        self.compute_in(self.number_format or strategy.broadcast(resolve_format("cheapest", strategy.root_device)))
+        cheapest = resolve_format("cheapest", strategy.root_device, self.model)
+        self.compute_in(self.number_format or strategy.broadcast(cheapest))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross-entropy of one batch, a scalar."""

@@ -12,7 +12,7 @@ from tbft.data.drift import Drift
 from tbft.errors import BadInput, check_at_least
 from tbft.models.chain import BlockChain
 from tbft.models.classifier import Classifier
-from tbft.models.statistics import can_refresh, estimating_statistics, set_modes
+from tbft.models.statistics import can_refresh, estimating_statistics, has_statistics, set_modes
 from tbft.schema import LEVELS
 
 IMAGES_IN_A_BATCH = 256
@@ -128,7 +128,8 @@ class BlockFreeze:
                 batch = train.__getitems__(part.tolist())
                 yield batch._replace(x=batch.x.to(device))
 
-        self.refresh_from(classifier.model, batches(), lambda batch: classifier(batch, stop="fc"))
+        stop = None if has_statistics(classifier.model.modules_of(["fc"])) else "fc"
+        self.refresh_from(classifier.model, batches(), lambda batch: classifier(batch, stop=stop))
 
     def refresh_from(self, chain: BlockChain, batches: Iterable[T], run: Callable[[T], object]) -> None:
         """Re-estimate the statistics on batches, once.
