@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING, Any
 from tbft.errors import BadInput, TbftError
 
 if TYPE_CHECKING:
+    from tbft.diagnosing import diagnose
+    from tbft.diagnosis import Diagnosis
     from tbft.personalization import load, personalize
     from tbft.personalized import Model, Personalized
 
 __version__ = "0.1.0"
-__all__ = ["BadInput", "Model", "Personalized", "TbftError", "load", "personalize"]
+__all__ = ["BadInput", "Diagnosis", "Model", "Personalized", "TbftError", "diagnose", "load", "personalize"]
 
 _FILES = {
+    "diagnose": "diagnosing",
+    "Diagnosis": "diagnosis",
     "load": "personalization",
     "personalize": "personalization",
     "Model": "personalized",

@@ -94,6 +94,35 @@ def check_fit(module: ImageClassifier, data: DomainData, freeze: BlockFreeze, tr
     check_validation_interval(data, trainer)
 
 
+def check_climb(module: ImageClassifier, data: DomainData, trainer: Mapping[str, Any], checkpoint: Any) -> None:
+    """Make sure that model and data belong together where nobody names the drift; opens the data.
+
+    Args:
+        module: the classifier.
+        data: its data.
+        trainer: arguments of the trainer.
+        checkpoint: to go on from, if one is given.
+
+    Raises:
+        BadInput: naming what is wrong, or an option that the ladder chooses itself.
+    """
+    if data.drift.is_source:
+        raise BadInput("ladder.climb adapts a base model to its target domain: leave data.domain source out")
+    if module.base is None:
+        raise BadInput("ladder.climb needs a base model to begin with: give --model.base")
+    if checkpoint is not None:
+        raise BadInput("an adaptation without a drift level is not resumed: leave ckpt_path out, it begins again")
+    if module.learning_rates is not None or module.schedule != "one_cycle":
+        raise BadInput(
+            "ladder.climb trains by the recipes of input.yaml and feature.yaml: leave model.learning_rates and "
+            "model.schedule out"
+        )
+    if data.augment != "none":
+        raise BadInput(f"data.augment is {data.augment} and ladder.climb looks at each image as it is: leave it out")
+    check_classes(module, data)
+    check_validation_interval(data, trainer)
+
+
 def check_training(module: ImageClassifier, trainer: Mapping[str, Any]) -> None:
     """Make sure that an optimiser and its schedule can be made.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from tbft.adaptation.adaptation import Adaptation, choose_device
+from tbft.adaptation.climb import Climb
 from tbft.adaptation.closed_form_head import ClosedFormHead
 from tbft.adaptation.feature_cache import FeatureCache
+from tbft.adaptation.ladder import Ladder
 from tbft.adaptation.recorded import RecordedRun
 from tbft.adaptation.score import Tally
 from tbft.callbacks import BlockFreezeCallback, DataOnDevice, EnergyCallback, EpochCheckpoint
@@ -24,12 +27,14 @@ from tbft.callbacks.checkpoint import find_resumable
 from tbft.checks import (
     check_accelerator,
     check_classes,
+    check_climb,
     check_fit,
     check_followers,
     check_trainer,
     checkpoint_file,
     make_trainer,
 )
+from tbft.climbing import train_step_by_step
 from tbft.data import CIFAR10, CIFAR10C, Breeds, Digits, DomainData, Folder  # noqa: F401 - found by bare name
 from tbft.errors import BadInput
 from tbft.evaluation import use_weights, write_predictions
@@ -97,6 +102,7 @@ class PersonalizationCLI(LightningCLI):
         parser.add_class_arguments(BlockFreezeCallback, "freeze", skip={"network", "images", "examples"})
         parser.add_class_arguments(ClosedFormHead, "head")
         parser.add_class_arguments(FeatureCache, "cache")
+        parser.add_class_arguments(Ladder, "ladder")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
         parser.link_arguments("model.image_size", "data.init_args.image_size", apply_on="instantiate")
         for name in ("mean", "std"):
@@ -145,9 +151,15 @@ class PersonalizationCLI(LightningCLI):
         check_trainer(options)
         check_trainer_options(options, ends_early=_ending(head, energy))
         energy.check()
-        check_fit(self.model, self.datamodule, freeze, options)
+        ladder = self._get(self.config_init, "ladder")
+        more: dict[str, Any] = {}
+        if ladder.climb:
+            check_climb(self.model, self.datamodule, options, self._arguments.get("ckpt_path"))
+            more = {"ladder": ladder, "train": partial(train_step_by_step, options=options)}
+        else:
+            check_fit(self.model, self.datamodule, freeze, options)
         seed = int(self._get(self.config, "seed_everything"))
-        self.adaptation = Adaptation(
+        self.adaptation = (Climb if ladder.climb else Adaptation)(
             self.model,
             self.datamodule,
             freeze,
@@ -157,6 +169,7 @@ class PersonalizationCLI(LightningCLI):
             seed,
             max_epochs=options.get("max_epochs"),
             accelerator=options.get("accelerator"),
+            **more,
         )
         self.run_folder = self._claim_folder()
         self.fingerprint = fingerprint(self._options(), self.model.base, self.datamodule)

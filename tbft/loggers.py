@@ -27,7 +27,7 @@ def make_loggers(folder: Path, settings: RunSettings, adaptation: Adaptation) ->
         from tbft.wandb_logger import RunLogger
 
         data, freeze, chain = adaptation.data, adaptation.freeze, adaptation.classifier.model
-        tags = [data.drift.level or freeze.level, data.name, freeze.strategy_of(chain, data.drift)]
+        tags = [data.drift.level or freeze.level, data.name, adaptation.strategy]
         tags += [f"block:{name}" for name in adaptation.target if name in chain.blocks]
         group = [*(tag for tag in tags if tag), *settings.tags]
         loggers.append(RunLogger(folder, folder.name, settings.project, settings.wandb_offline, settings.group, group))

@@ -6,6 +6,7 @@ import random
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,23 @@ import torch
 from torch import nn
 
 from tbft.adaptation.adaptation import Adaptation, choose_device
+from tbft.adaptation.climb import Climb
 from tbft.adaptation.closed_form_head import ClosedFormHead
 from tbft.adaptation.feature_cache import FeatureCache
 from tbft.adaptation.freezing import BlockFreeze
+from tbft.adaptation.ladder import Ladder
 from tbft.adaptation.record import make_record
 from tbft.adaptation.recorded import RecordedRun
-from tbft.data.images import Images, ImageSet, label_indices, labelled_files, load_images
+from tbft.climbing import train_step_by_step
+from tbft.data.images import Images
 from tbft.data.sample import Sample
 from tbft.energy.run_meter import RunMeter
 from tbft.errors import BadInput
+from tbft.given_images import has_labels, read_given, side_of
 from tbft.given_model import classifier_of
 from tbft.models.classifier import Classifier
 from tbft.personalized import Model, Personalized, Record
-from tbft.recipe import Options, optimizer_of, recipe_of
+from tbft.recipe import AUTO, Options, callbacks_of, optimizer_of, recipe_of
 from tbft.run_folder import RunFolder
 
 
@@ -50,10 +55,10 @@ def personalize(
     inplace: bool = False,
     **options: Any,
 ) -> Personalized:
-    """Bring a classifier up to date with labelled images of the domain that it is used in.
+    """Bring a classifier up to date with images of the domain that it is used in.
 
     The same as ``fit --config LEVEL.yaml --config data/folder.yaml --data.test_size 0`` on the same images, to the
-    same weights.
+    same weights; without a level as ``auto.yaml``, which finds out itself what drifted.
 
     Example:
         >>> import tbft
@@ -66,8 +71,10 @@ def personalize(
         images: uint8 images ``(N, C, H, W)`` or, as an array, ``(N, H, W, C)``, which are resized and normalised as
             the model expects; floating-point images, which the model takes as they are; a list of PIL pictures or
             paths; or a folder of class folders, which needs no labels.
-        labels: class indices or class names, one an image.
-        level: drift level, ``input``, ``feature`` or ``output``: what changed against the model's training data.
+        labels: class indices or class names, one an image. Without labels, and without a level, only what needs none
+            is tried: statistics, the class prior, and the front block aligned to the base model's source card.
+        level: drift level, ``input``, ``feature`` or ``output``: what changed against the model's training data;
+            ``None`` lets the sample decide.
         validation: share of the images that validates.
         classes: class names in the order of the model's outputs; by default those that its file holds.
         budget_joules: training stops when the adaptation has used so much.
@@ -92,35 +99,33 @@ def personalize(
     """
     recipe = recipe_of(level, config, options)
     if level is None and not {"level", "blocks"} & set(recipe["freeze"]):
-        raise BadInput("the drift level is not known: give level='input', 'feature' or 'output'")
+        recipe = recipe_of(AUTO, config, options)
+    climbs = bool(recipe["ladder"].get("climb"))
     recipe["energy"] = {"codecarbon": False, **recipe["energy"]}
     recipe["energy"] |= {"budget_joules": budget_joules, "budget_seconds": budget_seconds}
-    folder = Path(images).expanduser() if isinstance(images, str | Path) and labels is None else None
-    paths, names = labelled_files(folder) if folder else ([], [])
+    if not (climbs or has_labels(images, labels)):
+        raise BadInput(f"the images have no labels, which level={level!r} needs: give labels, or leave the level out")
     number_format = recipe["model"].get("number_format", "channels_last")
-    size = image_size or _side(images)
+    size = image_size or side_of(images)
     with (
         _own_random_numbers(),
         classifier_of(
             model, size=size, mean=mean, std=std, blocks=blocks, number_format=number_format, inplace=inplace
         ) as (classifier, network),
     ):
-        loaded = load_images(paths if folder else images, classifier.image_size)
-        y, class_names, strata = label_indices(
-            names if folder else labels, len(loaded.x), classes or classifier.classes, classifier.num_classes
-        )
-        _check_takes(classifier, loaded, mean is not None)
+        given = read_given(classifier, images, labels, classes=classes, normalised=mean is not None)
         sample = Sample(
-            loaded.x,
-            y,
-            class_names,
+            given.x,
+            given.y,
+            given.classes,
             level=level,
             validation=validation,
             mean=classifier.mean,
             std=classifier.std,
-            strata=strata,
-            name=folder.resolve().name if folder else "images",
+            strata=given.strata,
+            name=given.name,
             seed=seed,
+            must_split=not climbs,
             **recipe["data"],
         )
         return _adapt(classifier, network, sample, recipe, seed, None if out is None else Path(out).expanduser())
@@ -145,7 +150,9 @@ def load(model: str | Path | nn.Module, **options: Any) -> Model:
 def _adapt(
     classifier: Classifier, network: nn.Module, sample: Sample, recipe: Options, seed: int, out: Path | None
 ) -> Personalized:
-    def adaptation_of(kind: type[Adaptation], freeze: type[BlockFreeze], meter: type[RunMeter]) -> Adaptation:
+    def adaptation_of(
+        kind: type[Adaptation], freeze: type[BlockFreeze], meter: type[RunMeter], **more: Any
+    ) -> Adaptation:
         return kind(
             classifier,
             sample,
@@ -156,9 +163,15 @@ def _adapt(
             seed=seed,
             max_epochs=recipe["trainer"].get("max_epochs"),
             accelerator=recipe["trainer"].get("accelerator") or _accelerator_of(network),
+            **more,
         )
 
-    adaptation = adaptation_of(Adaptation, BlockFreeze, RunMeter)
+    if recipe["ladder"].get("climb"):
+        ladder = Ladder(**recipe["ladder"])
+        train = partial(train_step_by_step, options={"enable_progress_bar": False, **recipe["trainer"]})
+        adaptation = adaptation_of(Climb, BlockFreeze, RunMeter, ladder=ladder, train=train)
+    else:
+        adaptation = adaptation_of(Adaptation, BlockFreeze, RunMeter)
     adaptation.meter.check()
     if adaptation.trains_by_steps:
         from tbft.callbacks import BlockFreezeCallback, EnergyCallback
@@ -175,6 +188,7 @@ def _adapt(
         adaptation = adaptation_of(Adaptation, BlockFreezeCallback, EnergyCallback)
         adaptation.classifier = ImageClassifier.around(classifier, **training)
         trainer = {"enable_progress_bar": sys.stderr.isatty(), **recipe["trainer"]}
+        trainer["callbacks"] = callbacks_of(trainer.get("callbacks"))
         check_adaptation(adaptation, trainer)
 
     def run() -> None:
@@ -193,28 +207,8 @@ def _adapt(
             recorded = RecordedRun(adaptation, folder, config_hash="", test=False)
             recorded.run(run)
         record = recorded.record
-    assert sample.val is not None
-    return Personalized(classifier, network, sample.classes, Record.of(record), len(sample.val))
-
-
-def _side(images: Any) -> int | None:
-    """Side of images that the model takes as they are."""
-    shape = tuple(getattr(images, "shape", ()))
-    floating = str(getattr(images, "dtype", "")).removeprefix("torch.").startswith(("float", "bfloat"))
-    if len(shape) != 4 or not floating:
-        return None
-    return shape[2] if shape[1] in (1, 3) else shape[1] if shape[3] in (1, 3) else None
-
-
-def _check_takes(classifier: Classifier, loaded: ImageSet, normalised: bool) -> None:
-    """Make sure that the images can be what the model takes."""
-    if loaded.x.dtype == torch.uint8 and not (classifier.mean and classifier.std):
-        raise BadInput(
-            "how this model normalises its images is not known: give mean= and std= (on the scale 0 to 1), or "
-            "floating-point images as it takes them"
-        )
-    if loaded.x.dtype != torch.uint8 and normalised:
-        raise BadInput("images in floating point are taken as they are: leave mean= and std= out, or give uint8 images")
+    validated = len(adaptation.keep.best.right) if adaptation.keep.best else 0
+    return Personalized(classifier, network, sample.classes, Record.of(record), validated)
 
 
 def _accelerator_of(network: nn.Module) -> str:

@@ -14,6 +14,7 @@ from tbft.models import save_weights
 from tbft.models.classifier import Classifier
 from tbft.predictions import Predictions
 from tbft.schema import RunRecord
+from tbft.story import story_of
 from tbft.summary import short_figure
 
 
@@ -27,6 +28,7 @@ class Model:
 
     def __init__(self, classifier: Classifier, network: nn.Module, classes: tuple[str, ...]) -> None:
         self._classifier, self.model, self.classes = classifier, network, classes
+        self._is_base = True
 
     def predict(self, images: Images) -> Predictions:
         """Classify new pictures.
@@ -53,8 +55,9 @@ class Model:
             OSError: if the file cannot be written; an older file then stays as it was.
         """
         classifier = self._classifier
-        path = Path(file).expanduser()
-        save_weights(classifier.model, path, self.classes, mean=classifier.mean, std=classifier.std)
+        path, base = Path(file).expanduser(), classifier.base
+        card = base.card if base and self._is_base else None  # it describes the base model's weights alone
+        save_weights(classifier.model, path, self.classes, mean=classifier.mean, std=classifier.std, card=card)
 
     def export(self, file: str | Path) -> Path:
         """Write one file that predicts and adapts on a device without torch (see ``tbft.device``).
@@ -100,7 +103,7 @@ class Record:
         blocks: the blocks that were tuned.
         statistics: policy of the BatchNorm statistics.
         train_size: labelled images, those for validation included.
-        base_accuracy: of the base model on the validation images, a fraction of 1.
+        base_accuracy: of the base model on the validation images, a fraction of 1; estimated where there are no labels.
         accuracy: of what was kept, on the same images.
         kept: which of the two.
         kept_reason: why the base model was kept; ``None`` if it was not.
@@ -135,15 +138,16 @@ class Record:
     @classmethod
     def of(cls, record: RunRecord) -> Record:
         """Read a completed run's record."""
-        accuracy = record["accuracy"]
+        accuracy, told = record["accuracy"], record.get("diagnosis", {})
+        estimates = [told.get(name) or {} for name in ("estimated_accuracy", "estimated_accuracy_after")]
         return cls(
             level=record["drift"]["level"],
             strategy=record["strategy"],
             blocks=tuple(record["blocks"]),
             statistics=record["statistics"],
             train_size=record["train_size"],
-            base_accuracy=accuracy["base_validation"] or 0.0,
-            accuracy=accuracy["validation"] or 0.0,
+            base_accuracy=accuracy["base_validation"] or estimates[0].get("value", 0.0),
+            accuracy=accuracy["validation"] or estimates[1].get("value", 0.0),
             kept="base" if record["kept"] == "base" else "adapted",
             kept_reason=record["kept_reason"],
             joules=ByPhase(**record["joules"]),
@@ -171,6 +175,7 @@ class Personalized(Model):
     ) -> None:
         super().__init__(classifier, network, classes)
         self.record, self._validated = record, validated
+        self._is_base = record.kept == "base"
 
     @property
     def accuracy_before(self) -> float:
@@ -214,11 +219,21 @@ class Personalized(Model):
             f"{short_figure(self.joules)} J ({source}), {short_figure(self.cpu_seconds)} CPU-s, "
             f"{short_figure(record.wall_seconds.adaptation)} s"
         )
+        story = story_of(record.as_dict)
         lines = {
-            "drift": f"{record.level or 'unknown'} level",
-            "accuracy": f"{self.accuracy_before:.1%} -> {self.accuracy:.1%} of {self._validated} validation images",
+            **(story or {"drift": f"{record.level or 'unknown'} level"}),
+            "accuracy": f"{self.accuracy_before:.1%} -> {self.accuracy:.1%} {self._judged()}",
             "tuned": tuned,
             "kept": kept,
             "cost": cost,
         }
         return "\n".join(f"{name:<9} {text}" for name, text in lines.items())
+
+    def _judged(self) -> str:
+        """What the accuracies are of."""
+        told = self.record.as_dict.get("diagnosis")
+        if told and not told["labelled"]:
+            return f"estimated on {told['images']} images without labels"
+        if told and told["images"] == self._validated:
+            return f"of {self._validated} images, each judged without its own label"
+        return f"of {self._validated} validation images"

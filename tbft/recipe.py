@@ -14,9 +14,12 @@ from tbft.presets import find
 from tbft.schema import LEVELS
 from tbft.suggestions import closest
 
-SECTIONS = ("model", "data", "freeze", "head", "cache", "energy", "trainer")
+SECTIONS = ("model", "data", "freeze", "head", "cache", "ladder", "energy", "trainer")
 _OF_MODEL = ("optimizer", "learning_rates", "schedule", "number_format")
 _OF_DATA = ("batch_size", "augment", "on_device")
+
+AUTO = "auto"
+"""Name of the preset that names no drift level."""
 
 Options = dict[str, dict[str, Any]]
 """Section to option to value, as in a configuration file."""
@@ -26,14 +29,14 @@ def recipe_of(level: str | None, config: str | Iterable[str], given: Mapping[str
     """The options of an adaptation: the level's preset and ``data/folder.yaml``, then further files, then options.
 
     Args:
-        level: drift level whose preset is the base; ``None`` begins with no preset.
+        level: drift level whose preset is the base, or ``auto``; ``None`` begins with no preset.
         config: further presets or files, such as ``strategy/full.yaml``; later ones win.
         given: options by dotted name (``{"trainer.max_epochs": 4}``) or by section (``{"trainer": {...}}``).
 
     Raises:
         BadInput: if there is no such level, preset or option, or the option has no meaning for images from Python.
     """
-    if level is not None and level not in LEVELS:
+    if level is not None and level not in (*LEVELS, AUTO):
         meant = closest(level, LEVELS)
         raise BadInput(
             f"unknown drift level {level!r}: " + (f"did you mean {meant}?" if meant else f"choose {', '.join(LEVELS)}")
@@ -66,14 +69,38 @@ def optimizer_of(given: Any) -> Callable[[Iterable], Any] | None:
     """
     if given is None or callable(given):
         return given
+    kind = _class_of(given, "torch.optim", "optimiser", "torch.optim.AdamW")
+    arguments = dict(given.get("init_args") or {})
+    return lambda parameters: kind(parameters, **arguments)
+
+
+def callbacks_of(given: Any) -> list[Any]:
+    """Callbacks of the trainer: objects as they are, classes and arguments of a configuration file made.
+
+    Args:
+        given: one or several of either kind, or ``None``.
+
+    Raises:
+        BadInput: if there is no such class.
+    """
+    several = given if isinstance(given, list | tuple) else [] if given is None else [given]
+    package, example = "lightning.pytorch.callbacks", "lightning.pytorch.callbacks.EarlyStopping"
+    return [
+        _class_of(one, package, "callback", example)(**dict(one.get("init_args") or {}))
+        if isinstance(one, Mapping)
+        else one
+        for one in several
+    ]
+
+
+def _class_of(given: Mapping[str, Any], package: str, what: str, example: str) -> Any:
+    """The class that ``class_path`` names, of this package if it names none."""
     path = str(given["class_path"])
     module, _, name = path.rpartition(".")
     try:
-        kind = getattr(import_module(module or "torch.optim"), name)
+        return getattr(import_module(module or package), name)
     except (ImportError, AttributeError):
-        raise BadInput(f"there is no optimiser {path}: give a class such as torch.optim.AdamW") from None
-    arguments = dict(given.get("init_args") or {})
-    return lambda parameters: kind(parameters, **arguments)
+        raise BadInput(f"there is no {what} {path}: give a class such as {example}") from None
 
 
 def _by_section(given: Mapping[str, Any]) -> Options:

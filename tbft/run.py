@@ -137,7 +137,7 @@ def default_name(adaptation: Adaptation) -> str:
     """``digits-gaussian_noise5-block-n200-s0``: data, drift, strategy, training size, seed."""
     data, drift = adaptation.data, adaptation.data.drift
     what = "source" if drift.is_source else f"{drift.name}{drift.severity or ''}"
-    parts = [data.name, what, adaptation.freeze.strategy_of(adaptation.classifier.model, drift)]
+    parts = [data.name, what, adaptation.strategy]
     parts += [f"n{data.train_size}"] if data.train_size else []
     return "-".join([*parts, f"s{adaptation.seed}"]).replace(":", "")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tbft.schema import RESULT_FILE, RunRecord
+from tbft.story import story_of
 
 
 def print_summary(record: RunRecord, folder: Path) -> None:
@@ -17,7 +18,9 @@ def print_summary(record: RunRecord, folder: Path) -> None:
     table.add_column()
     drift = record["drift"]
     severity = f", severity {drift['severity']}" if drift["severity"] else ""
-    if record["strategy"] != "base":
+    for title, text in story_of(record).items():
+        table.add_row(title, text)
+    if record["strategy"] not in ("base", "auto"):
         table.add_row("drift", f"{drift['level'] or 'unknown'} level ({drift['name']}{severity})")
     table.add_row("test accuracy", _accuracy(record))
     if record["kept"] == "base":

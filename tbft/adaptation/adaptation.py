@@ -15,10 +15,13 @@ from tbft.adaptation.freezing import BlockFreeze
 from tbft.adaptation.keep_best import KeepBest
 from tbft.adaptation.record import Progress
 from tbft.adaptation.score import Score, Tally
+from tbft.adaptation.source_card import measure_source_card
 from tbft.data.labelled import LabelledData
 from tbft.energy.run_meter import RunMeter
 from tbft.errors import BadInput
 from tbft.models.classifier import Classifier
+from tbft.remedies import SourceCard
+from tbft.schema import RunRecord
 
 
 @dataclass
@@ -66,6 +69,16 @@ class Adaptation:
     def has_base(self) -> bool:
         """Whether there is a base model to fall back to; there is none while one is being trained."""
         return not self.data.drift.is_source or self.classifier.base is not None
+
+    @property
+    def strategy(self) -> str:
+        """Name of the strategy in the record."""
+        return self.freeze.strategy_of(self.classifier.model, self.data.drift)
+
+    @property
+    def statistics(self) -> str:
+        """Policy of the BatchNorm statistics in the record."""
+        return self.freeze.statistics
 
     @property
     def solves_head(self) -> bool:
@@ -119,6 +132,20 @@ class Adaptation:
                 found["base"] = evaluate(self.classifier, self.data.test).accuracy
                 chain.load_state_dict(adapted)
         return counted
+
+    def add_to(self, record: RunRecord) -> None:
+        """Say in the record what only this kind of adaptation knows."""
+
+    def source_card(self) -> SourceCard | None:
+        """The card of the weights that were kept: the base model's own, or measured where a base model was trained."""
+        if self.data.drift.is_source:
+            assert self.data.val is not None
+            if not self.classifier.model.linear_head or self.data.val.start is not None:
+                return None
+            self.classifier.place(choose_device(self.accelerator))
+            return measure_source_card(self.classifier, self.data)
+        base = self.classifier.base
+        return base.card if base and self.keep.kept == "base" else None
 
     def _score_base(self) -> None:
         if self.has_base:

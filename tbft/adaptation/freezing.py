@@ -119,17 +119,8 @@ class BlockFreeze:
             train: the training images, before any cache.
             seed: draws ``statistics_images`` of them.
         """
-        device = next(classifier.parameters()).device
-        count = min(self.statistics_images or len(train), len(train))
-
-        def batches() -> Iterator[Batch]:
-            order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:count]
-            for part in order.chunk(max(round(count / IMAGES_IN_A_BATCH), 1)):
-                batch = train.__getitems__(part.tolist())
-                yield batch._replace(x=batch.x.to(device))
-
-        stop = None if has_statistics(classifier.model.modules_of(["fc"])) else "fc"
-        self.refresh_from(classifier.model, batches(), lambda batch: classifier(batch, stop=stop))
+        self.refreshed = True
+        refresh_statistics(classifier, train, seed, self.statistics_images)
 
     def refresh_from(self, chain: BlockChain, batches: Iterable[T], run: Callable[[T], object]) -> None:
         """Re-estimate the statistics on batches, once.
@@ -140,7 +131,33 @@ class BlockFreeze:
             run: runs the chain on a batch.
         """
         self.refreshed = True
-        if can_refresh(chain):
-            with estimating_statistics(chain):
-                for batch in batches:
-                    run(batch)
+        _re_estimate(chain, batches, run)
+
+
+def refresh_statistics(classifier: Classifier, examples: Examples, seed: int, images: int | None = None) -> None:
+    """Re-estimate the statistics by one forward pass.
+
+    Args:
+        classifier: whose statistics are meant; a network without BatchNorm stays as it is.
+        examples: images, before any cache.
+        seed: draws the batches.
+        images: how many of the examples to draw; ``None`` takes all.
+    """
+    device = next(classifier.parameters()).device
+    count = min(images or len(examples), len(examples))
+    stop = None if has_statistics(classifier.model.modules_of(["fc"])) else "fc"
+
+    def batches() -> Iterator[Batch]:
+        order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))[:count]
+        for part in order.chunk(max(round(count / IMAGES_IN_A_BATCH), 1)):
+            batch = examples.__getitems__(part.tolist())
+            yield batch._replace(x=batch.x.to(device))
+
+    _re_estimate(classifier.model, batches(), lambda batch: classifier(batch, stop=stop))
+
+
+def _re_estimate(chain: BlockChain, batches: Iterable[T], run: Callable[[T], object]) -> None:
+    if can_refresh(chain):
+        with estimating_statistics(chain):
+            for batch in batches:
+                run(batch)

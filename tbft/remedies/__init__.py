@@ -1,6 +1,6 @@
 """Remedies without gradients: forward passes over a small sample, then numpy; torch is never imported."""
 
-from tbft.remedies.card import SourceCard, measure_card
+from tbft.remedies.card import Moments, SourceCard, measure_card
 from tbft.remedies.choice import Choice, Sign, Step
 from tbft.remedies.choose import choose
 from tbft.remedies.evidence import Gain, Interval
@@ -13,6 +13,7 @@ __all__ = [
     "Gain",
     "Head",
     "Interval",
+    "Moments",
     "Sample",
     "Sign",
     "SourceCard",

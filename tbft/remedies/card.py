@@ -13,6 +13,21 @@ _TEMPERATURES = tuple(2.0 ** (power / 4) for power in range(-8, 17))
 
 
 @dataclass(frozen=True)
+class Moments:
+    """First and second moments of a block's output, over images and positions.
+
+    Attributes:
+        mean: ``(D,)``: C channels, or C times the positions of a neighbourhood.
+        covariance: ``(D, D)``.
+        neighbourhood: side of the square of positions whose channels are taken together.
+    """
+
+    mean: Floats
+    covariance: Floats
+    neighbourhood: int = 1
+
+
+@dataclass(frozen=True)
 class SourceCard:
     """What is known of a base model on its source domain; each part may be missing.
 
@@ -25,6 +40,7 @@ class SourceCard:
         confidences: largest class probability of some source images, at that temperature ``(M,)``.
         class_means: mean feature of each class ``(C, F)``.
         covariance: of the features about their class's mean ``(F, F)``.
+        moments: of the output of the block that is tuned for input-level drift.
     """
 
     accuracy: float | None = None
@@ -35,6 +51,7 @@ class SourceCard:
     confidences: Floats | None = None
     class_means: Floats | None = None
     covariance: Floats | None = None
+    moments: Moments | None = None
 
     def prior_of(self, num_classes: int) -> Floats:
         """The class prior in training; all classes alike where the card does not say."""
