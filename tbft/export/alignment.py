@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import onnx
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from tbft.export.gradient import append_gradient
 from tbft.export.graph import Graph
 from tbft.export.inference import append_pixels
 from tbft.export.optimizer import Optimizer
-from tbft.export.training import Trained, append_update, append_vector, renamed
+from tbft.export.training import Trained, append_update, append_vector, rename_inputs
 from tbft.models.chain import BlockChain
 from tbft.models.statistics import inference_mode_of
 
@@ -112,7 +113,7 @@ def alignment_step(
     graph = forward.graph()
     append_pixels(graph, forward, mean, std)
     read = append_vector(graph, "parameters", parameters)
-    nodes = [renamed(node, read) for node in forward.span(None, block)]
+    nodes = [rename_inputs(node, read) for node in forward.span(None, block)]
     append_nodes(graph, nodes, lambda _: True)
     loss, seeds, unfolding = _append_loss(graph, block, channels)
     gradients = append_gradient(graph, [*nodes, *unfolding], seeds, list(read.values()), forward.layers)
@@ -121,7 +122,7 @@ def alignment_step(
     return graph.serialize({**outputs, "loss": np.float32}), Trained(tuple(parameters), ())
 
 
-def _append_loss(graph: Graph, block: str, channels: int) -> tuple[str, dict[str, str], list]:  # type: ignore[type-arg]
+def _append_loss(graph: Graph, block: str, channels: int) -> tuple[str, dict[str, str], list[onnx.NodeProto]]:
     """The loss, its gradient with respect to the neighbourhoods, and the node that cuts the output into these."""
     taps, size = SIDE * SIDE, channels * SIDE * SIDE
     rows, columns = (((side or 0) - SIDE) // STRIDE + 1 for side in graph.shape_of(block)[2:])

@@ -59,7 +59,7 @@ def training_step(
     sizes = [forward.weights[key].size for key in statistics]
     graph.add_input("statistics", np.float32, (sum(sizes),))
     read = append_vector(graph, "parameters", parameters)
-    nodes = [renamed(node, {**read, entry: features}) for node in nodes]
+    nodes = [rename_inputs(node, {**read, entry: features}) for node in nodes]
     seen = append_nodes(graph, nodes, own.__contains__)
     loss, seed = _cross_entropy(graph, forward.links[-1])
     gradients = append_gradient(graph, nodes, {forward.links[-1]: seed}, list(read.values()), forward.layers)
@@ -79,7 +79,7 @@ def evaluation(forward: Forward, block: str, trained: Trained) -> bytes:
     read = append_vector(graph, "parameters", trained.parameters)
     if trained.statistics:
         read |= append_vector(graph, "statistics", trained.statistics)
-    graph.nodes += [renamed(node, {**read, entry: features}) for node in forward.span(block, forward.links[-1])]
+    graph.nodes += [rename_inputs(node, {**read, entry: features}) for node in forward.span(block, forward.links[-1])]
     graph.op("Identity", forward.links[-1], output="logits")
     return graph.serialize({"logits": np.float32})
 
@@ -107,7 +107,7 @@ def append_update(graph: Graph, optimizer: Optimizer, gradients: Sequence[str]) 
     return dict.fromkeys(["new_parameters", *(f"new_{name}" for name in moments)], np.float32)
 
 
-def renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
+def rename_inputs(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
     """A node that reads other tensors."""
     copy = onnx.NodeProto()
     copy.CopyFrom(node)
