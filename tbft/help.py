@@ -116,7 +116,7 @@ def _capitalised(text: str) -> str:
 
 
 def _line(name: str, text: str) -> str:
-    return f"  {name:<24}{text}\n"
+    return textwrap.fill(text, WIDTH, initial_indent=f"  {name:<24}", subsequent_indent=" " * 26) + "\n"
 
 
 def _entry(option: options.Option) -> str:
