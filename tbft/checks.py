@@ -30,6 +30,8 @@ _LEADERS = {
     "base_classes": "the base model's own names",
 }
 _LEAST = {
+    "max_epochs": -1,
+    "max_steps": -1,
     "accumulate_grad_batches": 1,
     "check_val_every_n_epoch": 1,
     "min_epochs": 0,

@@ -12,7 +12,7 @@ from tbft.output import is_broken_pipe, unfailing_output
 from tbft.schema import BAD_INPUT, DONE, FAILED, INTERRUPTED, TERMINATED
 
 NOBODY_READS = 141  # 128 + SIGPIPE, as of a program that the signal stops
-LEAVES_FILES = ("fit", "predict", "card", "study", "report")
+LEAVES_FILES = ("fit", "predict", "card", "study", "report", "export")
 LOOKS_ON = ("diagnose", "card")
 """Commands that take a configuration and train nothing."""
 
@@ -98,6 +98,11 @@ def _run(args: list[str]) -> int:
 
         raise_from_now_on()
         return main_report(args[1:])
+    if command == "export":
+        from tbft.export.command import main_export
+
+        raise_from_now_on()
+        return main_export(args[1:])
     from tbft.suggestions import or_choose
 
     raise BadInput(f"unknown command {command!r}: {or_choose(command, list(COMMANDS))} (python -m tbft --help)")

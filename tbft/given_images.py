@@ -79,7 +79,7 @@ def side_of(images: Any) -> int | None:
     floating = str(getattr(images, "dtype", "")).removeprefix("torch.").startswith(("float", "bfloat"))
     if len(shape) != 4 or not floating:
         return None
-    return shape[2] if shape[1] in (1, 3) else shape[1]
+    return shape[2] if shape[1] in (1, 3) else shape[1] if shape[3] in (1, 3) else None
 
 
 def _check_takes(classifier: Classifier, x: Tensor, normalised: bool) -> None:

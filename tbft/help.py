@@ -13,11 +13,12 @@ COMMANDS = {
     "fit": "personalize a base model (or train one: --config base/digits.yaml)",
     "validate": "accuracy on the validation images  (--config RUN_FOLDER/config.yaml)",
     "test": "accuracy on the test images        (likewise)",
-    "predict": "classes of the test images, as CSV (likewise)",
+    "predict": "classes of test or new images (--images FOLDER), as CSV (likewise)",
     "diagnose": "what drifted, how sure, what to do; changes nothing",
     "card": "measure a base model's source card  (--to FILE.safetensors)",
     "study": "a grid of runs                     (--config study/quick.yaml)",
     "report": "tables, figures and a page again   (RUNS_FOLDER)",
+    "export": "one file for a device without torch (RUN_OR_BASE --to pet.pyz)",
     "meter": "power sources of this machine, and what they read",
 }
 BY_CONFIGURATION = ("fit", "validate", "test", "predict", "diagnose", "card")
@@ -116,7 +117,7 @@ def _capitalised(text: str) -> str:
 
 
 def _line(name: str, text: str) -> str:
-    return f"  {name:<24}{text}\n"
+    return textwrap.fill(text, WIDTH, initial_indent=f"  {name:<24}", subsequent_indent=" " * 26) + "\n"
 
 
 def _folded(text: str) -> str:

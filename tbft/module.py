@@ -25,10 +25,6 @@ OptimizerCallable = Callable[[Iterable], Optimizer]
 Schedule = Literal["constant", "cosine", "one_cycle"]
 
 
-def _default_optimizer(parameters: Iterable) -> Optimizer:
-    return torch.optim.AdamW(parameters, lr=5e-3)
-
-
 class ImageClassifier(Classifier, LightningModule):
     """A classifier to be trained on source data, or personalized from a base model.
 
@@ -48,7 +44,8 @@ class ImageClassifier(Classifier, LightningModule):
         schedule: learning rate over the run: ``constant``, ``cosine`` (down to 0) or ``one_cycle`` (up over
             the first 30 % of the steps, then down; the optimiser's learning rate is the peak).
         number_format: ``plain`` (fp32, N C H W), ``channels_last`` (fp32), ``bf16`` (bfloat16 convolutions,
-            channels last) or ``cheapest`` (bfloat16 where the device multiplies it, else fp32).
+            channels last) or ``cheapest`` (bfloat16 where the device multiplies it and, on a CPU, no convolution
+            is depthwise; else fp32).
         noise_block: block whose weights get Gaussian noise before the run (the paper's motivation experiment).
         noise_scale: standard deviation of that noise, in standard deviations of each weight tensor.
 
@@ -68,7 +65,7 @@ class ImageClassifier(Classifier, LightningModule):
         width: int | None = None,
         mean: tuple[float, ...] | None = None,
         std: tuple[float, ...] | None = None,
-        optimizer: OptimizerCallable = _default_optimizer,
+        optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=5e-3),
         learning_rates: dict[str, float] | None = None,
         schedule: Schedule = "one_cycle",
         number_format: Literal["plain", "channels_last", "bf16", "cheapest"] = "channels_last",
@@ -87,7 +84,7 @@ class ImageClassifier(Classifier, LightningModule):
 
     def _train_with(
         self,
-        optimizer: OptimizerCallable = _default_optimizer,
+        optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=5e-3),
         learning_rates: dict[str, float] | None = None,
         schedule: Schedule = "one_cycle",
     ) -> None:
@@ -113,7 +110,8 @@ class ImageClassifier(Classifier, LightningModule):
     def setup(self, stage: str) -> None:
         """Choose the number format, once the device is known; of several processes all compute as the first does."""
         strategy = self.trainer.strategy
-        self.compute_in(self.number_format or strategy.broadcast(resolve_format("cheapest", strategy.root_device)))
+        cheapest = resolve_format("cheapest", strategy.root_device, self.model)
+        self.compute_in(self.number_format or strategy.broadcast(cheapest))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross-entropy of one batch, a scalar."""

@@ -42,7 +42,7 @@ _OF_SUBCOMMAND = {
     "fit": ("ckpt_path", "weights_only"),
     "validate": ("ckpt_path", "verbose", "weights_only"),
     "test": ("ckpt_path", "verbose", "weights_only"),
-    "predict": ("return_predictions", "ckpt_path", "weights_only"),
+    "predict": ("images", "return_predictions", "ckpt_path", "weights_only"),
     "diagnose": ("json", "unlabelled"),
     "card": ("to",),
 }

@@ -107,9 +107,12 @@ def personalize(
         raise BadInput(f"the images have no labels, which level={level!r} needs: give labels, or leave the level out")
     number_format = recipe["model"].get("number_format", "channels_last")
     size = image_size or side_of(images)
-    with classifier_of(
-        model, size=size, mean=mean, std=std, blocks=blocks, number_format=number_format, inplace=inplace
-    ) as (classifier, network):
+    with (
+        _own_random_numbers(),
+        classifier_of(
+            model, size=size, mean=mean, std=std, blocks=blocks, number_format=number_format, inplace=inplace
+        ) as (classifier, network),
+    ):
         given = read_given(classifier, images, labels, classes=classes, normalised=mean is not None)
         sample = Sample(
             given.x,
@@ -125,8 +128,7 @@ def personalize(
             must_split=not climbs,
             **recipe["data"],
         )
-        with _own_random_numbers():
-            return _adapt(classifier, network, sample, recipe, seed, None if out is None else Path(out).expanduser())
+        return _adapt(classifier, network, sample, recipe, seed, None if out is None else Path(out).expanduser())
 
 
 def load(model: str | Path | nn.Module, **options: Any) -> Model:
@@ -140,7 +142,7 @@ def load(model: str | Path | nn.Module, **options: Any) -> Model:
         BadInput: if it cannot be used.
     """
     size = options.pop("image_size", None)
-    with classifier_of(model, size=size, **options) as (classifier, network):
+    with _own_random_numbers(), classifier_of(model, size=size, **options) as (classifier, network):
         classifier.place(choose_device("cpu"))
         return Model(classifier, network, classifier.classes)
 

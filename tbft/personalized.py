@@ -59,6 +59,27 @@ class Model:
         card = base.card if base and self._is_base else None  # it describes the base model's weights alone
         save_weights(classifier.model, path, self.classes, mean=classifier.mean, std=classifier.std, card=card)
 
+    def export(self, file: str | Path) -> Path:
+        """Write one file that predicts and adapts on a device without torch (see ``tbft.device``).
+
+        Args:
+            file: its name ends in ``.pyz``.
+
+        Returns:
+            The file.
+
+        Raises:
+            BadInput: if the model cannot be exported, or what an export needs is not installed.
+        """
+        from tbft.export.command import check_installed
+
+        check_installed()
+        from tbft.export.bundle import export_bundle
+
+        classifier, path = self._classifier, Path(file).expanduser()
+        mean, std = classifier.mean or None, classifier.std or None
+        return export_bundle(classifier.model, path, classes=self.classes, mean=mean, std=std)
+
 
 @dataclass(frozen=True)
 class ByPhase:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import ArrayLike
 
 from tbft.atomic import write_text
 
@@ -43,7 +44,11 @@ class Predictions(list[Prediction]):
 
     @classmethod
     def of(
-        cls, probabilities: Tensor, classes: Sequence[str], images: Sequence[str], broken: dict[str, str] | None = None
+        cls,
+        probabilities: ArrayLike,
+        classes: Sequence[str],
+        images: Sequence[str],
+        broken: dict[str, str] | None = None,
     ) -> Predictions:
         """Take the most probable class of each picture.
 
@@ -53,7 +58,8 @@ class Predictions(list[Prediction]):
             images: files or positions, N of them.
             broken: files that could not be read, and why.
         """
-        best, winner = probabilities.max(1)
+        of_classes = np.asarray(probabilities)
+        winner, best = of_classes.argmax(axis=1), of_classes.max(axis=1)
         rows = zip(winner.tolist(), best.tolist(), images, strict=True)
         return cls((Prediction(c, classes[c] if classes else str(c), p, image) for c, p, image in rows), broken)
 
@@ -63,9 +69,13 @@ class Predictions(list[Prediction]):
         Raises:
             OSError: if it cannot be written; an older file then stays as it was.
         """
+        write_text(Path(file).expanduser(), self.table())
+
+    def table(self) -> str:
+        """The table that ``to_csv`` writes."""
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["image", "class", "confidence", "unreadable"])
         writer.writerows([row.image, row.name, f"{row.confidence:.4f}", ""] for row in self)
         writer.writerows([image, "", "", reason] for image, reason in self.broken.items())
-        write_text(Path(file).expanduser(), table.getvalue())
+        return table.getvalue()

@@ -123,7 +123,10 @@ def _by_section(given: Mapping[str, Any]) -> Options:
 def _check(section: str, option: str) -> None:
     if option in _names(section):
         return
-    if option in [known_option.name.partition(".")[2] for known_option in known.section_options(section)]:
+    of_command_line = [*known.section_options(section)]
+    if section == "data":
+        of_command_line += [found for data_set in known.data_sets() for found in known.data_options(data_set)]
+    if option in [found.name.partition(".")[2] for found in of_command_line]:
         raise BadInput(f"{section}.{option} is of the command line: images and the model are given here themselves")
     meant = closest(option, _names(section))
     raise BadInput(

@@ -55,6 +55,17 @@ def test_the_cheapest_is_what_the_processor_can_do(processor, machine, features,
     assert resolve_format("cheapest", CPU) == expected
 
 
+def test_depthwise_convolutions_are_cheapest_in_fp32_on_a_processor(processor, monkeypatch):
+    processor("x86_64", "avx2 avx512f avx512_bf16", "AVX512")
+    depthwise = torch.nn.Sequential(torch.nn.Conv2d(8, 8, 3, groups=8))
+    assert resolve_format("cheapest", CPU, depthwise) == LAST and resolve_format("bf16", CPU, depthwise) == HALF
+    for groups in (1, 2):  # a RegNet's groups have several channels
+        assert resolve_format("cheapest", CPU, torch.nn.Conv2d(8, 8, 3, groups=groups)) == HALF
+    assert resolve_format("cheapest", CPU, torch.nn.Conv2d(1, 8, 3)) == HALF  # one channel is not several on their own
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    assert resolve_format("cheapest", torch.device("cuda"), depthwise) == HALF
+
+
 @pytest.mark.parametrize(
     ("limit", "expected"), [("AVX2", LAST), ("avx512_core", LAST), ("AVX512_CORE_BF16", HALF), ("ALL", HALF)]
 )

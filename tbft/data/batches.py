@@ -101,6 +101,7 @@ class Examples(Dataset[Batch]):
             drop_last=shuffle and count > batch_size and count % batch_size == 1,
             num_workers=workers,
             persistent_workers=persistent,
+            generator=torch.Generator().manual_seed(seed),  # else it draws from the process's own numbers
             collate_fn=_as_fetched,
         )
 

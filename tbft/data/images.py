@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tbft.data.class_folders import class_folders, pictures_in
 from tbft.data.class_names import match_classes
 from tbft.data.picture_file import read_picture, resize, square_pixels
+from tbft.data.picture_folders import class_folders, pictures_in
 from tbft.data.progress import with_bar
 from tbft.errors import BadInput
 
@@ -103,6 +103,8 @@ def label_indices(
     Raises:
         BadInput: if there is not one label for each image, or a label is no class of the model.
     """
+    if labels is None:
+        raise BadInput("there are no labels: give one for each image, or a folder with a folder for each class")
     given = labels.tolist() if isinstance(labels, Tensor | np.ndarray) else list(labels)
     if len(given) != count:
         raise BadInput(f"there are {count} images and {len(given)} labels: give one label for each image")

@@ -51,7 +51,7 @@ class Classifier(nn.Module):
     def place(self, device: torch.device) -> None:
         """Move to a device, and compute in the number format that was chosen or is cheapest there."""
         self.to(device)
-        self.compute_in(self.number_format or resolve_format("cheapest", device))
+        self.compute_in(self.number_format or resolve_format("cheapest", device, self.model))
 
     def compute_in(self, number_format: NumberFormat) -> None:
         """Compute in this format from now on."""

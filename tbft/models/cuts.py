@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, fx, nn
 
 from tbft.errors import BadInput
 from tbft.models.chain import LEVELS
+from tbft.models.operations import Operations, name_inside
 from tbft.models.spec import HEAD, POOL, ChainSpec, LinkSpec
-from tbft.models.statistics import inference_mode_of
-from tbft.models.tracing import Caller, Trace, is_layer, modules_around
+from tbft.models.tracing import is_layer, modules_around
 
 _SAME_RESOLUTION = 0.6
 """Fewer positions than this share of those before are another resolution (class tokens come and go within one)."""
@@ -34,67 +32,6 @@ class Cut:
     after: int
     positions: int
     width: int
-
-
-class Operations:
-    """The operations of a traced network in order, with what flows between them.
-
-    Args:
-        network: the network.
-        trace: its trace.
-        images: images to observe shapes with ``(N, C, H, W)``.
-
-    Attributes:
-        nodes: the operations.
-        values: the tensor that each one made of the images, ``None`` where it made something else.
-        of_images: whether an operation depends on the images; one that does not can be run wherever it is needed.
-        parameters: names of the network's parameters that each one reads.
-    """
-
-    def __init__(self, network: nn.Module, trace: Trace, images: Tensor) -> None:
-        self.network, self.nodes = network, list(trace.graph.nodes)
-        self.index = {node: i for i, node in enumerate(self.nodes)}
-        self.values = _observe(network, trace, images)
-        self.of_images: list[bool] = []
-        for node in self.nodes:
-            sources = [self.of_images[self.index[source]] for source in node.all_input_nodes]
-            self.of_images.append(node.op == "placeholder" or any(sources))
-        names = {id(parameter): name for name, parameter in network.named_parameters()}
-        self.parameters = [tuple(dict.fromkeys(names[id(p)] for p in self._read_by(node))) for node in self.nodes]
-
-    def module(self, node: fx.Node) -> nn.Module | None:
-        """The module that an operation runs, if it runs one."""
-        return self.network.get_submodule(_inside(node)) if node.op == "call_module" else None
-
-    def _read_by(self, node: fx.Node) -> Iterator[nn.Parameter]:
-        module = self.module(node)
-        if module is not None:
-            yield from module.parameters()
-        elif node.op == "get_attr" and str(node.target).startswith("network."):
-            value = operator.attrgetter(_inside(node))(self.network)
-            if isinstance(value, nn.Parameter):
-                yield value
-
-    def alive(self) -> list[list[int]]:
-        """For each operation, those that depend on the images and whose results are still needed after it."""
-        last = [max((self.index[user] for user in node.users), default=-1) for node in self.nodes]
-        needed: list[int] = []
-        living: list[list[int]] = []
-        for i in range(len(self.nodes)):
-            needed = [j for j in [*needed, i] if last[j] > i and self.of_images[j]]
-            living.append(needed)
-        return living
-
-    def span(self, first: int, last: int) -> list[fx.Node]:
-        """The operations of a link, in order: those of the images from ``first`` to ``last``, and what they need."""
-        needed: set[fx.Node] = set()
-        pending = [node for i, node in enumerate(self.nodes) if first <= i <= last and self.of_images[i]]
-        while pending:
-            node = pending.pop()
-            if node not in needed:
-                needed.add(node)
-                pending += [source for source in node.all_input_nodes if not self.of_images[self.index[source]]]
-        return sorted(needed, key=self.index.__getitem__)
 
 
 def find_head(operations: Operations) -> int:
@@ -170,13 +107,13 @@ def spec_of(operations: Operations, ends: list[int], before_head: int, head: int
         head: operation that makes the logits.
 
     Raises:
-        BadInput: if the head shares parameters with a block.
+        BadInput: if the head shares parameters or statistics with a block.
     """
     ends = ends or [before_head]
     edges = sorted({-1, *ends, before_head, len(operations.nodes) - 1})
     start = 1
-    while start < len(edges) - 1:  # where two links read one parameter, nothing is cut between them
-        if _parameters(operations, -1, edges[start]) & _parameters(operations, edges[start], edges[-1]):
+    while start < len(edges) - 1:  # where two links have a parameter or statistics in common, nothing is cut between
+        if _state(operations, -1, edges[start]) & _state(operations, edges[start], edges[-1]):
             del edges[start]
         else:
             start += 1
@@ -191,7 +128,7 @@ def spec_of(operations: Operations, ends: list[int], before_head: int, head: int
     names = [POOL if last_block < edge <= before_head else "block" for edge in edges[1:-1]]
     names = [f"block{i + 1}" if name == "block" else name for i, name in enumerate(names)] + [HEAD]
     links = [LinkSpec(n, operations.nodes[e].name) for n, e in zip(names, edges[1:], strict=True)]
-    return ChainSpec(tuple(links), _inside(operations.nodes[head]), levels_of(names))
+    return ChainSpec(tuple(links), name_inside(operations.nodes[head]), levels_of(names))
 
 
 def levels_of(names: Sequence[str]) -> dict[str, str]:
@@ -204,6 +141,14 @@ def _parameters(operations: Operations, after: int, last: int) -> set[str]:
     """What the operations from the one behind ``after`` up to ``last`` read, also where they need others for it."""
     nodes = operations.span(after + 1, last)
     return {name for node in nodes for name in operations.parameters[operations.index[node]]}
+
+
+def _state(operations: Operations, after: int, last: int) -> set[str]:
+    """What ``_parameters`` gives, and the norms whose statistics these operations change in training."""
+    nodes = operations.span(after + 1, last)
+    return _parameters(operations, after, last) | {
+        name for node in nodes for name in operations.statistics[operations.index[node]]
+    }
 
 
 def _cuts(operations: Operations) -> list[Cut]:
@@ -235,13 +180,7 @@ def _positions(value: Tensor) -> int:
 
 def _overwrites(operations: Operations, user: fx.Node, node: fx.Node) -> bool:
     """Whether an operation writes into the tensor that it gets: a link must leave its input as it was."""
-    if user.args[:1] != (node,):
-        return False
-    name = user.target if isinstance(user.target, str) else getattr(user.target, "__name__", "")
-    in_place = user.op != "call_module" and (
-        name.endswith("_") or (name.startswith("i") and hasattr(Tensor, f"__{name}__"))
-    )
-    return in_place or bool(user.kwargs.get("inplace")) or getattr(operations.module(user), "inplace", False) is True
+    return user.args[:1] == (node,) and operations.in_place(user)
 
 
 def _stages(operations: Operations, cuts: list[Cut]) -> list[list[Cut]]:
@@ -296,34 +235,3 @@ def _hides_a_branch(operations: Operations, i: int) -> bool:
 
 def _pointwise(module: nn.Conv2d) -> bool:
     return module.kernel_size == (1, 1) and module.groups == 1
-
-
-def _inside(node: fx.Node) -> str:
-    return str(node.target).removeprefix("network.")
-
-
-class _Observer(fx.Interpreter):
-    """Runs a trace and keeps what every operation makes."""
-
-    def __init__(self, network: nn.Module, trace: Trace) -> None:
-        super().__init__(Caller(network), graph=trace.graph)
-        self.constants = trace.constants
-        self.made: list[Tensor | None] = []
-
-    def run_node(self, n: fx.Node) -> object:
-        """Run one operation."""
-        value = super().run_node(n)
-        self.made.append(value if isinstance(value, Tensor) else None)
-        return value
-
-    def fetch_attr(self, target: str) -> object:
-        """An attribute of the network, or a constant of its trace."""
-        return self.constants[target] if target in self.constants else super().fetch_attr(target)
-
-
-@torch.no_grad()
-def _observe(network: nn.Module, trace: Trace, images: Tensor) -> list[Tensor | None]:
-    observer = _Observer(network, trace)
-    with inference_mode_of(observer.module):  # statistics and random numbers stay as they are
-        observer.run(images)
-    return observer.made

@@ -46,7 +46,11 @@ def check_chain(chain: nn.Module, network: nn.Module, images: Tensor) -> None:
     name = type(network).__name__
     with _as_they_were(chain, network, images.device):
         for training in (False, True):
-            expected = _run(network, network, images, training)
+            try:
+                expected = _run(network, network, images, training)
+            except RuntimeError as error:
+                reason = str(error).splitlines()[0][:160]
+                raise BadInput(f"{name} has no gradients in {_mode(training)} ({reason}): mend its forward") from None
             try:
                 differing = _difference(expected, _run(chain, network, images, training))
                 why = f"its {differing} differ"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import copy
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from tbft.errors import BadInput
 from tbft.models.chain import BlockChain
-from tbft.models.cuts import IMAGES, Operations, choose_cuts, cut_behind, levels_of
+from tbft.models.cuts import IMAGES, choose_cuts, cut_behind, levels_of
 from tbft.models.exactness import check_chain, count_classes
+from tbft.models.operations import Operations
 from tbft.models.spec import HEAD, POOL, ChainSpec, LinkSpec
 from tbft.models.tracing import MODE, trace_network
 
@@ -21,7 +25,8 @@ class TracedLink(nn.Module):
     """The operations of one link, as a module that runs those of the network and owns none of them.
 
     The parameters that operations read themselves (a ViT's ``cls_token``) are its own too, and the mode in which
-    functions run (``F.dropout``) is its own; neither stands in its state dict, for the network's has them.
+    functions run (``F.dropout``) is its own; neither stands in its state dict, for the network's has them. It runs a
+    copy of a module without state that other links run too: one ``nn.Dropout`` can have one mode alone.
 
     Args:
         network: the network.
@@ -29,12 +34,16 @@ class TracedLink(nn.Module):
         source: operation whose result enters the link.
         result: operation whose result leaves it; ``None`` in the last link.
         constants: tensors that the network makes from nothing, by name.
+        shared: operations that run a module without state that other links run too.
+        keeps: whether the operations write into what enters the link: they get a copy of it then.
 
     Attributes:
         runs: the modules of the network that it runs.
+        reads_mode: whether functions in it depend on the mode.
     """
 
     runs: list[nn.Module]
+    reads_mode: bool
     run: Callable[[TracedLink, Tensor], Tensor]
 
     def __init__(
@@ -44,13 +53,19 @@ class TracedLink(nn.Module):
         source: fx.Node,
         result: fx.Node | None,
         constants: Mapping[str, Tensor],
+        shared: Collection[fx.Node] = (),
+        keeps: bool = False,
     ) -> None:
         super().__init__()
-        graph, runs = fx.Graph(), []
-        made = {source: graph.placeholder("x")}
+        graph, runs, own = fx.Graph(), [], {}
+        entering = graph.placeholder("x")
+        made = {source: graph.call_method("clone", (entering,)) if keeps else entering}
         for node in nodes:
             name = str(node.target).removeprefix("network.")
-            if node.op == "call_module":
+            if node in shared:
+                own[node] = f"own_{name.replace('.', '_')}"
+                self.add_module(own[node], copy.deepcopy(network.get_submodule(name)))
+            elif node.op == "call_module":
                 runs.append(network.get_submodule(name))
             elif node.target in constants:
                 self.register_buffer(name, constants[name], persistent=False)
@@ -60,13 +75,15 @@ class TracedLink(nn.Module):
                     self.register_parameter(name.replace(".", "_"), value)
             if node is not source:
                 made[node] = graph.node_copy(node, made.__getitem__)
+                made[node].target = own.get(node, node.target)
         if result is not None:
             graph.output(made[result])
         code = graph.python_code("self")
         scope = dict(code.globals)
         exec(compile(code.src, f"<a link of {type(network).__name__}>", "exec"), scope)  # as fx.GraphModule does
         # Not registered: the chain has the network's modules already.
-        self.__dict__.update(network=network, runs=runs, run=scope["forward"])
+        reads_mode = any(node.op == "get_attr" and node.target == MODE for node in nodes)
+        self.__dict__.update(network=network, runs=runs, run=scope["forward"], reads_mode=reads_mode)
 
     def forward(self, x: Tensor) -> Tensor:
         """The previous link's output to this one's."""
@@ -91,6 +108,7 @@ class TracedChain(BlockChain):
     """
 
     spec: ChainSpec
+    network: nn.Module
 
     def __init__(
         self, network: nn.Module, spec: ChainSpec, links: Mapping[str, tuple[nn.Module, ...]], **facts: Any
@@ -195,17 +213,28 @@ def _by_tracing(
             f"the chain's spec does not fit {type(network).__name__} as it is here (it was made with another version): "
             "leave the spec out to cut it anew"
         )
+    spans = [operations.span(start, end) for start, end in zip([0, *(end + 1 for end in ends)], ends, strict=False)]
+    shared = _shared_without_state(operations, spans)
     links: Links = {}
-    start, source = 0, operations.nodes[0]
-    for name, end in zip(spec.names, ends, strict=True):
+    source = operations.nodes[0]
+    for name, end, nodes in zip(spec.names, ends, spans, strict=True):
         following = operations.nodes[alive[end][0]] if alive[end] else None
-        nodes = operations.span(start, end)
-        links[name] = (TracedLink(network, nodes, source, following, trace.constants),)
-        start, source = end + 1, following or source
-    entering = operations.values[operations.index[source]]
-    others = [node for node in nodes[:-1] if not isinstance(operations.module(node), nn.Identity)]
-    linear = len(others) == 1 and isinstance(operations.module(others[0]), nn.Linear)
+        keeps = operations.overwrites(nodes, source)
+        links[name] = (TracedLink(network, nodes, source, following, trace.constants, shared, keeps),)
+        entering, source = operations.values[operations.index[source]], following or source
+    others = [module for node in nodes[:-1] if not isinstance(module := operations.module(node), nn.Identity)]
+    linear = len(others) == 1 and _is_plain(others[0])
     return spec, links, linear and entering is not None and entering.dim() == 2
+
+
+def _shared_without_state(operations: Operations, spans: Sequence[Sequence[fx.Node]]) -> set[fx.Node]:
+    """The operations of all links that run a module without parameters and buffers that another link runs too."""
+    links_of: dict[int, set[int]] = {}
+    running = {node: module for span in spans for node in span if (module := operations.module(node)) is not None}
+    for i, span in enumerate(spans):
+        for node in span:
+            links_of.setdefault(id(running.get(node)), set()).add(i)
+    return {node for node, module in running.items() if len(links_of[id(module)]) > 1 and not module.state_dict()}
 
 
 def _by_hand(network: nn.Module, blocks: Mapping[str, Sequence[str]]) -> tuple[ChainSpec, Links, bool]:
@@ -222,12 +251,36 @@ def _by_hand(network: nn.Module, blocks: Mapping[str, Sequence[str]]) -> tuple[C
     heads = [part for part in blocks[HEAD] if isinstance(modules[part], nn.Linear | nn.Conv2d)]
     if not heads:
         raise BadInput(f"blocks= names no linear layer and no convolution for {HEAD!r}, but {', '.join(blocks[HEAD])}")
+    if common := _shared_by_hand(links):
+        raise BadInput(f"blocks= describes no chain of {type(network).__name__}: {common}")
     before = list(links)[-2]
     if isinstance(links[HEAD][0], nn.Linear):
         links[before] = (*links[before], nn.Flatten())
     named = tuple(LinkSpec(name, modules=tuple(names)) for name, names in blocks.items())
     spec = ChainSpec(named, heads[-1], levels_of(list(blocks)))
-    return spec, links, len(links[HEAD]) == 1 and isinstance(links[HEAD][0], nn.Linear)
+    return spec, links, len(links[HEAD]) == 1 and _is_plain(links[HEAD][0])
+
+
+@torch.no_grad()
+def _is_plain(module: nn.Module | None) -> bool:
+    """Whether a solved head can stand in a module's place: a linear layer with a bias that does nothing more."""
+    if not isinstance(module, nn.Linear) or set(module.state_dict()) != {"weight", "bias"}:
+        return False
+    x = torch.linspace(-2, 3, 2 * module.in_features).view(2, -1).to(module.weight)
+    return torch.allclose(module(x), F.linear(x, module.weight, module.bias), atol=1e-6)  # a subclass can do more
+
+
+def _shared_by_hand(links: Links) -> str:
+    """What two links have in common that only one of them may train or let drop, in words; empty if nothing."""
+    owner: dict[int, str] = {}
+    for name, modules in links.items():
+        parts = [part for module in modules for part in module.modules()]
+        tensors = [[*part.parameters(recurse=False), *part.buffers(recurse=False)] for part in parts]
+        stateful = [part for part, own in zip(parts, tensors, strict=True) if own or isinstance(part, _DropoutNd)]
+        for item in [*stateful, *(tensor for own in tensors for tensor in own)]:
+            if (other := owner.setdefault(id(item), name)) != name:
+                return f"{other} and {name} share a {type(item).__name__}: give each its own"
+    return ""
 
 
 def _has_parameters(module: nn.Module) -> bool:

@@ -1,0 +1,137 @@
+"""What a traced network does with images, operation by operation."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from tbft.models.statistics import inference_mode_of
+from tbft.models.tracing import Caller, Trace
+
+
+class Operations:
+    """The operations of a traced network in order, with what flows between them.
+
+    Args:
+        network: the network.
+        trace: its trace.
+        images: images to observe shapes with ``(N, C, H, W)``.
+
+    Attributes:
+        nodes: the operations.
+        values: the tensor that each one made of the images, ``None`` where it made something else.
+        of_images: whether an operation depends on the images; one that does not can be run wherever it is needed.
+        parameters: names of the network's parameters that each one reads.
+        statistics: names of the norms with running statistics that each one runs.
+    """
+
+    def __init__(self, network: nn.Module, trace: Trace, images: Tensor) -> None:
+        self.network, self.nodes = network, list(trace.graph.nodes)
+        self.index = {node: i for i, node in enumerate(self.nodes)}
+        self.values = _observe(network, trace, images)
+        self.of_images: list[bool] = []
+        for node in self.nodes:
+            sources = [self.of_images[self.index[source]] for source in node.all_input_nodes]
+            self.of_images.append(node.op == "placeholder" or any(sources))
+        names = {id(parameter): name for name, parameter in network.named_parameters()}
+        self.parameters = [tuple(dict.fromkeys(names[id(p)] for p in self._read_by(node))) for node in self.nodes]
+        norms = {id(part): name for name, part in network.named_modules() if _follows_batches(part)}
+        self.statistics = [tuple(norms[i] for i in self._modules_of(node) if i in norms) for node in self.nodes]
+
+    def module(self, node: fx.Node) -> nn.Module | None:
+        """The module that an operation runs, if it runs one."""
+        return self.network.get_submodule(name_inside(node)) if node.op == "call_module" else None
+
+    def _read_by(self, node: fx.Node) -> Iterator[nn.Parameter]:
+        module = self.module(node)
+        if module is not None:
+            yield from module.parameters()
+        elif node.op == "get_attr" and str(node.target).startswith("network."):
+            value = operator.attrgetter(name_inside(node))(self.network)
+            if isinstance(value, nn.Parameter):
+                yield value
+
+    def _modules_of(self, node: fx.Node) -> list[int]:
+        module = self.module(node)
+        return [id(part) for part in module.modules()] if module is not None else []
+
+    def alive(self) -> list[list[int]]:
+        """For each operation, those that depend on the images and whose results are still needed after it."""
+        last = [max((self.index[user] for user in node.users), default=-1) for node in self.nodes]
+        needed: list[int] = []
+        living: list[list[int]] = []
+        for i in range(len(self.nodes)):
+            needed = [j for j in [*needed, i] if last[j] > i and self.of_images[j]]
+            living.append(needed)
+        return living
+
+    def span(self, first: int, last: int) -> list[fx.Node]:
+        """The operations of a link, in order: those of the images from ``first`` to ``last``, and what they need."""
+        needed: set[fx.Node] = set()
+        pending = [node for i, node in enumerate(self.nodes) if first <= i <= last and self.of_images[i]]
+        while pending:
+            node = pending.pop()
+            if node not in needed:
+                needed.add(node)
+                pending += [source for source in node.all_input_nodes if not self.of_images[self.index[source]]]
+        return sorted(needed, key=self.index.__getitem__)
+
+    def in_place(self, node: fx.Node) -> bool:
+        """Whether an operation writes into its first argument."""
+        name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+        by_name = node.op != "call_module" and (
+            name.endswith("_") or (name.startswith("i") and hasattr(Tensor, f"__{name}__"))
+        )
+        return by_name or bool(node.kwargs.get("inplace")) or getattr(self.module(node), "inplace", False) is True
+
+    def overwrites(self, nodes: Sequence[fx.Node], entering: fx.Node) -> bool:
+        """Whether one of these operations writes into the memory of a tensor, be it through a view of it."""
+        memory = _memory(self.values[self.index[entering]])
+        first = [(node, node.args[0]) for node in nodes if node.args and isinstance(node.args[0], fx.Node)]
+        return any(self.in_place(node) and _memory(self.values[self.index[arg]]) == memory for node, arg in first)
+
+
+def name_inside(node: fx.Node) -> str:
+    """Name of the module, parameter or buffer that an operation uses, as the network calls it."""
+    return str(node.target).removeprefix("network.")
+
+
+def _follows_batches(module: nn.Module) -> bool:
+    """Whether a module has running statistics, which change in training."""
+    return isinstance(module, _NormBase) and module.track_running_stats
+
+
+def _memory(value: Tensor | None) -> int | None:
+    """Where a tensor's values lie: the same for its views."""
+    return None if value is None else value.untyped_storage().data_ptr()
+
+
+class _Observer(fx.Interpreter):
+    """Runs a trace and keeps what every operation makes."""
+
+    def __init__(self, network: nn.Module, trace: Trace) -> None:
+        super().__init__(Caller(network), graph=trace.graph)
+        self.constants = trace.constants
+        self.made: list[Tensor | None] = []
+
+    def run_node(self, n: fx.Node) -> object:
+        """Run one operation."""
+        value = super().run_node(n)
+        self.made.append(value if isinstance(value, Tensor) else None)
+        return value
+
+    def fetch_attr(self, target: str) -> object:
+        """An attribute of the network, or a constant of its trace."""
+        return self.constants[target] if target in self.constants else super().fetch_attr(target)
+
+
+@torch.no_grad()
+def _observe(network: nn.Module, trace: Trace, images: Tensor) -> list[Tensor | None]:
+    observer = _Observer(network, trace)
+    with inference_mode_of(observer.module):  # statistics and random numbers stay as they are
+        observer.run(images)
+    return observer.made
