@@ -44,6 +44,12 @@ FIRST = {
 }
 """The options that matter first, and each in a few words."""
 
+OWN = {
+    "diagnose": {"json": "print JSON instead of a table", "unlabelled": "as if the pictures had no labels"},
+    "card": {"to": "safetensors file to write, the base model with its card"},
+}
+"""Options that belong to one command alone."""
+
 _DEFAULTS = {"data": "", "seed_everything": "0", "data.root": ""}
 _SHOWN = {"None": "null", "True": "true", "False": "false", "field(default_factory=list)": "[]"}
 _LAID_OVER = ("", "data")  # folders of the presets that `fit --help` lists: levels, devices, data sets
@@ -70,6 +76,7 @@ def of_configuration(command: str) -> str:
         f"{' ' * (22 + len(command))}[--SECTION.OPTION VALUE ...]\n\n"
         f"{_capitalised(COMMANDS[command].partition('  ')[0])}.\n\n"
         "The options that matter first (default in brackets, before any preset):\n\n"
+        + "".join(_line(f"--{name}", text) for name, text in OWN.get(command, {}).items())
         + "".join(_line(f"--{name}", f"{text} {_bracketed(_default(name))}".strip()) for name, text in FIRST.items())
         + "\nMore, with what each does:\n\n"
         + _line("--help SECTION", _folded(", ".join(options.SECTIONS)))

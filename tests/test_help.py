@@ -26,6 +26,13 @@ def test_fits_help_is_short_and_says_where_the_rest_is(run, capsys):
     assert "feature.yaml" in out
 
 
+@pytest.mark.parametrize("command", texts.OWN)
+def test_a_commands_own_options_come_first(run, capsys, command):
+    out = said(run, capsys, command, "--help")
+    assert all(f"--{name} " in out for name in texts.OWN[command]) and max(map(len, out.splitlines())) <= 80
+    assert set(texts.OWN[command]) <= set(options.names_of(command))
+
+
 def test_the_options_that_matter_first_are_options():
     assert set(texts.FIRST) - {"data"} <= set(options.names_of("fit"))
 
