@@ -1,3 +1,31 @@
 """Target Block Fine-Tuning: low-energy personalization of image classifiers on small devices."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from tbft.errors import BadInput, TbftError
+
+if TYPE_CHECKING:
+    from tbft.diagnosing import diagnose
+    from tbft.diagnosis import Diagnosis
+    from tbft.personalization import load, personalize
+    from tbft.personalized import Model, Personalized
+
 __version__ = "0.1.0"
+__all__ = ["BadInput", "Diagnosis", "Model", "Personalized", "TbftError", "diagnose", "load", "personalize"]
+
+_FILES = {
+    "diagnose": "diagnosing",
+    "Diagnosis": "diagnosis",
+    "load": "personalization",
+    "personalize": "personalization",
+    "Model": "personalized",
+    "Personalized": "personalized",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch when it is asked for."""
+    if name not in _FILES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_FILES[name]}"), name)

@@ -11,12 +11,15 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 
-from tbft.callbacks import BlockFreezeCallback
+from tbft.adaptation.adaptation import Adaptation
+from tbft.adaptation.freezing import BlockFreeze
 from tbft.callbacks.checkpoint import LAST, PREVIOUS
 from tbft.data import DomainData
+from tbft.data.labelled import LabelledData
 from tbft.errors import BadInput, check_at_least
 from tbft.module import ImageClassifier
 from tbft.paths import is_file, user_path
+from tbft.trainer_options import check_trainer_options
 
 _GPUS = {"gpu": (CUDAAccelerator, MPSAccelerator), "cuda": (CUDAAccelerator,), "mps": (MPSAccelerator,)}
 
@@ -27,6 +30,8 @@ _LEADERS = {
     "base_classes": "the base model's own names",
 }
 _LEAST = {
+    "max_epochs": -1,
+    "max_steps": -1,
     "accumulate_grad_batches": 1,
     "check_val_every_n_epoch": 1,
     "min_epochs": 0,
@@ -66,9 +71,7 @@ def check_accelerator(name: Any) -> None:
         )
 
 
-def check_fit(
-    module: ImageClassifier, data: DomainData, freeze: BlockFreezeCallback, trainer: Mapping[str, Any]
-) -> None:
+def check_fit(module: ImageClassifier, data: DomainData, freeze: BlockFreeze, trainer: Mapping[str, Any]) -> None:
     """Make sure that model, data and what is to be trained belong together; opens the data.
 
     Args:
@@ -81,16 +84,69 @@ def check_fit(
         BadInput: naming what is wrong.
     """
     target = freeze.target_of(module.model, data.drift)
-    module.model.resolve([*(module.learning_rates or {})])
-    module.check_length(trainer.get("max_epochs"), trainer.get("max_steps", -1))
+    check_training(module, trainer)
     if not target and trainer.get("max_epochs") != 0:
         raise BadInput(
             "no parameter would train: name at least one block in freeze.blocks, or give --trainer.max_epochs 0 "
             "to adapt the statistics alone"
         )
-    module.check_optimizer()
     check_classes(module, data)
     check_validation_interval(data, trainer)
+
+
+def check_climb(module: ImageClassifier, data: DomainData, trainer: Mapping[str, Any], checkpoint: Any) -> None:
+    """Make sure that model and data belong together where nobody names the drift; opens the data.
+
+    Args:
+        module: the classifier.
+        data: its data.
+        trainer: arguments of the trainer.
+        checkpoint: to go on from, if one is given.
+
+    Raises:
+        BadInput: naming what is wrong, or an option that the ladder chooses itself.
+    """
+    if data.drift.is_source:
+        raise BadInput("ladder.climb adapts a base model to its target domain: leave data.domain source out")
+    if module.base is None:
+        raise BadInput("ladder.climb needs a base model to begin with: give --model.base")
+    if checkpoint is not None:
+        raise BadInput("an adaptation without a drift level is not resumed: leave ckpt_path out, it begins again")
+    if module.learning_rates is not None or module.schedule != "one_cycle":
+        raise BadInput(
+            "ladder.climb trains by the recipes of input.yaml and feature.yaml: leave model.learning_rates and "
+            "model.schedule out"
+        )
+    if data.augment != "none":
+        raise BadInput(f"data.augment is {data.augment} and ladder.climb looks at each image as it is: leave it out")
+    check_classes(module, data)
+    check_validation_interval(data, trainer)
+
+
+def check_training(module: ImageClassifier, trainer: Mapping[str, Any]) -> None:
+    """Make sure that an optimiser and its schedule can be made.
+
+    Raises:
+        BadInput: naming what is wrong.
+    """
+    module.model.resolve([*(module.learning_rates or {})])
+    module.check_length(trainer.get("max_epochs"), trainer.get("max_steps", -1))
+    module.check_optimizer()
+
+
+def check_adaptation(adaptation: Adaptation, trainer: Mapping[str, Any]) -> None:
+    """Make sure that an adaptation with images from Python can be trained by steps.
+
+    Raises:
+        BadInput: naming what is wrong.
+    """
+    module = adaptation.classifier
+    assert isinstance(module, ImageClassifier)
+    check_accelerator(trainer.get("accelerator"))
+    check_trainer(trainer)
+    check_trainer_options({"num_sanity_val_steps": 0, "use_distributed_sampler": False, **trainer})
+    check_training(module, trainer)
+    check_validation_interval(adaptation.data, trainer)
 
 
 def check_classes(module: ImageClassifier, data: DomainData) -> None:
@@ -121,7 +177,7 @@ def check_trainer(options: Mapping[str, Any]) -> None:
         raise BadInput(f"trainer.val_check_interval is {interval}: give a number of batches, or a share of an epoch")
 
 
-def check_validation_interval(data: DomainData, options: Mapping[str, Any]) -> None:
+def check_validation_interval(data: LabelledData, options: Mapping[str, Any]) -> None:
     """Make sure that an epoch is long enough to be interrupted by validation as often as asked for.
 
     Args:

@@ -12,7 +12,9 @@ from tbft.output import is_broken_pipe, unfailing_output
 from tbft.schema import BAD_INPUT, DONE, FAILED, INTERRUPTED, TERMINATED
 
 NOBODY_READS = 141  # 128 + SIGPIPE, as of a program that the signal stops
-LEAVES_FILES = ("fit", "predict", "study", "report")
+LEAVES_FILES = ("fit", "predict", "card", "study", "report", "export")
+LOOKS_ON = ("diagnose", "card")
+"""Commands that take a configuration and train nothing."""
 
 
 def main(args: list[str] | None = None) -> int:
@@ -96,6 +98,11 @@ def _run(args: list[str]) -> int:
 
         raise_from_now_on()
         return main_report(args[1:])
+    if command == "export":
+        from tbft.export.command import main_export
+
+        raise_from_now_on()
+        return main_export(args[1:])
     from tbft.suggestions import or_choose
 
     raise BadInput(f"unknown command {command!r}: {or_choose(command, list(COMMANDS))} (python -m tbft --help)")
@@ -116,13 +123,19 @@ def _by_configuration(command: str, args: list[str]) -> int:
         check_names(command, args)
     from jsonargparse import ArgumentError
 
-    from tbft.lightning_cli import PersonalizationCLI
     from tbft.terminal import telling
 
     raise_from_now_on()
     try:
         with telling():
-            PersonalizationCLI([command, *args])
+            if command in LOOKS_ON:
+                from tbft.measuring import main_card, main_diagnose
+
+                (main_card if command == "card" else main_diagnose)(args)
+            else:
+                from tbft.lightning_cli import PersonalizationCLI
+
+                PersonalizationCLI([command, *args])
     except ArgumentError as error:
         raise BadInput(explain(command, str(error))) from None
     return DONE

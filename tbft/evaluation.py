@@ -27,6 +27,7 @@ def use_weights(module: ImageClassifier, data: DomainData, file: str) -> None:
     """
     left = read_weights(file)
     load_weights(module.model, left)
+    module.classes = left.classes or module.classes
     data.base_classes = left.classes or data.base_classes
 
 

@@ -13,12 +13,15 @@ COMMANDS = {
     "fit": "personalize a base model (or train one: --config base/digits.yaml)",
     "validate": "accuracy on the validation images  (--config RUN_FOLDER/config.yaml)",
     "test": "accuracy on the test images        (likewise)",
-    "predict": "classes of the test images, as CSV (likewise)",
+    "predict": "classes of test or new images (--images FOLDER), as CSV (likewise)",
+    "diagnose": "what drifted, how sure, what to do; changes nothing",
+    "card": "measure a base model's source card  (--to FILE.safetensors)",
     "study": "a grid of runs                     (--config study/quick.yaml)",
     "report": "tables, figures and a page again   (RUNS_FOLDER)",
+    "export": "one file for a device without torch (RUN_OR_BASE --to pet.pyz)",
     "meter": "power sources of this machine, and what they read",
 }
-BY_CONFIGURATION = ("fit", "validate", "test", "predict")
+BY_CONFIGURATION = ("fit", "validate", "test", "predict", "diagnose", "card")
 """The commands that share the options of a configuration."""
 
 FIRST = {

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from tbft.adaptation.adaptation import Adaptation, choose_device, options_of_trainer
+from tbft.adaptation.adaptation import Adaptation, choose_device
+from tbft.adaptation.climb import Climb
 from tbft.adaptation.closed_form_head import ClosedFormHead
 from tbft.adaptation.feature_cache import FeatureCache
+from tbft.adaptation.ladder import Ladder
 from tbft.adaptation.recorded import RecordedRun
 from tbft.adaptation.score import Tally
 from tbft.callbacks import BlockFreezeCallback, DataOnDevice, EnergyCallback, EpochCheckpoint
@@ -25,21 +27,25 @@ from tbft.callbacks.checkpoint import find_resumable
 from tbft.checks import (
     check_accelerator,
     check_classes,
+    check_climb,
     check_fit,
     check_followers,
     check_trainer,
     checkpoint_file,
     make_trainer,
 )
+from tbft.climbing import train_step_by_step
 from tbft.data import CIFAR10, CIFAR10C, Breeds, Digits, DomainData, Folder  # noqa: F401 - found by bare name
 from tbft.errors import BadInput
 from tbft.evaluation import use_weights, write_predictions
 from tbft.fingerprint import fingerprint
+from tbft.loggers import make_loggers
 from tbft.metrics import metrics_of
 from tbft.models.number_format import resolve_format
 from tbft.module import ImageClassifier
+from tbft.personalized import Model
 from tbft.preset_option import BEGIN_OF_CONFIG, END_OF_CONFIG, PresetConfig
-from tbft.run import RunSettings
+from tbft.run import RunSettings, default_name
 from tbft.run_folder import MODEL, RunFolder, finish_commit
 from tbft.summary import print_summary
 from tbft.terminal import quiet_lightning
@@ -82,13 +88,21 @@ class PersonalizationCLI(LightningCLI):
         )
         return parser
 
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        """The parser of one command; ``predict`` takes new pictures too."""
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "predict":
+            parser.add_argument("--images", type=str | None, default=None, help="Folder of new, unlabelled pictures.")
+        return parser
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The sections beside model, data and trainer."""
         parser.add_class_arguments(RunSettings, "run")
         parser.add_lightning_class_args(EnergyCallback, "energy")
-        parser.add_lightning_class_args(BlockFreezeCallback, "freeze")
+        parser.add_class_arguments(BlockFreezeCallback, "freeze", skip={"network", "images", "examples"})
         parser.add_class_arguments(ClosedFormHead, "head")
         parser.add_class_arguments(FeatureCache, "cache")
+        parser.add_class_arguments(Ladder, "ladder")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
         parser.link_arguments("model.image_size", "data.init_args.image_size", apply_on="instantiate")
         for name in ("mean", "std"):
@@ -137,25 +151,30 @@ class PersonalizationCLI(LightningCLI):
         check_trainer(options)
         check_trainer_options(options, ends_early=_ending(head, energy))
         energy.check()
-        check_fit(self.model, self.datamodule, freeze, options)
+        ladder = self._get(self.config_init, "ladder")
+        more: dict[str, Any] = {}
+        if ladder.climb:
+            check_climb(self.model, self.datamodule, options, self._arguments.get("ckpt_path"))
+            more = {"ladder": ladder, "train": partial(train_step_by_step, options=options)}
+        else:
+            check_fit(self.model, self.datamodule, freeze, options)
         seed = int(self._get(self.config, "seed_everything"))
-        parts = {"freeze": freeze, "head": head, "cache": cache, "meter": energy, "seed": seed}
-        self.adaptation = Adaptation(self.model, self.datamodule, **parts, **options_of_trainer(options))
+        self.adaptation = (Climb if ladder.climb else Adaptation)(
+            self.model,
+            self.datamodule,
+            freeze,
+            head,
+            cache,
+            energy,
+            seed,
+            max_epochs=options.get("max_epochs"),
+            accelerator=options.get("accelerator"),
+            **more,
+        )
         self.run_folder = self._claim_folder()
         self.fingerprint = fingerprint(self._options(), self.model.base, self.datamodule)
         self._find_resumable()
         return self.run_folder.path
-
-    def default_name(self) -> str:
-        """``digits-gaussian_noise5-block-n200-s0``: data, drift, strategy, training size, seed."""
-        data, drift = self.datamodule, self.datamodule.drift
-        parts = [
-            data.name,
-            *([f"{drift.name}{drift.severity or ''}"] if data.domain == "target" else ["source"]),
-        ]
-        parts += [self.adaptation.freeze.strategy_of(self.model.model, drift)]
-        parts += [f"n{data.train_size}"] if data.train_size else []
-        return "-".join([*parts, f"s{data.seed}"]).replace(":", "")
 
     def config_hash(self) -> str:
         """Of everything that the outcome depends on; not of where it is recorded or how it is metered."""
@@ -169,14 +188,14 @@ class PersonalizationCLI(LightningCLI):
         """The resolved options of this command, as plain values; ``cheapest`` is the format that it means here."""
         config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
         config = config.get(self.subcommand, config)
-        device = choose_device(self._get(self.config_init, "trainer").get("accelerator"))
-        how = config["model"]["number_format"]
-        config["model"]["number_format"] = resolve_format(how, device, self.model.model).name
+        device = choose_device(self._get(self.config, "trainer").get("accelerator"))
+        how, network = config["model"]["number_format"], self.model.model if hasattr(self, "model") else None
+        config["model"]["number_format"] = resolve_format(how, device, network).name
         return config
 
     def _claim_folder(self) -> RunFolder:
         """This run's folder; of several processes the first one holds it."""
-        name = self.default_name()
+        name = default_name(self.adaptation)
         if rank_zero_only.rank > 0:  # type: ignore[attr-defined]
             # Lightning starts further processes once the first has made the folder: they take that one.
             return RunFolder(self.settings.folder(name, resume=True))
@@ -204,7 +223,7 @@ class PersonalizationCLI(LightningCLI):
     def fit(self, ckpt_path: str | None = None) -> None:
         """Personalize: adapt, keep the better model, test it, and record the run whatever happens."""
         adaptation, first = self.adaptation, rank_zero_only.rank == 0  # type: ignore[attr-defined]
-        loggers = self._loggers() if first else []
+        loggers = make_loggers(self.folder, self.settings, adaptation) if first else []
         run = RecordedRun(
             adaptation,
             self.run_folder,
@@ -256,7 +275,8 @@ class PersonalizationCLI(LightningCLI):
             file = str(self.folder / MODEL)
         if file is not None:
             use_weights(self.model, self.datamodule, file)
-        check_classes(self.model, self.datamodule)
+        if not self._arguments.get("images"):
+            check_classes(self.model, self.datamodule)
         self._arguments["ckpt_path"] = None
 
     def _fitted_folder(self) -> Path | None:
@@ -267,36 +287,21 @@ class PersonalizationCLI(LightningCLI):
         return next((path.parent for path in files if (path.parent / MODEL).is_file()), None)
 
     def predict(self, **kwargs: Any) -> None:
-        """Predict the test images' classes, and write them as ``predictions.csv`` into the run's folder."""
-        assert self.trainer is not None
+        """Predict the classes of the test images, or of the pictures in ``--images``, as ``predictions.csv``."""
+        file = self.folder / "predictions.csv"
+        if folder := self._arguments.get("images"):
+            self.model.place(choose_device(self._get(self.config_init, "trainer").get("accelerator")))
+            found = Model(self.model, self.model.model, self.model.classes).predict(folder)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            found.to_csv(file)
+            for image, reason in found.broken.items():
+                print(f"not read: {image} ({reason.removeprefix(image).strip()})")
+            print(f"{len(found)} predictions: {file}")
+            return
         batches = self.trainer.predict(**{**kwargs, "return_predictions": True})
         assert self.datamodule.test is not None
-        file = self.folder / "predictions.csv"
         write_predictions(file, torch.cat(batches), self.datamodule)  # type: ignore[arg-type]
         print(f"{len(self.datamodule.test)} predictions: {file}")
-
-    def _loggers(self) -> list[Logger]:
-        metrics = self.folder / "metrics.csv"
-        if metrics.is_file():  # of the interrupted part of this run, which the logger would delete
-            metrics.replace(self.folder / f"metrics.until-{time.strftime('%Y%m%d-%H%M%S')}.csv")
-        loggers: list[Logger] = [CSVLogger(self.folder, name="", version="")]
-        if self.settings.wandb != "off":
-            from tbft.wandb_logger import RunLogger
-
-            adaptation, data = self.adaptation, self.datamodule
-            freeze, chain = adaptation.freeze, adaptation.classifier.model
-            tags = [data.drift.level or freeze.level, data.name, freeze.strategy_of(chain, data.drift)]
-            tags += [f"block:{name}" for name in adaptation.target if name in chain.blocks]
-            logger = RunLogger(
-                self.folder,
-                self.folder.name,
-                self.settings.project,
-                self.settings.wandb_offline,
-                self.settings.group,
-                [*(tag for tag in tags if tag), *self.settings.tags],
-            )
-            loggers.append(logger)
-        return loggers
 
     def _config_text(self, loggers: list[Logger]) -> str:
         """The run's configuration as a file, which other commands take; loggers hear of it too."""

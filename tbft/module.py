@@ -25,10 +25,6 @@ OptimizerCallable = Callable[[Iterable], Optimizer]
 Schedule = Literal["constant", "cosine", "one_cycle"]
 
 
-def _default_optimizer(parameters: Iterable) -> Optimizer:
-    return torch.optim.AdamW(parameters, lr=5e-3)
-
-
 class ImageClassifier(Classifier, LightningModule):
     """A classifier to be trained on source data, or personalized from a base model.
 
@@ -69,7 +65,7 @@ class ImageClassifier(Classifier, LightningModule):
         width: int | None = None,
         mean: tuple[float, ...] | None = None,
         std: tuple[float, ...] | None = None,
-        optimizer: OptimizerCallable = _default_optimizer,
+        optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=5e-3),
         learning_rates: dict[str, float] | None = None,
         schedule: Schedule = "one_cycle",
         number_format: Literal["plain", "channels_last", "bf16", "cheapest"] = "channels_last",
@@ -88,7 +84,7 @@ class ImageClassifier(Classifier, LightningModule):
 
     def _train_with(
         self,
-        optimizer: OptimizerCallable = _default_optimizer,
+        optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=5e-3),
         learning_rates: dict[str, float] | None = None,
         schedule: Schedule = "one_cycle",
     ) -> None:

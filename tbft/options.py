@@ -20,6 +20,7 @@ SECTIONS = {
     "freeze": "BlockFreeze",
     "head": "ClosedFormHead",
     "cache": "FeatureCache",
+    "ladder": "Ladder",
     "energy": "RunMeter",
     "run": "RunSettings",
     "trainer": "Trainer",
@@ -41,7 +42,9 @@ _OF_SUBCOMMAND = {
     "fit": ("ckpt_path", "weights_only"),
     "validate": ("ckpt_path", "verbose", "weights_only"),
     "test": ("ckpt_path", "verbose", "weights_only"),
-    "predict": ("return_predictions", "ckpt_path", "weights_only"),
+    "predict": ("images", "return_predictions", "ckpt_path", "weights_only"),
+    "diagnose": ("json", "unlabelled"),
+    "card": ("to",),
 }
 _PACKAGE = Path(__file__).parent
 _ENTRY = re.compile(r"^    (?:    )?(\w+)(?: \(.*?\))?: ", re.MULTILINE)

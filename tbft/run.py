@@ -8,10 +8,13 @@ import unicodedata
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tbft.errors import BadInput, check_at_least
 from tbft.run_folder import FolderInUse, RunFolder, status_of
+
+if TYPE_CHECKING:
+    from tbft.adaptation.adaptation import Adaptation
 
 _LONGEST_NAME = 255  # bytes, on every usual file system
 
@@ -128,6 +131,15 @@ class RunSettings:
 
             return not is_logged_in()
         return self.wandb != "online"
+
+
+def default_name(adaptation: Adaptation) -> str:
+    """``digits-gaussian_noise5-block-n200-s0``: data, drift, strategy, training size, seed."""
+    data, drift = adaptation.data, adaptation.data.drift
+    what = "source" if drift.is_source else f"{drift.name}{drift.severity or ''}"
+    parts = [data.name, what, adaptation.strategy]
+    parts += [f"n{data.train_size}"] if data.train_size else []
+    return "-".join([*parts, f"s{adaptation.seed}"]).replace(":", "")
 
 
 def _check_name(name: str) -> None:

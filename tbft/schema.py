@@ -6,7 +6,7 @@ It imports the standard library only, so that a report and a device can read it 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, Literal, NotRequired, TypedDict, get_args
 
 ADAPTATION = ("prepare", "train", "validate", "save")
 """The phases that bringing the model up to date consists of."""
@@ -60,6 +60,8 @@ class RecordedDrift(TypedDict):
     level: str | None
     name: str
     severity: int | None
+    diagnosed: NotRequired[list[str]]
+    """Levels that the sample itself showed, ``prior`` among them; only where nobody named one."""
 
 
 class CurveEntry(TypedDict):
@@ -104,6 +106,11 @@ class RunRecord(TypedDict, total=False):
     """Labelled target images, those for validation included."""
     accuracy: dict[str, float | None]
     """Fractions of 1: ``base`` and ``test`` on test images, ``base_validation`` and ``validation`` on validation's."""
+    remedies: list[dict[str, Any]]
+    """Each remedy that was tried, in order: ``remedies``, ``accuracy`` with its interval, ``gain``, ``p``, ``cost`` (in
+    multiply-adds) or ``cpu_seconds``, ``accepted`` and ``reason``; only where nobody named the drift level."""
+    diagnosis: dict[str, Any]
+    """What drifted and what to do next: ``verdict``, ``reason``, ``advice``, ``left``; likewise."""
     kept: str | None
     """``adapted`` or ``base``."""
     kept_reason: str | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tbft.schema import RESULT_FILE, RunRecord
+from tbft.story import story_of
 
 
 def print_summary(record: RunRecord, folder: Path) -> None:
@@ -17,7 +18,9 @@ def print_summary(record: RunRecord, folder: Path) -> None:
     table.add_column()
     drift = record["drift"]
     severity = f", severity {drift['severity']}" if drift["severity"] else ""
-    if record["strategy"] != "base":
+    for title, text in story_of(record).items():
+        table.add_row(title, text)
+    if record["strategy"] not in ("base", "auto"):
         table.add_row("drift", f"{drift['level'] or 'unknown'} level ({drift['name']}{severity})")
     table.add_row("test accuracy", _accuracy(record))
     if record["kept"] == "base":
@@ -68,9 +71,9 @@ def _cost(record: RunRecord) -> str:
     measured = "measured" if record["energy_source"].get("measured") else "modelled, not measured"
     booked = (record["joules"], record["cpu_seconds"], record["wall_seconds"])
     joules, cpu, wall = (figures["adaptation"] for figures in booked)
-    return f"{_figure(joules)} J ({measured}), {_figure(cpu)} CPU-s, {_figure(wall)} s"
+    return f"{short_figure(joules)} J ({measured}), {short_figure(cpu)} CPU-s, {short_figure(wall)} s"
 
 
-def _figure(value: float) -> str:
+def short_figure(value: float) -> str:
     """One decimal, or below 1 two digits that count."""
     return f"{value:.1f}" if value >= 1 else f"{value:.2g}"

@@ -51,3 +51,17 @@ def quiet_lightning() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for text in _NOISE:
         warnings.filterwarnings("ignore", message=f".*{text}")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Leave out what Lightning tells everybody, in somebody else's process: loggers and filters are given back."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [log.level for log in loggers]
+    with warnings.catch_warnings():
+        quiet_lightning()
+        try:
+            yield
+        finally:
+            for log, level in zip(loggers, levels, strict=True):
+                log.setLevel(level)

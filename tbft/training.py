@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.loggers import Logger
 
-from tbft.adaptation.adaptation import Adaptation
+from tbft.adaptation.adaptation import Adaptation, seed_everything
 from tbft.callbacks import (
     AtomicCheckpointIO,
     BlockFreezeCallback,
@@ -70,6 +70,7 @@ def train_by_steps(
         given["logger"] = list(loggers) or False
     given["plugins"] = [AtomicCheckpointIO(), *(given.get("plugins") or [])]
     trainer = make_trainer(Trainer, given)
+    seed_everything(adaptation.seed)  # the same numbers, whatever was drawn to build the network
     datamodule = data if isinstance(data, LightningDataModule) else SampleModule(data)  # type: ignore[arg-type]
     trainer.fit(module, datamodule=datamodule, ckpt_path=resume)
     return trainer

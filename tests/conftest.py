@@ -5,14 +5,17 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Two processes test at once, and threads that wait for one another spin. Read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Run a command line in-process, in an empty folder; give its exit code and its record, if there is one."""
+    import torch
+
     from tbft.cli import main
 
     monkeypatch.chdir(tmp_path)

@@ -79,7 +79,7 @@ def test_pictures_cross_to_the_device_only_where_asked(on_device):
 def test_pictures_that_do_not_fit_stay_where_they_are():
     data = Digits(on_device=True, memory_limit=0)
     data.setup()
-    data.to(torch.device("meta"))
+    data.move_to(torch.device("meta"))
     assert data.train[0].x.device.type == "cpu"
 
 
@@ -88,7 +88,7 @@ def test_cached_features_stay_where_the_cache_keeps_them():
     data.setup()
     features = torch.zeros(len(data.train), 4), torch.zeros(len(data.val), 4)
     data.enter_at("fc", train=features[0], val=features[1])
-    data.to(torch.device("meta"))
+    data.move_to(torch.device("meta"))
     assert data.train.x.device.type == data.val.x.device.type == "cpu" and data.test.x.device.type == "meta"
 
 

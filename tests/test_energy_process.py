@@ -61,15 +61,15 @@ def test_two_runs_in_one_process_do_not_add_up(run):
 def test_the_peak_memory_is_the_adaptations_and_not_that_of_testing(run, monkeypatch):
     if not ProcessCost()._peak_counts_anew:
         pytest.skip("the kernel does not let a process reset its peak memory")
-    begin = EnergyCallback.on_test_start
+    end = EnergyCallback.end_adaptation
 
-    def test_with_much_memory(self, trainer, module):
-        begin(self, trainer, module)
+    def test_with_much_memory(self):
+        end(self)
         with mmap.mmap(-1, 300 * 2**20) as memory:
             for page in range(0, len(memory), mmap.PAGESIZE):
                 memory[page] = 1
 
-    monkeypatch.setattr(EnergyCallback, "on_test_start", test_with_much_memory)
+    monkeypatch.setattr(EnergyCallback, "end_adaptation", test_with_much_memory)
     _, record = run(*FIT)
     assert record["process"]["peak_rss_mib"] > record["peak_rss_mib"] + 250
 

@@ -85,7 +85,8 @@ def test_measuring_leaves_no_trace():
     data.setup("fit")
     before = {name: value.clone() for name, value in module.model.state_dict().items()}
     module.model.train()
-    relative_gradient_norms(module, data.train, [[0, 1, 2], [3, 4, 5]])
+    batches = [data.train.__getitems__(positions) for positions in ([0, 1, 2], [3, 4, 5])]
+    relative_gradient_norms(module.model, batches, lambda batch: F.cross_entropy(module(batch), batch.y))
     assert all(torch.equal(value, before[name]) for name, value in module.model.state_dict().items())
     assert module.model.training and all(parameter.grad is None for parameter in module.model.parameters())
 

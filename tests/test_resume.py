@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import random
 import re
+import subprocess
 import sys
 import threading
 import time
@@ -19,7 +20,9 @@ from lightning.pytorch import Trainer
 from safetensors.torch import load_file, save_file
 
 from tbft import atomic
+from tbft.adaptation.adaptation import Adaptation
 from tbft.cli import main
+from tbft.models import read_weights
 
 FIT = ["fit", "--config", "feature.yaml", "--data.train_size", "60", "--energy.codecarbon", "false"]
 SHORT = [*FIT, "--trainer.max_epochs", "2", "--run.test", "false"]
@@ -247,10 +250,32 @@ def test_each_write_that_fails_leaves_the_earlier_run_whole_and_says_why(run, mo
     assert Path("runs/run/model.safetensors").read_bytes() != kept["model.safetensors"]
 
 
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root mounts a file system")
+def test_a_small_disk_that_fills_up_leaves_a_reason_and_no_half_file(run, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    outcomes = {}
+    for kibibytes in (350, 600, 850, 1100, 4000):
+        options = ["-t", "tmpfs", "-o", f"size={kibibytes}k", "tmpfs", str(disk)]
+        if subprocess.run(["mount", *options], check=False, capture_output=True).returncode:
+            pytest.skip("no file system can be mounted here")
+        try:
+            code, _ = run(*SHORT, "--run.root", str(disk))
+            record = json.loads((disk / "run/result.json").read_text())
+            outcomes[kibibytes] = code
+            assert (record["status"], code) in (("completed", 0), ("failed", 1))
+            assert code == 0 or "no space is left" in record["error"]
+            if (disk / "run/model.safetensors").exists():
+                read_weights(str(disk / "run/model.safetensors"))
+        finally:
+            subprocess.run(["umount", str(disk)], check=True)
+    assert 1 in outcomes.values() and outcomes[4000] == 0
+
+
 @pytest.mark.parametrize("where", ["fit", "test"])
 def test_a_failed_run_says_why(run, monkeypatch, where):
-    error = RuntimeError("the sky\nfell")
-    monkeypatch.setattr(f"lightning.pytorch.Trainer.{where}", raising(error, getattr(Trainer, where)))
+    of, name = (Trainer, "fit") if where == "fit" else (Adaptation, "test")
+    monkeypatch.setattr(of, name, raising(RuntimeError("the sky\nfell"), getattr(of, name)))
     code, record = run(*FIT, "--trainer.max_epochs", "1")
     assert code == 1 and record["status"] == "failed" and record["error"] == "RuntimeError: the sky fell"
 
@@ -274,7 +299,7 @@ def test_kills_at_random_moments_lose_nothing(run):
     seconds = run_in_a_process([*options, *quiet, "--run.name", "whole"], None)
     whole = weights_of("whole")
     chance = random.Random(1)
-    for number in range(int(os.environ.get("TBFT_KILLS", "4"))):
+    for number in range(int(os.environ.get("TBFT_KILLS", "2"))):
         name = f"killed{number}"
         run_in_a_process([*options, *quiet, "--run.name", name], chance.uniform(0, 1.05) * seconds)
         result, model = (Path("runs", name, file) for file in ("result.json", "model.safetensors"))

@@ -50,6 +50,15 @@ def test_joules_of_runs_beside_other_programs_are_left_out_or_marked(tmp_path: P
     assert first_row(tmp_path, "cost")["joules"].n == 2
 
 
+def test_cpu_seconds_of_spinning_threads_are_left_out_or_marked(tmp_path: Path) -> None:
+    write_costs(tmp_path, [(1.0, 10.0)], conditions={"cpu_seconds_inflated": True})
+    assert show(first_row(tmp_path, "savings")["CPU s saved %"]) == "90.00*"
+    notes = " ".join(tables_of(tmp_path)["cost"].notes)
+    assert "In 2 of 2 runs several threads waited for one another" in notes
+    write_costs(tmp_path, [(5.0, 10.0), (5.0, 10.0)])
+    assert show(first_row(tmp_path, "savings")["CPU s saved %"]) == "50.00 [50.00, 50.00]"
+
+
 def test_the_pairs_of_savings_are_those_of_its_points(tmp_path: Path) -> None:
     for drift, seed in (("fog", 0), ("snow", 0), ("fog", 1)):
         write_blocks(tmp_path, "input", 1000, seed, {"block": 0.6, "tuned-full": 0.5}, drift)

@@ -8,7 +8,8 @@ import pytest
 
 from tbft import options
 from tbft.errors import BadInput
-from tbft.suggestions import check_names, options_of_fit
+from tbft.study.running.fit_parser import options_of_fit
+from tbft.suggestions import check_names
 
 MISSPELT = {
     "fti": "did you mean fit?",

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tbft.callbacks import KeepBestCallback
+from tbft.adaptation.keep_best import KeepBest
 from tbft.wandb_logger import RunLogger, is_logged_in
 
 FIT = ["fit", "--config", "output.yaml", "--model.number_format", "plain", "--run.threads", "1"]
@@ -71,16 +71,16 @@ def test_online_without_a_login_asks_nobody_and_logs_offline(run, caplog):
 
 
 def test_a_killed_service_costs_the_tracking_and_not_the_run(run, monkeypatch, caplog):
-    begin = KeepBestCallback.on_fit_start
+    begin = KeepBest.remember_base
 
-    def kill_service(self, trainer, module):
+    def kill_service(self, network):
         for child in psutil.Process().children(recursive=True):
             if child.name().startswith("wandb"):
                 child.kill()
                 child.wait(5)
-        begin(self, trainer, module)
+        begin(self, network)
 
-    monkeypatch.setattr(KeepBestCallback, "on_fit_start", kill_service)
+    monkeypatch.setattr(KeepBest, "remember_base", kill_service)
     code, record = run(*FIT, wandb="offline")
     assert code == 0 and record["status"] == "completed"
     (message,) = [entry.message for entry in caplog.records if "Weights & Biases" in entry.message]

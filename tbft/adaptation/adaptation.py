@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,10 +15,13 @@ from tbft.adaptation.freezing import BlockFreeze
 from tbft.adaptation.keep_best import KeepBest
 from tbft.adaptation.record import Progress
 from tbft.adaptation.score import Score, Tally
+from tbft.adaptation.source_card import measure_source_card
 from tbft.data.labelled import LabelledData
 from tbft.energy.run_meter import RunMeter
 from tbft.errors import BadInput
 from tbft.models.classifier import Classifier
+from tbft.remedies import SourceCard
+from tbft.schema import RunRecord
 
 
 @dataclass
@@ -70,6 +71,16 @@ class Adaptation:
         return not self.data.drift.is_source or self.classifier.base is not None
 
     @property
+    def strategy(self) -> str:
+        """Name of the strategy in the record."""
+        return self.freeze.strategy_of(self.classifier.model, self.data.drift)
+
+    @property
+    def statistics(self) -> str:
+        """Policy of the BatchNorm statistics in the record."""
+        return self.freeze.statistics
+
+    @property
     def solves_head(self) -> bool:
         """Whether the head is solved, and nothing else trains."""
         return self.head.solve and self.target == ("fc",)
@@ -82,6 +93,7 @@ class Adaptation:
     def run_without_steps(self) -> None:
         """Adapt what needs no optimiser: statistics and a solved head. The network ends with what is kept."""
         assert not self.trains_by_steps and self.data.train is not None
+        seed_everything(self.seed)
         device = choose_device(self.accelerator)
         cuda = device.type == "cuda"
         self.meter.start(threads=torch.get_num_threads(), synchronize=torch.cuda.synchronize if cuda else None)
@@ -121,6 +133,20 @@ class Adaptation:
                 chain.load_state_dict(adapted)
         return counted
 
+    def add_to(self, record: RunRecord) -> None:
+        """Say in the record what only this kind of adaptation knows."""
+
+    def source_card(self) -> SourceCard | None:
+        """The card of the weights that were kept: the base model's own, or measured where a base model was trained."""
+        if self.data.drift.is_source:
+            assert self.data.val is not None
+            if not self.classifier.model.linear_head or self.data.val.start is not None:
+                return None
+            self.classifier.place(choose_device(self.accelerator))
+            return measure_source_card(self.classifier, self.data)
+        base = self.classifier.base
+        return base.card if base and self.keep.kept == "base" else None
+
     def _score_base(self) -> None:
         if self.has_base:
             self.keep.score_base(self.classifier.model, self._validate)
@@ -152,8 +178,3 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-
-
-def options_of_trainer(trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """What an ``Adaptation`` must know of the trainer's options, by its own names."""
-    return {"max_epochs": trainer.get("max_epochs"), "accelerator": trainer.get("accelerator")}

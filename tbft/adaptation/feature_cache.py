@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 
+from tbft.adaptation.feature_room import room_in_memory, room_on_disk
 from tbft.adaptation.features import features_of
 from tbft.adaptation.freezing import BlockFreeze
 from tbft.data.labelled import LabelledData
@@ -115,28 +113,11 @@ class FeatureCache:
         self.mib = like[0].numel() * like.element_size() * total / 2**20
         if self.mib <= self.memory_limit:
             self.place = "memory"
-            room = torch.empty((count, *like.shape[1:]), dtype=like.dtype, device=like.device)
-            last = like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last)
-            return room.contiguous(memory_format=torch.channels_last) if last else room
+            return room_in_memory(like, count)
         if self.mib > self.disk_limit:
             raise OSError(
                 f"{self.mib:.3g} MiB of features exceed cache.memory_limit ({self.memory_limit:g}) and "
                 f"cache.disk_limit ({self.disk_limit:g})"
             )
         self.place = "disk"
-        folder.mkdir(parents=True, exist_ok=True)
-        values = like[0].numel() * count
-        with tempfile.TemporaryFile(dir=folder) as file:
-            # Blocks are claimed now, so that a full disk is an error here and not a crash when a page is written.
-            _claim(file.fileno(), values * like.element_size())
-            pages = np.memmap(file, dtype=np.uint8, mode="r+", shape=(values * like.element_size(),))
-        return torch.from_numpy(pages).view(like.dtype).view(count, *like.shape[1:])
-
-
-def _claim(descriptor: int, size: int) -> None:
-    import os
-
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, size)
-    else:
-        os.truncate(descriptor, size)
+        return room_on_disk(like, count, folder)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, TypeVar
 
 import torch
 
-from tbft.data.batches import Examples
+from tbft.data.batches import Batch, Examples
 from tbft.data.drift import Drift
 from tbft.errors import BadInput, check_at_least
 from tbft.models.chain import BlockChain
@@ -14,10 +15,11 @@ from tbft.models.classifier import Classifier
 from tbft.models.statistics import can_refresh, estimating_statistics, has_statistics, set_modes
 from tbft.schema import LEVELS
 
-_IMAGES_IN_A_BATCH = 256
+IMAGES_IN_A_BATCH = 256
 """Of a re-estimate: a layer's statistics are the mean of the batches', and a few large ones estimate best."""
 
 Policy = Literal["source", "refresh", "batch"]
+T = TypeVar("T")
 
 
 class BlockFreeze:
@@ -118,13 +120,44 @@ class BlockFreeze:
             seed: draws ``statistics_images`` of them.
         """
         self.refreshed = True
-        if not can_refresh(classifier.model):
-            return
-        device = next(classifier.parameters()).device
-        count = min(self.statistics_images or len(train), len(train))
-        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:count]
-        stop = None if has_statistics(classifier.model.modules_of(["fc"])) else "fc"
-        with estimating_statistics(classifier.model):
-            for part in order.chunk(max(round(count / _IMAGES_IN_A_BATCH), 1)):
-                batch = train.__getitems__(part.tolist())
-                classifier(batch._replace(x=batch.x.to(device)), stop=stop)
+        refresh_statistics(classifier, train, seed, self.statistics_images)
+
+    def refresh_from(self, chain: BlockChain, batches: Iterable[T], run: Callable[[T], object]) -> None:
+        """Re-estimate the statistics on batches, once.
+
+        Args:
+            chain: whose statistics are meant; a network without BatchNorm stays as it is.
+            batches: of training images.
+            run: runs the chain on a batch.
+        """
+        self.refreshed = True
+        _re_estimate(chain, batches, run)
+
+
+def refresh_statistics(classifier: Classifier, examples: Examples, seed: int, images: int | None = None) -> None:
+    """Re-estimate the statistics by one forward pass.
+
+    Args:
+        classifier: whose statistics are meant; a network without BatchNorm stays as it is.
+        examples: images, before any cache.
+        seed: draws the batches.
+        images: how many of the examples to draw; ``None`` takes all.
+    """
+    device = next(classifier.parameters()).device
+    count = min(images or len(examples), len(examples))
+    stop = None if has_statistics(classifier.model.modules_of(["fc"])) else "fc"
+
+    def batches() -> Iterator[Batch]:
+        order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))[:count]
+        for part in order.chunk(max(round(count / IMAGES_IN_A_BATCH), 1)):
+            batch = examples.__getitems__(part.tolist())
+            yield batch._replace(x=batch.x.to(device))
+
+    _re_estimate(classifier.model, batches(), lambda batch: classifier(batch, stop=stop))
+
+
+def _re_estimate(chain: BlockChain, batches: Iterable[T], run: Callable[[T], object]) -> None:
+    if can_refresh(chain):
+        with estimating_statistics(chain):
+            for batch in batches:
+                run(batch)

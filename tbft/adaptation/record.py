@@ -50,7 +50,7 @@ def make_record(
     data, chain, drift = adaptation.data, adaptation.classifier.model, adaptation.data.drift
     level = drift.level or freeze.level
     phases = dict.fromkeys((*PHASES, "adaptation"), 0.0)
-    return {
+    found: RunRecord = {
         "schema": SCHEMA,
         "status": status,
         "error": error,
@@ -59,10 +59,10 @@ def make_record(
         "seed": adaptation.seed,
         "dataset": data.name,
         "drift": {"level": level, "name": drift.name, "severity": drift.severity},
-        "strategy": freeze.strategy_of(chain, drift),
+        "strategy": adaptation.strategy,
         "blocks": [link for link in adaptation.target if link in chain.blocks],
         "level_block": chain.block_of(level) if level else None,
-        "statistics": freeze.statistics,
+        "statistics": adaptation.statistics,
         "train_size": data.train_size or sum(len(x) for x in (data.train, data.val) if x is not None),
         "accuracy": {
             "base": adaptation.test_accuracy["base"],
@@ -95,6 +95,8 @@ def make_record(
         "skipped_pictures": data.skipped,
         "environment": _environment(adaptation.classifier),
     }
+    adaptation.add_to(found)
+    return found
 
 
 def as_text(record: RunRecord) -> str:

@@ -84,7 +84,8 @@ class RecordedRun:
     def _save(self) -> None:
         classifier, data = self.adaptation.classifier, self.adaptation.data
         file = self.folder.staging / MODEL
-        save_weights(classifier.model, file, data.classes, mean=classifier.mean, std=classifier.std)
+        card = self.adaptation.source_card()
+        save_weights(classifier.model, file, data.classes, mean=classifier.mean, std=classifier.std, card=card)
 
     def _write_record(self, status: Status, reason: str | None) -> None:
         meter, completed = self.adaptation.meter, status == "completed"

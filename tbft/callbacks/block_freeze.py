@@ -2,23 +2,64 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from tbft.adaptation.freezing import BlockFreeze
-from tbft.data.labelled import LabelledData
-from tbft.module import ImageClassifier
+from tbft.adaptation.freezing import IMAGES_IN_A_BATCH, BlockFreeze
+from tbft.callbacks.batches import images_of, join_batches, on_device, training_batches
+from tbft.callbacks.network import by_position, drift_of, find_chain, find_network
+from tbft.errors import BadInput
+from tbft.models.chain import BlockChain
+from tbft.models.traced import TracedChain
 
 
 class BlockFreezeCallback(BlockFreeze, Callback):
-    """Trains the target block of a drift level and freezes the rest (see ``BlockFreeze``)."""
+    """Trains the target block of a drift level and freezes the rest, in any LightningModule (see ``BlockFreeze``).
+
+    The network is cut into blocks by tracing it once; it shares all weights with its chain. Its place among the
+    callbacks does not matter.
+
+    Args:
+        *args: those of ``BlockFreeze``.
+        network: the network inside the LightningModule: path of an attribute, or a chain that ``chain_of`` made of
+            it. ``None`` is the module's only child that has parameters.
+        images: gives the images of a batch, as the network takes them.
+        examples: batches for the first image and for statistics, or a function that gives them. ``None`` is the
+            trainer's training dataloader, which is then gone through once more before training.
+        **options: those of ``BlockFreeze``.
+
+    Raises:
+        BadInput: when a fit begins, if the network cannot be found or traced, or nothing says what drifted.
+
+    Attributes:
+        chain: the network as a chain of blocks, once a fit has begun.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        network: str | BlockChain | None = None,
+        images: Callable[[Any], Tensor] = images_of,
+        examples: Iterable[Any] | Callable[[], Iterable[Any]] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(*args, **options)
+        self.network, self.images, self.examples = network, images, examples
+        self.chain: BlockChain | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Freeze before the optimiser is made and before DDP wraps the module."""
         if stage == "fit":
-            module, data = _parts(trainer, pl_module)
-            self.freeze(module.model, self.target_of(module.model, data.drift))
+            self.chain = self._find_chain(trainer, pl_module)
+            self.freeze(self.chain, self.target_of(self.chain, drift_of(trainer)))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """A resumed run has its refreshed statistics from the checkpoint."""
@@ -30,17 +71,68 @@ class BlockFreezeCallback(BlockFreeze, Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Re-estimate the statistics where the policy says so, once."""
-        if self.refreshes:
-            module, data = _parts(trainer, pl_module)
+        assert self.chain is not None
+        self.chain.to(pl_module.device)
+        if not self.refreshes:
+            return
+        if found := by_position(trainer, pl_module):
+            classifier, data = found
             assert data.train is not None
-            self.refresh(module, data.train, data.seed)
+            self.refresh(classifier, data.train, data.seed)
+            return
+        chain = self.chain
+        with isolate_rng(), trainer.precision_plugin.forward_context():
+            images = self._images(trainer, pl_module)
+            if self.examples is None and self.statistics_images is None and math.isinf(trainer.num_training_batches):
+                raise BadInput("the training batches have no known end: give statistics_images=, or examples=")
+            batches = join_batches(self._some_of(images), IMAGES_IN_A_BATCH)
+            self.refresh_from(chain, batches, lambda x: chain(x, stop="fc"))
+        for norm in (module for module in chain.modules() if isinstance(module, _BatchNorm)):
+            for estimate in (norm.running_mean, norm.running_var):
+                if estimate is not None:  # each process has seen its share of the images
+                    estimate.copy_(trainer.strategy.reduce(estimate, reduce_op="mean"))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lightning may have changed modes around validation: set them again."""
-        self.set_modes(_parts(trainer, pl_module)[0].model)
+        assert self.chain is not None
+        self.set_modes(self.chain)
 
+    def set_modes(self, chain: BlockChain) -> None:
+        """Inference mode for what is frozen, the functions in a traced network's own ``forward`` included."""
+        super().set_modes(chain)
+        if isinstance(chain, TracedChain):
+            chain.network.training = self.statistics == "batch" or self.target == chain.links
 
-def _parts(trainer: Trainer, module: LightningModule) -> tuple[ImageClassifier, LabelledData]:
-    data = trainer.datamodule  # type: ignore[attr-defined]
-    assert isinstance(module, ImageClassifier) and isinstance(data, LabelledData)
-    return module, data
+    def _find_chain(self, trainer: Trainer, module: LightningModule) -> BlockChain:
+        network = find_network(module, self.network)
+
+        def first_images() -> Tensor:
+            try:
+                with isolate_rng():
+                    first = next(islice(self._images(trainer, module, torch.device("cpu")), 1), None)
+            except AttributeError as error:  # data that the module opens in its own setup, which comes later
+                raise BadInput(
+                    f"the training batches cannot be had before the module is set up ({error}): give network= a chain "
+                    "that was made with tbft.models.traced.chain_of, or examples=, some batches"
+                ) from None
+            if first is None:
+                raise BadInput("there is no training batch: give examples=, some batches")
+            return first
+
+        return self.network if isinstance(self.network, BlockChain) else find_chain(network, first_images)
+
+    def _images(
+        self, trainer: Trainer, module: LightningModule, device: torch.device | None = None
+    ) -> Iterator[Tensor]:
+        batches = self.examples() if callable(self.examples) else self.examples
+        batches = training_batches(trainer) if batches is None else batches
+        return map(self.images, on_device(batches, trainer, module, device))
+
+    def _some_of(self, images: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The first ``statistics_images`` of them."""
+        left = self.statistics_images
+        for batch in images:
+            yield batch if left is None else batch[:left]
+            left = None if left is None else left - len(batch)
+            if left is not None and left <= 0:
+                return

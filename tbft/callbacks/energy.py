@@ -13,7 +13,9 @@ from tbft.energy.run_meter import RunMeter
 class EnergyCallback(RunMeter, Callback):
     """Books joules, CPU-seconds and wall-seconds to the phases of a fit (see ``RunMeter``).
 
-    Works in any LightningModule. On the first of several processes only, for readings are machine-wide.
+    Works in any LightningModule. The adaptation begins where this callback is set up (listed first it also books the
+    setup of the others, in which a network is traced) and ends where the fit is torn down. On the first of several
+    processes only, for readings are machine-wide.
 
     Example:
         >>> from lightning.pytorch import Trainer
@@ -24,14 +26,11 @@ class EnergyCallback(RunMeter, Callback):
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Start the meter of a fit; ``validate``, ``test`` and ``predict`` adapt nothing and are not metered."""
+        """Start the meter of a fit, which begins with preparing; other stages adapt nothing and are not metered."""
         if stage == "fit" and trainer.is_global_zero:
             cuda = trainer.strategy.root_device.type == "cuda"
             self.start(threads=torch.get_num_threads(), synchronize=torch.cuda.synchronize if cuda else None)
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The adaptation begins."""
-        self.enter("prepare")
+            self.enter("prepare")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """From preparing to training."""
@@ -57,8 +56,8 @@ class EnergyCallback(RunMeter, Callback):
         """Validation ends."""
         self.leave()
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Training ends, or preparing where there was no training."""
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Training ends with what other callbacks do at its end, or preparing where there was no training."""
         while self.open:
             self.leave()
 

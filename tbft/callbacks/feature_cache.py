@@ -2,30 +2,127 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
+from types import MethodType
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
 
+from tbft.adaptation.content_cache import ContentCache
 from tbft.adaptation.feature_cache import FeatureCache
-from tbft.adaptation.freezing import BlockFreeze
-from tbft.data.labelled import LabelledData
-from tbft.module import ImageClassifier
+from tbft.callbacks.block_freeze import BlockFreezeCallback
+from tbft.callbacks.network import by_position, find_network
+from tbft.errors import BadInput
+from tbft.models.statistics import has_statistics
+from tbft.models.traced import TracedLink
+
+log = logging.getLogger(__name__)
 
 
 class FeatureCacheCallback(Callback):
-    """Fills a ``FeatureCache`` when a fit starts, after the blocks are frozen and their statistics set.
+    """Runs the frozen prefix once per image of a fit, in any LightningModule.
+
+    Where images have positions (``LabelledData``) a ``FeatureCache`` is filled when the fit starts. Elsewhere the
+    network's ``forward`` is rerouted from the first training step to the last: an image that it met before, byte for
+    byte, enters at the first block that trains (see ``ContentCache``; no ``batch_size`` of the cache's own counts
+    then). Hooks on modules inside the network are not called meanwhile. Its place among the callbacks does not matter.
 
     Args:
-        freeze: which blocks train.
+        freeze: which blocks train, a callback of the same trainer.
         cache: where features lie, and up to which size; ``None`` is the usual one.
+
+    Raises:
+        BadInput: when a fit begins, if ``freeze`` is not among the trainer's callbacks.
     """
 
-    def __init__(self, freeze: BlockFreeze, cache: FeatureCache | None = None) -> None:
+    def __init__(self, freeze: BlockFreezeCallback, cache: FeatureCache | None = None) -> None:
         self.freeze, self.cache = freeze, cache or FeatureCache()
+        self._contents: ContentCache | None = None
+        self._undo: Callable[[], None] = _do_nothing
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Fill the cache, unless no epoch runs."""
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        assert isinstance(pl_module, ImageClassifier) and isinstance(data, LabelledData)
-        if trainer.max_epochs != 0 and not trainer.should_stop:
-            self.cache.fill(pl_module, data, self.freeze, Path(trainer.default_root_dir))
+        """Fill the cache where images have positions, unless no epoch runs."""
+        if self.freeze.chain is None:
+            raise BadInput("FeatureCacheCallback needs its BlockFreezeCallback among the trainer's callbacks: add it")
+        self.freeze.on_fit_start(trainer, pl_module)  # statistics come first, whatever the order of the callbacks
+        if (found := by_position(trainer, pl_module)) and trainer.max_epochs != 0 and not trainer.should_stop:
+            self.cache.fill(*found, self.freeze, Path(trainer.default_root_dir))
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Reroute the network elsewhere, if something can be kept."""
+        chain = self.freeze.chain
+        assert chain is not None
+        prefix, target, suffix = chain.split(self.freeze.target)
+        if by_position(trainer, pl_module) or not (self.cache.enabled and prefix and target):
+            return
+        if self.freeze.statistics == "batch" and has_statistics(chain.modules_of(prefix)):
+            log.info("nothing is cached: with batch statistics the frozen blocks change in every step")
+            return
+        links = [link for name in (*target, *suffix) for link in chain.chain()[name]]
+        if any(isinstance(link, TracedLink) and link.reads_mode for link in links):
+            log.info("nothing is cached: functions in the network's forward depend on the mode (use nn.Dropout)")
+            return
+        self._contents = ContentCache(chain, target[0], self.cache, Path(trainer.default_root_dir))
+        self._undo = reroute(find_network(pl_module, self.freeze.network), self._contents)
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        """Count what was met before among training images only."""
+        if self._contents is not None:
+            self._contents.training = True
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """Validation images come again in every epoch, and do not count."""
+        if self._contents is not None:
+            self._contents.training = False
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Give up a cache that does not pay."""
+        if self._contents is not None:
+            self._contents.end_epoch()
+            if not self._contents.on:
+                self._restore()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let the network run whole again."""
+        if self._contents is not None:
+            self._contents.report()
+        self._restore()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Likewise where the fit ends early."""
+        self._restore()
+
+    def _restore(self) -> None:
+        self._undo()
+        self._undo, self._contents = _do_nothing, None
+
+
+def reroute(network: nn.Module, contents: ContentCache) -> Callable[[], None]:
+    """Let a network answer through a cache; gives a function that undoes it.
+
+    A copy that is made meanwhile, such as an average of weights, runs itself and not this one.
+    """
+    own = network.__dict__.get("forward")
+    whole = network.forward
+
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if self is not network:
+            return type(self).forward(self, *args, **kwargs)
+        if len(args) == 1 and not kwargs and contents.takes(args[0]):
+            return contents.run(args[0])
+        return whole(*args, **kwargs)
+
+    def undo() -> None:
+        del network.forward
+        if own is not None:
+            network.forward = own  # type: ignore[method-assign]
+
+    network.forward = MethodType(forward, network)  # type: ignore[method-assign]
+    return undo
+
+
+def _do_nothing() -> None:
+    """Nothing is rerouted."""

@@ -1,67 +1,197 @@
-"""Keep-best as a callback: the epoch with the lowest validation loss, or the base model."""
+"""Keep-best as a callback: the epoch that validates best, or the base model."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, Literal
+
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor, nn
 
 from tbft.adaptation.evaluation import evaluate
-from tbft.adaptation.keep_best import KeepBest
+from tbft.adaptation.keep_best import KeepBest, Reading
 from tbft.adaptation.score import Score
-from tbft.data.labelled import LabelledData
+from tbft.callbacks.batches import labels_of
+from tbft.callbacks.network import by_position, find_network
+from tbft.callbacks.validation import ValidationScore
 from tbft.energy.run_meter import RunMeter, phase_of
-from tbft.module import ImageClassifier
+from tbft.errors import BadInput
+from tbft.models.chain import BlockChain
 
 
 class KeepBestCallback(KeepBest, Callback):
-    """Keeps the weights of the epoch with the lowest validation loss, or the base model's (see ``KeepBest``).
+    """Keeps the weights of the epoch that validates best, or the base model's, in any LightningModule.
+
+    The base is what the network is when the fit begins, before a checkpoint is restored over it. It is scored by one
+    whole validation before training, in the place of Lightning's sanity check (``LabelledData`` is scored without the
+    trainer). Its place among the callbacks does not matter, except that it stands before a ``FeatureCacheCallback``
+    where the data is ``LabelledData``.
+
+    Without a monitor, the network's logits are compared with the labels image by image: the lowest validation loss is
+    the best, and the base is replaced on the evidence that ``reason_to_keep_base`` asks for. With one, the best value
+    is kept, and the base unless a value is better than its own.
 
     Args:
         has_base: whether there is a base model to fall back to; there is none while one is being trained.
-        score_first: score the base model before anything else is prepared; off scores it when training starts, on
-            cached features, which are the base model's too where statistics stay the source's.
-        meter: books scoring to the phase ``validate``.
+        score_first: where the data is ``LabelledData``, score the base before anything else is prepared; off scores
+            it when training starts, on cached features, which are the base's too where statistics stay the source's.
+        meter: books scoring to the phase ``validate``; validation by the trainer is booked without it.
+        network: the network inside the LightningModule: path of an attribute (empty for the whole module), or a chain
+            that ``chain_of`` made of it. ``None`` is the module's only child that has parameters.
+        monitor: a metric that the module logs in validation, instead of loss and accuracy of the logits (not for
+            ``LabelledData``).
+        mode: whether the metric is better when it is less (``min``) or more (``max``).
+        labels: gives the labels ``(N,)`` of a validation batch.
+
+    Raises:
+        BadInput: if a monitor has no mode; when a fit begins, if nothing validates, or something trains that is not
+            in the network; in validation, if the monitor is not logged or there are no logits to compare.
     """
 
-    def __init__(self, has_base: bool = True, score_first: bool = True, meter: RunMeter | None = None) -> None:
+    def __init__(
+        self,
+        has_base: bool = True,
+        score_first: bool = True,
+        meter: RunMeter | None = None,
+        *,
+        network: str | BlockChain | None = None,
+        monitor: str | None = None,
+        mode: Literal["min", "max"] | None = None,
+        labels: Callable[[Any], Tensor] = labels_of,
+    ) -> None:
         super().__init__()
+        if (monitor is None) != (mode is None) or mode not in (None, "min", "max"):
+            raise BadInput(f"monitor={monitor!r} and mode={mode!r}: give both, with mode 'min' or 'max', or neither")
         self.has_base, self.score_first, self.meter = has_base, score_first, meter
+        self.network, self.monitor, self.mode = network, monitor, mode
+        self.reading = Score if monitor is None else Reading
+        self._validation = ValidationScore(labels)
+        self._newest: Score | Reading | None = None
+        self._prepared: dict[str, Tensor] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Remember the base model, before a checkpoint is restored over it."""
         if stage == "fit":
-            self.remember_base(_classifier(pl_module).model)
+            self.remember_base(self._network(pl_module))
+            if self.has_base and not by_position(trainer, pl_module):
+                trainer.num_sanity_val_steps = float("inf")  # a whole validation, which scores the base
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Score the base model before its statistics change."""
-        if self.score_first:
+        """Score the base model before its statistics change, where the trainer is not needed for it."""
+        found = by_position(trainer, pl_module)
+        if not found:
+            self._check(trainer, pl_module)
+            return
+        if self.monitor is not None:
+            raise BadInput("monitor= is not for LabelledData, where the validation loss decides: leave it out")
+        if self.score_first and self.has_base and self.base is None:
+            data = found[1]
+            if data.val is not None and data.val.start is not None:
+                raise BadInput("the feature cache was filled before the base was scored: list KeepBestCallback first")
             self._score_base(trainer, pl_module)
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let the base model be validated."""
+        if self._validates_base(trainer, pl_module):
+            network = self._network(pl_module)
+            self._prepared = {key: value.clone() for key, value in network.state_dict().items()}
+            network.load_state_dict(self.base_weights)
+
+    def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go on with the weights as they were prepared."""
+        if self._validates_base(trainer, pl_module):
+            self.base, self._newest = self._newest, None
+            self._network(pl_module).load_state_dict(self._prepared)
+            self._prepared = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score the base model on cached features, if its statistics did not change."""
-        self._score_base(trainer, pl_module)
+        if by_position(trainer, pl_module):
+            self._score_base(trainer, pl_module)
+        elif self._validates_base(trainer, pl_module):
+            raise BadInput(
+                "the base was not validated before training, for there was no batch to validate on: give some, or "
+                "has_base=False"
+            )
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen to the network."""
+        if self._decides(trainer, pl_module) and self.monitor is None:
+            self._validation.begin(self._network(pl_module))
+
+    def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        """A batch begins."""
+        if self._decides(trainer, pl_module) and self.monitor is None:
+            self._validation.begin_batch()
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *args: Any
+    ) -> None:
+        """Count what the network said of a batch."""
+        if self._decides(trainer, pl_module) and self.monitor is None:
+            self._validation.end_batch(batch)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember the weights if they are the best so far."""
-        if trainer.state.fn == "fit":
-            module = _classifier(pl_module)
-            self.consider(module.model, module.scores["val"])
+        if not self._decides(trainer, pl_module):
+            return
+        self._validation.end()
+        self._newest = self._monitored(trainer) if self.monitor is not None else self._validation.score()
+        if not trainer.sanity_checking:
+            self.consider(self._network(pl_module), self._newest)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Load the best weights, or the base model's if there is a reason to keep these."""
-        self._score_base(trainer, pl_module)
-        self.settle(_classifier(pl_module).model, lambda: self._score(trainer, pl_module))
+        network = self._network(pl_module)
+        if by_position(trainer, pl_module):
+            self._score_base(trainer, pl_module)
+            self.settle(network, lambda: self._score(trainer, pl_module))
+        else:
+            self.settle(network, lambda: self._newest)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Listen no longer where the fit ends early."""
+        self._validation.end()
+
+    def _decides(self, trainer: Trainer, module: LightningModule) -> bool:
+        """Whether a validation counts: a whole one of the fit."""
+        partial = trainer.sanity_checking and not self._validates_base(trainer, module)
+        return trainer.state.fn == "fit" and not partial
+
+    def _validates_base(self, trainer: Trainer, module: LightningModule) -> bool:
+        return self.has_base and self.base is None and not by_position(trainer, module)
+
+    def _network(self, module: LightningModule) -> nn.Module:
+        return find_network(module, self.network)
+
+    def _check(self, trainer: Trainer, module: LightningModule) -> None:
+        if not trainer.enable_validation:
+            raise BadInput("KeepBestCallback needs validation: give a val_dataloader and a validation_step")
+        inside = {id(parameter) for parameter in self._network(module).parameters()}
+        outside = [name for name, p in module.named_parameters() if p.requires_grad and id(p) not in inside]
+        if outside:
+            raise BadInput(
+                f"{outside[0]} trains too and is not in the network that KeepBestCallback keeps: give network='' for "
+                "the whole module"
+            )
+
+    def _monitored(self, trainer: Trainer) -> Reading:
+        metrics = trainer.callback_metrics
+        if self.monitor not in metrics:
+            what = ", ".join(metrics) or "nothing"
+            where = " before training (its sanity check)" if trainer.sanity_checking else ""
+            raise BadInput(f"monitor={self.monitor!r} is not what the module logs in validation{where}: {what}")
+        value = float(metrics[self.monitor])
+        return Reading(value if self.mode == "min" else -value, value)
 
     def _score_base(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.has_base:
-            self.score_base(_classifier(pl_module).model, lambda: self._score(trainer, pl_module))
+            self.score_base(self._network(pl_module), lambda: self._score(trainer, pl_module))
 
     def _score(self, trainer: Trainer, pl_module: LightningModule) -> Score:
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        assert isinstance(data, LabelledData) and data.val is not None
+        found = by_position(trainer, pl_module)
+        assert found is not None
+        classifier, data = found
+        assert data.val is not None
         with phase_of(self.meter, "validate"):
-            return evaluate(_classifier(pl_module), data.val)
-
-
-def _classifier(module: LightningModule) -> ImageClassifier:
-    assert isinstance(module, ImageClassifier)
-    return module
+            return evaluate(classifier, data.val)

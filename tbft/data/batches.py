@@ -101,8 +101,33 @@ class Examples(Dataset[Batch]):
             drop_last=shuffle and count > batch_size and count % batch_size == 1,
             num_workers=workers,
             persistent_workers=persistent,
+            generator=torch.Generator().manual_seed(seed),  # else it draws from the process's own numbers
             collate_fn=_as_fetched,
         )
+
+
+def joined(first: Examples, second: Examples) -> Examples:
+    """All examples of two parts of one data set as one, those of the first before those of the second."""
+    both, x, y = copy(first), first.x, second.x
+    both.augment = None
+    both.y = torch.cat([first.y, second.y])
+    if isinstance(x, Tensor) and isinstance(y, Tensor):
+        both.x = torch.cat([x, y])
+        return both
+
+    def read(part: Examples, positions: Sequence[int]) -> Tensor:
+        return part.x[torch.as_tensor(positions)] if isinstance(part.x, Tensor) else part.x(positions)
+
+    def read_both(positions: Sequence[int]) -> Tensor:
+        where = torch.as_tensor(positions)
+        of_first = where < len(first)
+        shares = (first, where[of_first]), (second, where[~of_first] - len(first))
+        parts = [read(part, chosen.tolist()) for part, chosen in shares if len(chosen)]
+        order = torch.cat([torch.nonzero(of_first), torch.nonzero(~of_first)]).flatten()
+        return torch.cat(parts)[order.argsort()]
+
+    both.x = read_both
+    return both
 
 
 class EpochOrder(Sampler[int]):

@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
-from tbft.data.class_folders import open_files, pictures_in
+from tbft.data.class_folders import open_files
 from tbft.data.domain import DomainData
+from tbft.data.picture_folders import pictures_in
 from tbft.data.pictures import Pictures
 from tbft.errors import BadInput
 from tbft.paths import is_file, user_path

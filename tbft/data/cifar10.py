@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tbft.data.class_folders import Labelled, open_files, pictures_in
+from tbft.data.class_folders import Labelled, open_files
 from tbft.data.domain import DomainData
 from tbft.data.download import fetch_archive
 from tbft.data.picture_file import resize
+from tbft.data.picture_folders import pictures_in
 from tbft.data.pictures import Pictures
 from tbft.data.splits import Indices
 from tbft.errors import BadInput

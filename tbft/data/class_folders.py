@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tbft.data.picture_file import SUFFIXES, read_picture
+from tbft.data.picture_file import read_picture
 from tbft.data.pictures import Pictures
 from tbft.data.progress import with_bar
 from tbft.data.splits import Indices
@@ -25,43 +24,6 @@ Labelled = Sequence[tuple[Path, int]]
 _HEAVY_BYTES = 32 * 1024
 """From this file size on, decoding outweighs Python's lock: two threads read photographs twice as fast, and
 pictures of 32 to 64 pixels no faster than one thread does."""
-
-
-def pictures_in(folder: Path) -> list[Path]:
-    """The picture files in a folder and in the folders inside it, sorted; hidden ones are left out.
-
-    Raises:
-        BadInput: if there is none, or the folder cannot be listed.
-    """
-    found: list[Path] = []
-    try:
-        for where, folders, files in os.walk(folder, onerror=_raise):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            found += [
-                Path(where, name)
-                for name in sorted(files)
-                if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-            ]
-    except OSError as error:
-        raise BadInput(f"{folder} cannot be read ({error.strerror}): check the path and its permissions") from None
-    if not found:
-        raise BadInput(f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))}): add some, or remove the folder")
-    return found
-
-
-def class_folders(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted; hidden ones are left out.
-
-    Raises:
-        BadInput: if there is none.
-    """
-    try:
-        names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    except OSError as error:
-        raise BadInput(f"{folder} cannot be read ({error.strerror}): check data.root and its permissions") from None
-    if not names:
-        raise BadInput(f"{folder} has no class folders: put the pictures of each class into a folder of its name")
-    return names
 
 
 def open_files(parts: Mapping[str, Labelled], size: int, *, skip_broken: bool = False) -> Pictures:
@@ -137,7 +99,3 @@ def _each(work: Callable[[int], None], paths: Sequence[Path]) -> None:
         except BaseException:
             pool.shutdown(cancel_futures=True)  # the first broken picture ends it, not the last
             raise
-
-
-def _raise(error: OSError) -> None:
-    raise error

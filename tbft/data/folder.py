@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tbft.data.class_folders import class_folders, open_files, pictures_in
+from tbft.data.class_folders import open_files
 from tbft.data.domain import DomainData
+from tbft.data.picture_folders import class_folders, pictures_in
 from tbft.data.pictures import Pictures
 from tbft.errors import BadInput
 from tbft.paths import is_folder, user_path

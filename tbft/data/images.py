@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tbft.data.class_folders import class_folders, pictures_in
 from tbft.data.class_names import match_classes
 from tbft.data.picture_file import read_picture, resize, square_pixels
+from tbft.data.picture_folders import class_folders, pictures_in
 from tbft.data.progress import with_bar
 from tbft.errors import BadInput
 
@@ -84,7 +84,9 @@ def labelled_files(folder: str | Path) -> tuple[list[Path], list[str]]:
     return [path for path, _ in found], [name for _, name in found]
 
 
-def label_indices(labels: Any, count: int, classes: Sequence[str], num_classes: int) -> tuple[Tensor, tuple[str, ...]]:
+def label_indices(
+    labels: Any, count: int, classes: Sequence[str], num_classes: int
+) -> tuple[Tensor, tuple[str, ...], Tensor]:
     """Labels as the model numbers its classes.
 
     Args:
@@ -95,11 +97,14 @@ def label_indices(labels: Any, count: int, classes: Sequence[str], num_classes: 
         num_classes: outputs of the model.
 
     Returns:
-        Labels ``(N,)``, int64, and the class names in the order of the model's outputs.
+        Labels ``(N,)``, int64, and the class names in the order of the model's outputs; and the labels as a folder of
+        class folders numbers them: by the alphabet where they are names.
 
     Raises:
         BadInput: if there is not one label for each image, or a label is no class of the model.
     """
+    if labels is None:
+        raise BadInput("there are no labels: give one for each image, or a folder with a folder for each class")
     given = labels.tolist() if isinstance(labels, Tensor | np.ndarray) else list(labels)
     if len(given) != count:
         raise BadInput(f"there are {count} images and {len(given)} labels: give one label for each image")
@@ -118,7 +123,8 @@ def label_indices(labels: Any, count: int, classes: Sequence[str], num_classes: 
         present = sorted(set(given))
         absent = [name for name in names if name not in present]
         position = dict(zip([*present, *absent], match_classes([*present, *absent], names), strict=True))
-        return torch.tensor([position[name] for name in given]), names
+        own = torch.tensor([present.index(name) for name in given])
+        return torch.tensor([position[name] for name in given]), names, own
     whole = [isinstance(label, int | float) and not isinstance(label, bool) and label == int(label) for label in given]
     if not all(whole):
         wrong = given[whole.index(False)]
@@ -131,7 +137,8 @@ def label_indices(labels: Any, count: int, classes: Sequence[str], num_classes: 
     names = tuple(classes) or tuple(str(i) for i in range(num_classes))
     if len(names) != num_classes:
         raise BadInput(f"there are {len(names)} class names and the model tells {num_classes} classes apart")
-    return torch.tensor([int(label) for label in given]), names
+    y = torch.tensor([int(label) for label in given])
+    return y, names, y
 
 
 def _read_files(paths: Sequence[Path], size: int, skip_broken: bool) -> ImageSet:

@@ -33,6 +33,7 @@ class LabelledData:
         augment: ``none``, ``crop`` or ``crop_and_flip``, in training only.
         workers: processes that read pictures which do not lie in memory.
         on_device: move pictures that lie in memory to the accelerator once, instead of batch by batch.
+        labelled: whether the labels count; without them nothing is held out.
         skipped: broken pictures that were left out on request.
         seed: draws the split and the order of batches.
     """
@@ -48,6 +49,7 @@ class LabelledData:
     augment = "none"
     workers = 0
     on_device = False
+    labelled = True
     skipped = 0
     seed = 0
 

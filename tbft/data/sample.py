@@ -6,33 +6,36 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from tbft.data.batches import Examples
 from tbft.data.drift import Drift
 from tbft.data.labelled import AUGMENT, LabelledData
-from tbft.data.splits import device_split
+from tbft.data.splits import Split, device_split
 from tbft.errors import BadInput, check_at_least
 
 
 class Sample(LabelledData):
     """Labelled images in memory, of which a part validates and none tests.
 
-    The split is that of ``DomainData`` with the same images in the same order.
+    The split is that of ``DomainData`` with the same images in the same order, whose classes are numbered alike.
 
     Args:
         x: images ``(N, C, H, W)``, uint8, or floating point as the model takes them.
-        y: labels ``(N,)``, int64.
+        y: labels ``(N,)``, int64; ``None`` without labels.
         classes: class names in the order of the model's outputs.
         level: drift level, if somebody named it.
-        validation: share of the images that validates.
+        validation: share of the images that validates; without labels none does.
         batch_size: images in a training batch.
         augment: ``none``, ``crop`` or ``crop_and_flip``, in training only.
         mean: normalisation of uint8 images on the scale 0 to 1.
         std: likewise.
         on_device: move the images to the accelerator once.
+        strata: label of each image ``(N,)`` in whose order the split draws from the classes; by default ``y``.
         name: of the images, for the record.
         seed: draws the split and the order of batches.
+        must_split: refuse images that are too few to train and to validate; otherwise all of them train.
 
     Raises:
         BadInput: if there are too few images to train and to validate.
@@ -41,7 +44,7 @@ class Sample(LabelledData):
     def __init__(
         self,
         x: Tensor,
-        y: Tensor,
+        y: Tensor | None,
         classes: Sequence[str],
         *,
         level: str | None = None,
@@ -51,8 +54,10 @@ class Sample(LabelledData):
         mean: Sequence[float] = (0.5,),
         std: Sequence[float] = (0.5,),
         on_device: bool = False,
+        strata: Tensor | None = None,
         name: str = "images",
         seed: int = 0,
+        must_split: bool = True,
     ) -> None:
         super().__init__()
         check_at_least(1, "data", batch_size=batch_size)
@@ -60,16 +65,31 @@ class Sample(LabelledData):
             raise BadInput(f"validation is {validation}: it is a share between 0 and 1")
         if augment not in AUGMENT:
             raise BadInput(f"augment is {augment!r}: choose one of {', '.join(AUGMENT)}")
-        if len(x) < 2:
+        self.labelled = y is not None
+        if len(x) < 2 and must_split:
             raise BadInput(f"there is {len(x)} labelled image: one to train and one to validate are the fewest")
         self.name, self.classes, self.level = name, tuple(classes), level
         self.batch_size, self.augment, self.on_device, self.seed = batch_size, augment, on_device, seed
         self.train_size, self.test_names = len(x), []
-        split = device_split(y.numpy().astype(np.int64), len(x), validation, seed, test_size=0)
+        labels = y if y is not None else torch.zeros(len(x), dtype=torch.int64)
+        split = self._split(labels if strata is None else strata, validation, must_split)
+        y = labels
         change = AUGMENT[augment]
         self.train = Examples(x[split.train], y[split.train], mean=mean, std=std, augment=change)
         self.val = Examples(x[split.validation], y[split.validation], mean=mean, std=std)
         self.test = Examples(x[:0], y[:0], mean=mean, std=std)
+
+    def _split(self, labels: Tensor, validation: float, must_split: bool) -> Split:
+        """Which images train and which validate."""
+        everything = Split(np.arange(len(labels)), np.arange(0), np.arange(0))
+        if not self.labelled:
+            return everything
+        try:
+            return device_split(labels.numpy().astype(np.int64), len(labels), validation, self.seed, test_size=0)
+        except BadInput:
+            if must_split:
+                raise
+            return everything
 
     @property
     def drift(self) -> Drift:

@@ -16,10 +16,13 @@ from torch import Tensor
 from tbft.errors import BadInput
 from tbft.models.chain import BlockChain
 from tbft.models.checksum import check_zip, digest
+from tbft.models.source_card import KEY as CARD
+from tbft.models.source_card import card_from_text, card_to_text
 from tbft.models.spec import ChainSpec
 from tbft.models.weights_check import check_finite, read_description, usable_weights
 from tbft.models.zoo import KNOWN, build, describe
 from tbft.paths import is_file, user_path
+from tbft.remedies.card import SourceCard
 
 BUNDLED = Path(__file__).parent / "weights"
 METADATA = "tbft"
@@ -41,6 +44,7 @@ class BaseWeights:
         image_size: side of the images that it was trained on, in pixels, if the file says so.
         network: arguments of ``build`` that the file says, or its keys and shapes tell.
         mean, std: normalisation of the images that it was trained on; empty if the file does not say.
+        card: what its makers measured on the source domain; ``None`` if the file does not say.
     """
 
     path: Path
@@ -50,6 +54,7 @@ class BaseWeights:
     network: dict[str, Any] = field(default_factory=dict)
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    card: SourceCard | None = None
 
 
 def find_weights(name: str) -> Path:
@@ -119,6 +124,7 @@ def read_weights(name: str, architecture: str | None = None) -> BaseWeights:
         network,
         description.mean,
         description.std,
+        card_from_text(path, metadata[CARD], classes) if CARD in metadata else None,
     )
 
 
@@ -260,6 +266,7 @@ def save_weights(
     *,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    card: SourceCard | None = None,
 ) -> None:
     """Write a network's weights as safetensors, with what a device must know of them, atomically.
 
@@ -269,6 +276,7 @@ def save_weights(
         classes: names in label order.
         mean: normalisation of the images that it takes; ``None`` is its kind's usual one.
         std: likewise.
+        card: of these very weights.
 
     Raises:
         FloatingPointError: if a weight is NaN or infinite; an older file then stays as it was.
@@ -281,6 +289,8 @@ def save_weights(
     weights = {key: value.detach().cpu().contiguous() for key, value in chain.state_dict().items()}
     check_finite(weights)
     metadata = metadata_of(chain, classes, mean=mean, std=std)
+    if card is not None:
+        metadata[CARD] = card_to_text(card)
     write_bytes(path, save(weights, {**metadata, _CHECKSUM: digest(weights, metadata)}))
 
 

@@ -39,9 +39,11 @@ class TracedLink(nn.Module):
 
     Attributes:
         runs: the modules of the network that it runs.
+        reads_mode: whether functions in it depend on the mode.
     """
 
     runs: list[nn.Module]
+    reads_mode: bool
     run: Callable[[TracedLink, Tensor], Tensor]
 
     def __init__(
@@ -80,7 +82,8 @@ class TracedLink(nn.Module):
         scope = dict(code.globals)
         exec(compile(code.src, f"<a link of {type(network).__name__}>", "exec"), scope)  # as fx.GraphModule does
         # Not registered: the chain has the network's modules already.
-        self.__dict__.update(network=network, runs=runs, run=scope["forward"])
+        reads_mode = any(node.op == "get_attr" and node.target == MODE for node in nodes)
+        self.__dict__.update(network=network, runs=runs, run=scope["forward"], reads_mode=reads_mode)
 
     def forward(self, x: Tensor) -> Tensor:
         """The previous link's output to this one's."""
@@ -105,6 +108,7 @@ class TracedChain(BlockChain):
     """
 
     spec: ChainSpec
+    network: nn.Module
 
     def __init__(
         self, network: nn.Module, spec: ChainSpec, links: Mapping[str, tuple[nn.Module, ...]], **facts: Any

@@ -17,7 +17,8 @@ class Cost:
 
     Attributes:
         metric: Takes it from a record.
-        of_machine: Whether it is the whole machine's, and so counts what other programs did meanwhile.
+        of_machine: Whether it is the whole machine's, and so counts what other programs did meanwhile; a figure of the
+            process is disturbed only where several threads waited for one another beside other programs.
     """
 
     metric: Metric
@@ -25,7 +26,7 @@ class Cost:
 
     def undisturbed(self, record: Record) -> float | None:
         """The figure, unless other programs are in it."""
-        return None if self.of_machine and record.disturbed else self.metric(record)
+        return None if (record.disturbed if self.of_machine else record.inflated) else self.metric(record)
 
 
 CPU_SECONDS = Cost(adaptation_cpu_seconds, of_machine=False)
@@ -73,9 +74,10 @@ def _columns(
 ) -> tuple[list[Column], str]:
     """A cost of strategies, and the mark of what other programs are in."""
     clean = [at(pairs, results.by_pair(setting, name, cost.undisturbed)) for name in names]
-    if not cost.of_machine or set[Pair](clean[0]).intersection(*clean):
+    if set[Pair](clean[0]).intersection(*clean):
         return clean, ""
-    return [at(pairs, results.by_pair(setting, name, cost.metric)) for name in names], DISTURBED
+    every = [at(pairs, results.by_pair(setting, name, cost.metric)) for name in names]
+    return every, DISTURBED if set[Pair](every[0]).intersection(*every) else ""
 
 
 def _marked(estimate: Estimate | None, mark: str) -> Estimate | None:

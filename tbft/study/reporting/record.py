@@ -49,6 +49,7 @@ class Record:
         measured: Whether the energy comes from a sensor rather than a model.
         void: Why the run's cost must not be used (a throttled board), or empty.
         shared_machine: Whether other cells ran on the same machine meanwhile.
+        inflated: Whether threads spun while other programs had their cores: its CPU-seconds are too high.
         busy_threads: Threads that other programs kept busy meanwhile, on average; 0 where it is not known.
         machine: Where it ran.
         error: Why a failed run failed, where the record says so.
@@ -74,6 +75,7 @@ class Record:
     measured: bool = False
     void: str = ""
     shared_machine: bool = False
+    inflated: bool = False
     busy_threads: float = 0.0
     machine: str = ""
     error: str = ""
@@ -154,6 +156,7 @@ def _record(key: str, content: RunRecord, labels: dict[str, str]) -> Record:
         measured=bool(source.get("measured", False)),
         void=("marked void" if void is True else str(void)) if void else "",
         shared_machine=bool(content.get("shared_machine", False)),
+        inflated=bool((content.get("conditions") or {}).get("cpu_seconds_inflated")),
         busy_threads=float((content.get("conditions") or {}).get("other_programs_threads") or 0.0),
         machine=str((content.get("environment") or {}).get("machine", "")),
         labels=labels,

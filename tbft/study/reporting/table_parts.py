@@ -62,6 +62,13 @@ def cost_notes(records: Iterable[Record]) -> list[str]:
             f"Other programs were at work in {disturbed} of {len(records)} runs, and are in their joules, not in their "
             f"CPU-seconds. Such joules are left out where other runs suffice, and marked {DISTURBED} where not."
         )
+    inflated = sum(record.inflated for record in records)
+    if inflated:
+        notes.append(
+            f"In {inflated} of {len(records)} runs several threads waited for one another beside other programs: their "
+            f"CPU-seconds are too high, left out where other runs suffice, and marked {DISTURBED} where not (with "
+            "--run.threads 1 nothing waits)."
+        )
     machines = sorted({record.machine for record in records if record.machine})
     if len(machines) > 1:
         notes.append(f"Costs come from {len(machines)} machines: {', '.join(machines)}.")

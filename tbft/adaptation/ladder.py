@@ -1,0 +1,45 @@
+"""How far up the ladder of remedies an adaptation may climb where nobody names the drift."""
+
+from __future__ import annotations
+
+from tbft.adaptation.closed_form_head import ClosedFormHead
+from tbft.adaptation.freezing import BlockFreeze
+from tbft.errors import BadInput
+
+
+class Ladder:
+    """Lets the sample decide what is adapted, from the cheapest remedy up.
+
+    Args:
+        climb: let the sample decide, instead of a drift level by name.
+        train: whether blocks may be trained by steps where what is left to gain is worth it.
+        target_accuracy: stop once the sample shows this accuracy, a fraction of 1.
+
+    Raises:
+        BadInput: if the target is no accuracy.
+    """
+
+    def __init__(self, climb: bool = False, train: bool = True, target_accuracy: float | None = None) -> None:
+        if target_accuracy is not None and not 0 < target_accuracy <= 1:
+            raise BadInput(f"ladder.target_accuracy is {target_accuracy:g}: give a fraction of 1, such as 0.9")
+        self.climb, self.train, self.target_accuracy = climb, train, target_accuracy
+
+
+def check_nothing_is_named(freeze: BlockFreeze, head: ClosedFormHead) -> None:
+    """Refuse a drift level, blocks or statistics beside a ladder, which chooses them itself.
+
+    Raises:
+        BadInput: naming the option.
+    """
+    named = {
+        "freeze.level": freeze.level,
+        "freeze.blocks": freeze.blocks,
+        "freeze.statistics": None if freeze.statistics == "source" else freeze.statistics,
+        "freeze.statistics_images": freeze.statistics_images,
+        "freeze.strategy": freeze.strategy,
+        "head.solve": head.solve or None,
+        "head.images": head.images,
+    }
+    for option, value in named.items():
+        if value is not None:
+            raise BadInput(f"{option} is {value} and ladder.climb chooses what is adapted: leave one of them out")

@@ -1,0 +1,103 @@
+"""Which part of a LightningModule is the network, and the chain of blocks that it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from weakref import WeakValueDictionary
+
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, nn
+
+from tbft.data.drift import Drift
+from tbft.data.labelled import LabelledData
+from tbft.errors import BadInput
+from tbft.models.chain import BlockChain
+from tbft.models.classifier import Classifier
+from tbft.models.traced import TracedChain, TracedLink, chain_of
+
+_chains: WeakValueDictionary[int, TracedChain] = WeakValueDictionary()
+"""Chains by the identity of their network, which a chain keeps alive: callbacks of one fit share one."""
+
+
+def find_network(module: LightningModule, network: str | BlockChain | None = None) -> nn.Module:
+    """The network of a LightningModule.
+
+    Args:
+        module: the LightningModule.
+        network: path of its attribute (``model``, ``student.backbone``; empty for the module itself), or a chain made
+            of it. ``None`` is the only child that has parameters, or the only one that is a ``BlockChain``.
+
+    Raises:
+        BadInput: if there is no such module, or more than one that could be meant.
+    """
+    name = type(module).__name__
+    children = {key: child for key, child in module.named_children() if any(True for _ in child.parameters())}
+    candidates = ", ".join(map(repr, children)) or "none with parameters"
+    if isinstance(network, BlockChain):
+        found = network.network if isinstance(network, TracedChain) else network
+        if not any(part is found for part in module.modules()):
+            raise BadInput(f"network= is a chain of another network than those in {name} ({candidates})")
+        return found
+    if network is not None:
+        try:
+            return module.get_submodule(network)
+        except AttributeError:
+            raise BadInput(
+                f"network={network!r} is no module of {name}: choose one of its children ({candidates})"
+            ) from None
+    chains = [child for child in children.values() if isinstance(child, BlockChain)]
+    for choice in (chains, [*children.values()]):
+        if len(choice) == 1:
+            return choice[0]
+    raise BadInput(
+        f"{name} does not say which of its children is the network ({candidates}): give network=, its name, or "
+        "network='' if the module itself is"
+    )
+
+
+def find_chain(network: nn.Module, images: Callable[[], Tensor]) -> BlockChain:
+    """The network as a chain of blocks: itself if it is one, else traced, once for all callbacks.
+
+    Args:
+        network: the network.
+        images: gives some images ``(N, C, H, W)`` that it takes; called if it has to be traced.
+
+    Raises:
+        BadInput: if it cannot be traced.
+    """
+    if isinstance(network, BlockChain):
+        return network
+    chain = _chains.get(id(network))
+    if chain is None or not _is_whole(chain, network):
+        shape = images().shape
+        if len(shape) != 4 or shape[2] != shape[3]:
+            raise BadInput(
+                f"a batch has images of shape {tuple(shape)} and not (N, C, H, H): give network= a chain that was "
+                "made with tbft.models.traced.chain_of, or images=, a function of a batch"
+            )
+        chain = chain_of(network, image_size=shape[2], channels=shape[1])
+        _chains[id(network)] = chain
+    return chain
+
+
+def _is_whole(chain: TracedChain, network: nn.Module) -> bool:
+    """Whether the network still has the modules that its chain runs; somebody may have given it another head."""
+    there = {id(module) for module in network.modules()}
+    links = [module for link in chain.chain().values() for module in link if isinstance(module, TracedLink)]
+    return all(id(module) in there for link in links for module in link.runs)
+
+
+def drift_of(trainer: Trainer) -> Drift:
+    """What the data says of its drift; somebody else's says nothing."""
+    drift = getattr(trainer.datamodule, "drift", None)  # type: ignore[attr-defined]
+    return drift if isinstance(drift, Drift) else Drift(None, "unknown")
+
+
+def by_position(trainer: Trainer, module: LightningModule) -> tuple[Classifier, LabelledData] | None:
+    """The classifier and the images of a fit that can be asked for images by their position; ``None`` for others.
+
+    Positions are cheaper than the content of images and than passes of the trainer's loops; each callback works
+    without them.
+    """
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    return (module, data) if isinstance(module, Classifier) and isinstance(data, LabelledData) else None

@@ -1,0 +1,50 @@
+"""Where pictures lie: the files in a folder, and the folders of the classes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tbft.data.picture_file import SUFFIXES
+from tbft.errors import BadInput
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The picture files in a folder and in the folders inside it, sorted; hidden ones are left out.
+
+    Raises:
+        BadInput: if there is none, or the folder cannot be listed.
+    """
+    found: list[Path] = []
+    try:
+        for where, folders, files in os.walk(folder, onerror=_raise):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            found += [
+                Path(where, name)
+                for name in sorted(files)
+                if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+            ]
+    except OSError as error:
+        raise BadInput(f"{folder} cannot be read ({error.strerror}): check the path and its permissions") from None
+    if not found:
+        raise BadInput(f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))}): add some, or remove the folder")
+    return found
+
+
+def class_folders(folder: Path) -> list[str]:
+    """Names of the folders in a folder, sorted; hidden ones are left out.
+
+    Raises:
+        BadInput: if there is none.
+    """
+    try:
+        names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError as error:
+        raise BadInput(f"{folder} cannot be read ({error.strerror}): check data.root and its permissions") from None
+    if not names:
+        raise BadInput(f"{folder} has no class folders: put the pictures of each class into a folder of its name")
+    return names
+
+
+def _raise(error: OSError) -> None:
+    raise error

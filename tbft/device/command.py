@@ -1,0 +1,182 @@
+"""The command line of a bundle: ``python pet.pyz info | predict | diagnose | adapt | revert | apply``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tbft.errors import BadInput
+from tbft.schema import BAD_INPUT, DONE, FAILED, INTERRUPTED, TERMINATED
+
+if TYPE_CHECKING:
+    from tbft.predictions import Predictions
+
+_OWN_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class _Terminated(KeyboardInterrupt):
+    """The process was asked to end."""
+
+
+def main(args: list[str] | None = None, bundle: Path | None = None) -> int:
+    """Run one command; its exit code.
+
+    Args:
+        args: of the command line; ``None`` takes the process's.
+        bundle: ``None`` is the file that is being run.
+    """
+    options = _parser().parse_args(args)
+    for name in _OWN_THREADS:  # numpy's own threads cost memory, and wait by spinning
+        os.environ.setdefault(name, "1")
+    before = signal.signal(signal.SIGTERM, _end) if args is None else None
+    try:
+        return _run(options, bundle or Path(sys.argv[0]))
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except _Terminated:
+        return TERMINATED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except MemoryError:
+        print("error: there is not enough memory: give fewer pictures, or a lower --memory-mib", file=sys.stderr)
+        return BAD_INPUT
+    except BrokenPipeError:
+        return DONE
+    except Exception as error:
+        print(f"error: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
+        return FAILED
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _run(options: Namespace, path: Path) -> int:
+    try:
+        from tbft.device.device import load
+    except ImportError as error:
+        if (error.name or "").split(".")[0] not in ("numpy", "PIL"):
+            raise
+        raise BadInput(f"{error.name} is not installed: pip install numpy onnxruntime pillow") from None
+    device = load(path, threads=options.threads, memory_mib=options.memory_mib)
+    if options.command == "info":
+        _show_info(device.info())
+    elif options.command == "predict":
+        _write_predictions(options.csv, device.predict(options.folder))
+    elif options.command == "diagnose":
+        print(device.diagnose(options.folder, labelled=not options.unlabelled).table())
+    elif options.command == "adapt":
+        record = device.personalize(
+            options.folder,
+            level=options.level,
+            labelled=not options.unlabelled,
+            budget_seconds=options.budget_seconds,
+            seed=options.seed,
+        )
+        if options.delta:
+            _copy_delta(device, options.delta)
+        print(_summary(record))
+    elif options.command == "revert":
+        device.revert(options.to)
+        print(f"back to {options.to or 'the base model'}")
+    else:
+        device.apply(options.delta)
+        print(f"{options.delta} counts from now on; revert goes back")
+    return DONE
+
+
+def _parser() -> ArgumentParser:
+    common = ArgumentParser(add_help=False)
+    common.add_argument("--threads", type=int, help="that compute (default: all cores but one, at most 3)")
+    common.add_argument("--memory-mib", type=float, help="memory that this process may take (default: no limit)")
+    sample = ArgumentParser(add_help=False)
+    sample.add_argument("folder", help="holds a folder of pictures for each class")
+    sample.add_argument("--unlabelled", action="store_true", help="the folder's pictures have no labels")
+    parser = ArgumentParser(prog="pet.pyz", description="An image classifier that adapts to this device.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, text: str, *parents: ArgumentParser) -> ArgumentParser:
+        return commands.add_parser(name, parents=[*parents, common], help=text, description=text, allow_abbrev=False)
+
+    add("info", "show what is in the bundle and what was adapted")
+    predict = add("predict", "classify the pictures in a folder")
+    predict.add_argument("folder", help="of pictures")
+    predict.add_argument("--csv", type=Path, help="write to this file instead of the terminal")
+    add("diagnose", "tell what drifted; nothing is changed", sample)
+    adapt = add("adapt", "adapt the model to pictures, and keep what is no worse", sample)
+    adapt.add_argument("--level", choices=("auto", "input", "feature", "output"), default="auto", help="of the drift")
+    adapt.add_argument("--budget-seconds", type=float, default=60.0, help="after which training stops (default: 60)")
+    adapt.add_argument("--seed", type=int, default=0, help="draws validation pictures and the order of training")
+    adapt.add_argument("--delta", type=Path, help="copy what was changed to this file, for devices with the same base")
+    revert = add("revert", "go back to the base model, or to an earlier adaptation")
+    revert.add_argument("--to", help="name of an adaptation, as info shows it")
+    apply = add("apply", "take over an adaptation from another device with the same base")
+    apply.add_argument("delta", type=Path, help="file that adapt --delta wrote")
+    return parser
+
+
+def _show_info(info: dict[str, Any]) -> None:
+    classes = info["classes"]
+    shown = ", ".join(classes[:8]) + (f", ... ({len(classes)})" if len(classes) > 8 else "")
+    print(f"classes     {shown}")
+    print(f"images      {info['image_size']} x {info['image_size']} pixels")
+    print(f"parameters  {info['parameters']:,}")
+    print(f"base        {info['base']}")
+    print("levels      " + ", ".join(f"{level}: {block}" for level, block in info["levels"].items()))
+    for part, reason in info["left_out"].items():
+        print(f"left out    {part}: {reason}")
+    print("made with   " + ", ".join(f"{name} {version}" for name, version in info["made_with"].items()))
+    for entry in info["history"]:
+        validation = (entry["accuracy"] or {}).get("validation")
+        accuracy = "" if validation is None else f", {100 * validation:.1f} % on validation"
+        counts = "  <- counts" if entry["current"] else ""
+        print(f"adapted     {entry['name']} {entry['finished'] or ''} {entry['strategy'] or ''}{accuracy}{counts}")
+
+
+def _write_predictions(path: Path | None, predictions: Predictions) -> None:
+    from tbft.device.state import translate_write_errors
+
+    if path is None:
+        sys.stdout.write(predictions.table())
+        return
+    with translate_write_errors(path):
+        predictions.to_csv(path)
+    print(f"{len(predictions)} predictions in {path}")
+
+
+def _copy_delta(device: Any, path: Path) -> None:
+    from tbft.atomic import write_bytes
+    from tbft.device.state import translate_write_errors
+
+    content = device.delta()
+    if content is None:
+        print(f"the base model stays: {path} is not written")
+        return
+    with translate_write_errors(path):
+        write_bytes(path, content)
+
+
+def _summary(record: dict[str, Any]) -> str:
+    accuracy, measured = record["accuracy"], record["energy_source"]["measured"]
+    why = record["strategy"] if record["kept"] == "adapted" else record["kept_reason"]
+    lines = [f"kept        {record['kept']} ({why})"]
+    if accuracy["validation"] is not None:
+        before, after = (100 * accuracy[name] for name in ("base_validation", "validation"))
+        lines.append(f"validation  {before:.1f} % -> {after:.1f} %")
+    how = "measured" if measured else "modelled, not measured"
+    joules, seconds = record["joules"]["adaptation"], record["wall_seconds"]["adaptation"]
+    lines.append(
+        f"adaptation  {joules:.1f} J ({how}), {record['cpu_seconds']['adaptation']:.2f} CPU-s, {seconds:.1f} s; "
+        f"whole process {record['process_cpu_seconds']:.2f} CPU-s, {record['peak_rss_mib']:.0f} MiB"
+    )
+    if record["stopped_by"]:
+        lines.append("stopped     the budget was used up")
+    return "\n".join(lines)
+
+
+def _end(number: int, frame: object) -> None:
+    raise _Terminated

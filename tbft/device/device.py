@@ -1,0 +1,231 @@
+"""A bundle on a device: predict, diagnose, personalize, and go back."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tbft.atomic import write_text
+from tbft.device.adapt import LEVELS, Adaptation, Course, Level, adapt
+from tbft.device.bundle import Bundle
+from tbft.device.memory import MemoryLimit
+from tbft.device.network import Network
+from tbft.device.pictures import Sample, of_arrays, read_labelled, read_unlabelled
+from tbft.device.record import make_record
+from tbft.device.runtime import Runtime, load_onnxruntime
+from tbft.device.state import StateFolder, read_delta, translate_write_errors
+from tbft.errors import BadInput, check_at_least
+from tbft.paths import user_path
+from tbft.predictions import Predictions
+from tbft.schema import RESULT_FILE
+
+Images = str | Path | NDArray[np.uint8]
+"""A folder, or uint8 ``(N, 3, H, W)`` of the model's size."""
+
+
+def load(path: str | Path, *, threads: int | None = None, memory_mib: float | None = None) -> Device:
+    """Open a bundle as it is on this device: the base model, or the adaptation that counts.
+
+    Args:
+        path: of ``pet.pyz``.
+        threads: that compute; ``None`` is all cores but one, at most three.
+        memory_mib: that this process may take; ``None`` is no limit.
+
+    Raises:
+        BadInput: if it is no bundle, was changed, or is of another version.
+    """
+    check_at_least(1, "device", threads=threads, memory_mib=memory_mib)
+    return Device(Bundle(user_path(str(path))), threads=threads, memory_mib=memory_mib)
+
+
+class Device:
+    """A model on a device.
+
+    Args:
+        bundle: the file.
+        threads: see ``load``.
+        memory_mib: see ``load``.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int | None = None, memory_mib: float | None = None) -> None:
+        self.bundle, self.state = bundle, StateFolder(bundle)
+        self.runtime = Runtime(threads)
+        self.limit = MemoryLimit(memory_mib, bundle.path.resolve().parent)
+
+    def info(self) -> dict[str, Any]:
+        """What is in the bundle, and what was adapted; every member is compared with its checksum."""
+        self.bundle.check()
+        manifest = self.bundle.manifest
+        return {
+            "classes": list(self.bundle.classes),
+            "image_size": self.bundle.image_size,
+            "parameters": manifest["parameters"],
+            "levels": manifest["levels"],
+            "left_out": manifest["left_out"],
+            "made_with": {"tbft": manifest["tbft"], **manifest["made_with"]},
+            "base": self.bundle.fingerprint[:16],
+            "history": self.state.history(),
+        }
+
+    def predict(self, images: Images) -> Predictions:
+        """Classify pictures: one row for each, as ``tbft.load(...).predict`` gives."""
+        sample = self._unlabelled(images)
+        _, logits = self._network().run(sample.pixels)
+        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return Predictions.of(shifted / shifted.sum(axis=1, keepdims=True), self.bundle.classes, sample.names)
+
+    def diagnose(self, images: Images, labels: NDArray[np.integer] | None = None, *, labelled: bool = True) -> Any:
+        """What drifted between the base model's source and these pictures; nothing is changed.
+
+        Args:
+            images: a folder of class folders, or an array.
+            labels: of the array.
+            labelled: whether the folders of a folder are classes.
+
+        Returns:
+            A ``tbft.diagnosis.Diagnosis``.
+        """
+        from tbft.device.evidence import examine
+
+        return examine(self._base(), self._sample(images, labels, labelled))[0]
+
+    def personalize(
+        self,
+        images: Images,
+        labels: NDArray[np.integer] | None = None,
+        *,
+        level: Level = "auto",
+        labelled: bool = True,
+        budget_seconds: float | None = None,
+        seed: int = 0,
+    ) -> dict[str, Any]:
+        """Adapt the base model to pictures; what came of it counts from now on if it is no worse, else the base model.
+
+        An interrupted adaptation leaves what counted before.
+
+        Args:
+            images: a folder of class folders, or an array.
+            labels: of the array.
+            level: of the drift; ``auto`` finds out.
+            labelled: whether the folders of a folder are classes; without labels, statistics are refreshed and the
+                front block is aligned.
+            budget_seconds: after which training stops; a step, a validation and a save may follow.
+            seed: draws validation images and the order of training.
+
+        Returns:
+            The record, see ``tbft.schema.RunRecord``; it is also written as ``result.json`` into the state's folder.
+
+        Raises:
+            BadInput: if the pictures do not fit, or another process adapts this bundle.
+        """
+        if level not in LEVELS:
+            raise BadInput(f"unknown drift level {level!r}: choose one of {', '.join(LEVELS)}")
+        check_at_least(0, "device", budget_seconds=budget_seconds, seed=seed)
+        load_onnxruntime()
+        with self.state.locked():
+            self.state.history()  # a state that cannot be used is refused before anything is computed
+            return self._personalize(images, labels, level, labelled, budget_seconds, seed)
+
+    def apply(self, delta: str | Path) -> None:
+        """Make a delta from elsewhere the adaptation that counts.
+
+        Raises:
+            BadInput: if it is no delta, was changed, or belongs to another base model.
+        """
+        path = user_path(str(delta))
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise BadInput(f"{path} cannot be read ({error.strerror}): give a delta's file") from None
+        found = read_delta(content, str(path), self.bundle)
+        with self.state.locked():
+            self.state.keep(found.tensors, {"strategy": "apply", "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+
+    def revert(self, name: str | None = None) -> None:
+        """Go back to the base model, or to an adaptation of the history by its name."""
+        with self.state.locked():
+            self.state.revert(name)
+
+    def delta(self) -> bytes | None:
+        """The adaptation that counts as a file for other devices with this base; ``None`` for the base model."""
+        return self.state.delta()
+
+    def _personalize(
+        self,
+        images: Images,
+        labels: NDArray[np.integer] | None,
+        level: Level,
+        labelled: bool,
+        budget_seconds: float | None,
+        seed: int,
+    ) -> dict[str, Any]:
+        from tbft.energy import EnergyMeter
+
+        meter = EnergyMeter(codecarbon=False)
+        meter.start()
+        deadline = time.monotonic() + (float("inf") if budget_seconds is None else budget_seconds)
+
+        @contextmanager
+        def phase(name: str) -> Iterator[None]:
+            with meter.phase(name):
+                yield
+
+        def spent() -> dict[str, float]:
+            return {"joules": meter.joules_so_far(), "wall_seconds": meter.seconds_so_far()}
+
+        course = Course(level, seed, deadline, phase, spent)
+        sample, made = None, Adaptation()
+        try:
+            with phase("prepare"):
+                sample = self._sample(images, labels, labelled)
+            made = adapt(self._base(), sample, course)
+            with phase("save"):
+                meanwhile = make_record("completed", self.bundle, sample, course, made, {}, self.runtime.threads)
+                if made.changed:
+                    self.state.keep(made.changed, meanwhile)
+                else:
+                    self.state.revert()
+        except KeyboardInterrupt:
+            meter.stop(idle=False)
+            stopped = make_record(
+                "interrupted", self.bundle, sample, course, Adaptation(), meter.record(), self.runtime.threads
+            )
+            self._write_record(stopped)
+            raise
+        finally:
+            meter.stop()
+        record = make_record("completed", self.bundle, sample, course, made, meter.record(), self.runtime.threads)
+        self._write_record(record)
+        return record
+
+    def _write_record(self, record: dict[str, Any]) -> None:
+        with translate_write_errors(self.state.folder):
+            write_text(self.state.folder / RESULT_FILE, json.dumps(record, indent=1))
+
+    def _base(self) -> Network:
+        return Network(self.bundle, self.runtime, self.limit)
+
+    def _network(self) -> Network:
+        return Network(self.bundle, self.runtime, self.limit, self.state.current())
+
+    def _sample(self, images: Images, labels: NDArray[np.integer] | None, labelled: bool) -> Sample:
+        if isinstance(images, np.ndarray):
+            return of_arrays(images, labels, self.bundle.image_size, len(self.bundle.classes))
+        if labels is not None:
+            raise BadInput("labels are given beside a folder, whose folders name the classes: give one of the two")
+        if not labelled:
+            return self._unlabelled(images)
+        folder, named = user_path(str(images)), self.bundle.names_classes
+        return read_labelled(folder, self.bundle.classes, self.bundle.image_size, self.limit, named=named)
+
+    def _unlabelled(self, images: Images) -> Sample:
+        if isinstance(images, np.ndarray):
+            return of_arrays(images, None, self.bundle.image_size, len(self.bundle.classes))
+        return read_unlabelled(user_path(str(images)), self.bundle.image_size, self.limit)

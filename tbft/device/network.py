@@ -1,0 +1,100 @@
+"""The model of a bundle, with what an adaptation changed in it: forward passes over images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tbft.device.bundle import Bundle
+from tbft.device.memory import MemoryLimit
+from tbft.device.progress import with_bar
+from tbft.device.runtime import Runtime, Session
+from tbft.device.tensors import Tensors
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+
+@dataclass
+class Network:
+    """A bundle's model.
+
+    Attributes:
+        bundle: graphs and base weights.
+        runtime: opens graphs.
+        limit: on memory.
+        changed: weights that are not the base model's, by state-dict key.
+    """
+
+    bundle: Bundle
+    runtime: Runtime
+    limit: MemoryLimit = field(default_factory=MemoryLimit)
+    changed: Tensors = field(default_factory=dict)
+
+    def with_changes(self, changed: Mapping[str, NDArray[Any]]) -> Network:
+        """The same network with more weights changed."""
+        return Network(self.bundle, self.runtime, self.limit, {**self.changed, **changed})
+
+    def weight(self, key: str) -> NDArray[Any]:
+        """A weight as it is now."""
+        return self.changed.get(key, self.bundle.weights[key])
+
+    def open(self, graph: str, *, repeated: bool = False) -> Session:
+        """A graph of the bundle with the weights as they are now; see ``Runtime.open``."""
+        content, about = self.bundle.graph(graph)
+        return self.runtime.open(content, {**self.bundle.weights, **self.changed}, about["weights"], repeated=repeated)
+
+    def run(self, pixels: Pixels) -> tuple[Floats, Floats]:
+        """Features that enter the head ``(N, ...)`` and logits ``(N, C)`` of images ``(N, C, H, W)``."""
+        session, size = self.open("forward"), self.batch_of("forward")
+        starts = range(0, len(pixels), size)
+        parts = [session(pixels=pixels[i : i + size]) for i in with_bar(starts, len(starts), "looking at images")]
+        return np.concatenate([p["features"] for p in parts]), np.concatenate([p["logits"] for p in parts])
+
+    def prefix(self, block: str, pixels: Pixels) -> Floats:
+        """What enters a block, of images ``(N, C, H, W)``."""
+        session, size = self.open(f"prefix.{block}"), self.batch_of(f"prefix.{block}")
+        features: Any = None
+        for start in range(0, len(pixels), size):
+            part = session(pixels=pixels[start : start + size])["features"]
+            if features is None:
+                features = self.limit.empty((len(pixels), *part.shape[1:]), np.float32)
+            features[start : start + size] = part
+        return features
+
+    @property
+    def can_refresh(self) -> bool:
+        """Whether it has BatchNorm layers."""
+        return self.bundle.has("statistics")
+
+    def statistics(self, pixels: Pixels) -> Tensors:
+        """BatchNorm statistics as these images make them, by state-dict key: the mean over a few large batches."""
+        session = self.open("statistics")
+        batches = -(-len(pixels) // self.batch_of("statistics", least=2))
+        parts = [session(pixels=part)["statistics"] for part in np.array_split(pixels, batches)]
+        keys = self.bundle.manifest["blocks"]["statistics"]
+        mean: Floats = np.stack(parts).mean(axis=0, dtype=np.float64).astype(np.float32)
+        return self.pieces(mean, keys)
+
+    def vector(self, keys: list[str]) -> Floats:
+        """Some weights as one vector, as the graphs that train take them."""
+        return np.concatenate([self.weight(key).ravel() for key in keys]) if keys else np.zeros(0, np.float32)
+
+    def pieces(self, vector: Floats, keys: list[str]) -> Tensors:
+        """A vector as the weights that stand in it, by key."""
+        shapes = [self.bundle.weights[key].shape for key in keys]
+        ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
+        parts = np.split(vector, ends[:-1]) if keys else []
+        return {key: part.reshape(shape) for key, part, shape in zip(keys, parts, shapes, strict=True)}
+
+    def batch_of(self, graph: str, least: int = 1) -> int:
+        """How many images a graph may take at once; at least ``least``.
+
+        Raises:
+            BadInput: if not even these fit into the memory limit.
+        """
+        return self.limit.batch(float(self.bundle.manifest["graphs"][graph]["image_bytes"]), least)

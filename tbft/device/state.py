@@ -1,0 +1,227 @@
+"""What a device has adapted, kept beside the bundle: one delta that counts, and the last few before it.
+
+A delta is written first, then the file that says which one counts. Each is written beside, flushed and renamed, so that
+whatever interrupts an adaptation, the state is the one before it or the one after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tbft.atomic import write_bytes, write_text
+from tbft.device.bundle import Bundle
+from tbft.device.tensors import Tensors, read_tensors, write_tensors
+from tbft.errors import BadInput
+
+KEPT = 5
+"""Adaptations that are kept, the one that counts among them."""
+
+_CURRENT, _LOCK, _DELTA, _RECORD = "current.json", "lock", ".delta", ".json"
+_KIND = "tbft delta"
+
+
+@dataclass(frozen=True)
+class Delta:
+    """What an adaptation changed.
+
+    Attributes:
+        tensors: the weights that are others, by state-dict key.
+        base: fingerprint of the base model that they belong to.
+    """
+
+    tensors: Tensors
+    base: str
+
+    def to_bytes(self) -> bytes:
+        """As a safetensors file, with a checksum of the tensors."""
+        content = write_tensors(self.tensors)
+        return write_tensors(self.tensors, {"kind": _KIND, "base": self.base, "sha256": _digest(content)})
+
+
+def read_delta(content: bytes, name: str, bundle: Bundle) -> Delta:
+    """Read a delta that belongs to a bundle's base model.
+
+    Raises:
+        BadInput: if it is no delta, was changed, belongs to another base model, or does not fit it.
+    """
+    try:
+        tensors, metadata = read_tensors(content)
+        whole = metadata.get("kind") == _KIND and metadata["sha256"] == _digest(write_tensors(tensors))
+    except (ValueError, KeyError, UnicodeDecodeError):
+        whole = False
+    if not whole:
+        raise BadInput(f"{name} is no delta of tbft, or was changed or cut short: copy it again, or revert")
+    if metadata["base"] != bundle.fingerprint:
+        raise BadInput(f"{name} belongs to another base model than {bundle.path}: apply it to the one it was made with")
+    for key, value in tensors.items():
+        base = bundle.weights.get(key)
+        if base is None or base.shape != value.shape or not np.isfinite(value).all():
+            raise BadInput(f"{name} does not fit the base model (its {key}): make it again")
+    return Delta(tensors, metadata["base"])
+
+
+class StateFolder:
+    """The folder beside a bundle.
+
+    Args:
+        bundle: whose adaptations it keeps.
+        folder: ``None`` is ``pet.state`` beside ``pet.pyz``.
+    """
+
+    def __init__(self, bundle: Bundle, folder: Path | None = None) -> None:
+        self.bundle = bundle
+        self.folder = folder or bundle.path.with_suffix(".state")
+
+    def current(self) -> Tensors:
+        """The weights that the adaptation that counts has changed; none for the base model.
+
+        Raises:
+            BadInput: if the state cannot be read, was changed, or belongs to another base model.
+        """
+        name = self._read()["current"]
+        if name is None:
+            return {}
+        path = self.folder / f"{name}{_DELTA}"
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise BadInput(f"{path} cannot be read ({error.strerror}): run revert") from None
+        return read_delta(content, str(path), self.bundle).tensors
+
+    def history(self) -> list[dict[str, Any]]:
+        """The adaptations that are kept, oldest first: ``name``, ``strategy``, ``accuracy``, ``current``."""
+        state = self._read()
+        found = []
+        for name in state["history"]:
+            try:
+                record = json.loads((self.folder / f"{name}{_RECORD}").read_text())
+            except (OSError, ValueError):
+                record = {}
+            entry = {key: record.get(key) for key in ("strategy", "accuracy", "finished")}
+            found.append({"name": name, **entry, "current": name == state["current"]})
+        return found
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one process; what an interrupted one left half-written is removed.
+
+        Raises:
+            BadInput: if another process holds it, or it cannot be written.
+        """
+        import fcntl
+
+        with translate_write_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise BadInput(f"another process adapts {self.bundle.path} now: wait until it has ended") from None
+            for left in self.folder.glob(".*.*"):
+                left.unlink(missing_ok=True)
+            yield
+        finally:
+            os.close(handle)  # and with it the lock
+
+    def keep(self, tensors: Mapping[str, NDArray[Any]], record: Mapping[str, Any]) -> str:
+        """Make an adaptation the one that counts; its name. The lock is held.
+
+        Raises:
+            BadInput: if the file system is full or cannot be written.
+        """
+        state = self._read()
+        name = f"{state['last'] + 1:04d}"
+        delta = Delta(dict(tensors), self.bundle.fingerprint)
+        with translate_write_errors(self.folder):
+            write_bytes(self.folder / f"{name}{_DELTA}", delta.to_bytes())
+            write_text(self.folder / f"{name}{_RECORD}", json.dumps(record, indent=1))
+            history = [*state["history"], name]
+            self._write(name, history[-KEPT:], state["last"] + 1)
+        for path in self.folder.iterdir():
+            if path.suffix in (_DELTA, _RECORD) and path.stem.isdecimal() and path.stem not in history[-KEPT:]:
+                path.unlink(missing_ok=True)
+        return name
+
+    def revert(self, name: str | None = None) -> None:
+        """Go back to the base model, or to an adaptation of the history. The lock is held.
+
+        Raises:
+            BadInput: if there is no such adaptation.
+        """
+        try:
+            state = self._read()
+        except BadInput:
+            if name is not None or self._of_another_base():
+                raise
+            state = {"history": [], "last": self._largest_number()}  # the base model is always there to go back to
+        if name is not None and name not in state["history"]:
+            raise BadInput(f"there is no adaptation {name!r}: there are {', '.join(state['history']) or 'none'}")
+        if name is not None:
+            path = self.folder / f"{name}{_DELTA}"
+            read_delta(path.read_bytes() if path.is_file() else b"", str(path), self.bundle)
+        with translate_write_errors(self.folder):
+            self._write(name, state["history"], state["last"])
+
+    def delta(self) -> bytes | None:
+        """The file of the adaptation that counts; ``None`` for the base model."""
+        name = self._read()["current"]
+        return (self.folder / f"{name}{_DELTA}").read_bytes() if name else None
+
+    def _read(self) -> dict[str, Any]:
+        path = self.folder / _CURRENT
+        try:
+            state = json.loads(path.read_text())
+            current, history, last = state["current"], list(state["history"]), int(state["last"])
+            base = state["base"]
+        except FileNotFoundError:
+            return {"current": None, "history": [], "last": self._largest_number()}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"{path} cannot be read ({error}): run revert, which goes back to the base model") from None
+        if base != self.bundle.fingerprint:
+            raise BadInput(f"{self.folder} belongs to another base model than {self.bundle.path}: move it away")
+        return {"current": current, "history": history, "last": last}
+
+    def _write(self, current: str | None, history: list[str], last: int) -> None:
+        state = {"base": self.bundle.fingerprint, "current": current, "history": history, "last": last}
+        write_text(self.folder / _CURRENT, json.dumps(state))
+
+    def _of_another_base(self) -> bool:
+        try:
+            return bool(json.loads((self.folder / _CURRENT).read_text())["base"] != self.bundle.fingerprint)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    def _largest_number(self) -> int:
+        names = [path.stem for path in self.folder.glob(f"*{_DELTA}")] if self.folder.is_dir() else []
+        return max((int(name) for name in names if name.isdecimal()), default=0)
+
+
+@contextlib.contextmanager
+def translate_write_errors(where: Path) -> Iterator[None]:
+    """Tell in one line what keeps a file from being written; the old one is whole.
+
+    Raises:
+        BadInput: in place of ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        todo = "make room on it" if full else "check its permissions"
+        raise BadInput(f"{where} cannot be written ({error.strerror}): {todo}; what was kept before is whole") from None
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

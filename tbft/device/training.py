@@ -1,0 +1,193 @@
+"""What trains on a device: a block behind its cached prefix, and the front block's alignment with the source."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tbft.device.network import Floats, Network, Pixels
+from tbft.device.progress import with_bar
+from tbft.device.schedules import cosine, one_cycle
+from tbft.device.tensors import Tensors
+
+Labels = NDArray[np.int64]
+Phase = Callable[[str], AbstractContextManager[None]]
+
+MOMENTS = ("moment1", "moment2")
+
+
+@dataclass(frozen=True)
+class BlockRecipe:
+    """How a block is trained: AdamW, cosine schedule (as ``configs/feature.yaml``).
+
+    Attributes:
+        epochs: passes over the training images.
+        rate: learning rate at the start.
+        batch: images in a step; ``None`` is a power of two near a 32nd of the images, from 8 to 64.
+    """
+
+    epochs: int = 4
+    rate: float = 1.5e-3
+    batch: int | None = None
+
+    def batch_of(self, images: int) -> int:
+        """Images in a step."""
+        return self.batch or int(np.clip(2 ** round(np.log2(max(images, 1) / 32)), 8, 64))
+
+
+@dataclass(frozen=True)
+class AlignmentRecipe:
+    """How the front block is aligned: AdamW, one cycle.
+
+    Attributes:
+        steps: of the optimiser.
+        batch: images in a step.
+        rate: learning rate at the peak.
+    """
+
+    steps: int = 10
+    batch: int = 100
+    rate: float = 5e-3
+
+
+@dataclass
+class Trained:
+    """What training a block left.
+
+    Attributes:
+        changed: weights of the best epoch by key; empty if no epoch had a finite loss.
+        loss, accuracy: on the validation images, of the best epoch.
+        curve: validations, oldest first, as a record's ``curve``.
+        epochs, steps: that ran.
+        stopped: whether the time was up.
+    """
+
+    changed: Tensors = field(default_factory=dict)
+    loss: float = float("inf")
+    accuracy: float = 0.0
+    curve: list[dict[str, float]] = field(default_factory=list)
+    epochs: int = 0
+    steps: int = 0
+    stopped: bool = False
+
+
+def train_block(
+    network: Network,
+    block: str,
+    train: tuple[Floats, Labels],
+    validation: tuple[Floats, Labels],
+    recipe: BlockRecipe,
+    *,
+    seed: int,
+    deadline: float,
+    phase: Phase,
+    spent: Callable[[], dict[str, float]],
+) -> Trained:
+    """Train a block on what enters it, and keep the epoch with the lowest validation loss.
+
+    The last batch of an epoch is filled up with images from its beginning, so that BatchNorm never sees a small one.
+
+    Args:
+        network: as prepared, its statistics refreshed.
+        block: to train.
+        train: features and labels.
+        validation: likewise.
+        recipe: how.
+        seed: of the order of the images.
+        deadline: moment of ``time.monotonic`` at which training stops.
+        phase: enters a phase of the energy meter.
+        spent: joules and seconds so far, for the curve.
+    """
+    keys = network.bundle.manifest["blocks"][block]
+    names = {"parameters": keys["parameters"], "statistics": keys["statistics"]}
+    vectors = {name: network.vector(of) for name, of in names.items()}
+    vectors = {name: value for name, value in vectors.items() if len(value) or name == "parameters"}
+    moments = {name: np.zeros_like(vectors["parameters"]) for name in MOMENTS}
+    step, evaluate = network.open(f"step.{block}", repeated=True), network.open(f"evaluate.{block}")
+    images, (features, labels) = len(train[1]), train
+    size = min(recipe.batch_of(images), network.batch_of(f"step.{block}", least=2))
+    rates = cosine(recipe.rate, recipe.epochs * -(-images // size))
+    rng = np.random.default_rng(seed)
+    found = Trained()
+    for _ in with_bar(range(recipe.epochs), recipe.epochs, f"training {block}"):
+        with phase("train"):
+            for chosen in _batches(rng.permutation(images), size):
+                if time.monotonic() > deadline:
+                    found.stopped = True
+                    break
+                made = step(
+                    **vectors,
+                    **moments,
+                    features=np.ascontiguousarray(features[chosen]),
+                    labels=labels[chosen],
+                    rate=np.array(rates[found.steps]),
+                    step=np.array(found.steps + 1.0),
+                )
+                vectors = {name: made[f"new_{name}"] for name in vectors}
+                moments = {name: made[f"new_{name}"] for name in moments}
+                found.steps += 1
+        with phase("validate"):
+            logits = np.concatenate(
+                [
+                    evaluate(**vectors, features=np.ascontiguousarray(validation[0][i : i + 256]))["logits"]
+                    for i in range(0, len(validation[1]), 256)
+                ]
+            )
+            loss, accuracy = score(logits, validation[1])
+        found.epochs += not found.stopped
+        entry = {"epoch": found.epochs, "step": found.steps, "validation_loss": loss, "validation_accuracy": accuracy}
+        found.curve.append({**entry, **spent()})
+        if np.isfinite(loss) and loss < found.loss:
+            found.loss, found.accuracy = loss, accuracy
+            found.changed = {}
+            for name, vector in vectors.items():
+                found.changed |= network.pieces(vector, names[name])
+        if found.stopped:
+            break
+    return found
+
+
+def align_front(
+    network: Network, pixels: Pixels, recipe: AlignmentRecipe, *, seed: int, deadline: float
+) -> tuple[Tensors, int]:
+    """Bring the front block's output back to the source's moments, without labels.
+
+    Returns:
+        The front block's new parameters by key, and how many steps ran. The BatchNorm statistics that fit them are
+        still to be estimated.
+    """
+    keys = network.bundle.manifest["blocks"]["align"]["parameters"]
+    source = network.bundle.source
+    targets = {"source_mean": source["moments.mean"], "source_covariance": source["moments.covariance"]}
+    step = network.open("align", repeated=True)
+    vectors = {"parameters": network.vector(keys)}
+    vectors |= {name: np.zeros_like(vectors["parameters"]) for name in MOMENTS}
+    rng, size = np.random.default_rng(seed), min(recipe.batch, len(pixels), network.batch_of("align", least=2))
+    order = np.concatenate([rng.permutation(len(pixels)) for _ in range(-(-recipe.steps * size // len(pixels)))])
+    done = 0
+    for number, rate in enumerate(with_bar(one_cycle(recipe.rate, recipe.steps), recipe.steps, "aligning"), 1):
+        if time.monotonic() > deadline:
+            break
+        chosen = order[done * size : (done + 1) * size]
+        made = step(**vectors, **targets, pixels=pixels[chosen], rate=np.array(rate), step=np.array(float(number)))
+        vectors = {name: made[f"new_{name}"] for name in vectors}
+        done = number
+    return network.pieces(vectors["parameters"], keys), done
+
+
+def score(logits: NDArray[np.floating], labels: Labels) -> tuple[float, float]:
+    """Mean cross-entropy, and accuracy as a fraction of 1."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    loss = -float(log_probabilities[np.arange(len(labels)), labels].mean())
+    return loss, float((logits.argmax(axis=1) == labels).mean())
+
+
+def _batches(order: Labels, size: int) -> Iterator[Labels]:
+    for start in range(0, len(order), size):
+        yield np.take(order, range(start, start + size), mode="wrap")

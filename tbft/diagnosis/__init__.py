@@ -1,0 +1,6 @@
+"""What drifted: evidence, intervals and advice, from the same arrays as the remedies; torch is never imported."""
+
+from tbft.diagnosis.diagnosis import Diagnosis, diagnose
+from tbft.diagnosis.findings import Finding
+
+__all__ = ["Diagnosis", "Finding", "diagnose"]

@@ -1,0 +1,141 @@
+"""BatchNorm by the statistics of the batch at hand: forward, backward, and what the running averages become."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import onnx
+
+from tbft.export.gradient_rules import rule
+from tbft.export.graph import Graph, attributes_of
+
+_PLACES = (0, 2, 3)
+
+
+@dataclass(frozen=True)
+class BatchStatistics:
+    """What a BatchNorm layer saw in the batch at hand.
+
+    Attributes:
+        mean_key, variance_key: its running statistics in the state dict.
+        mean: tensor ``(C,)``.
+        variance: likewise, biased, as the layer normalises with it.
+        unbiased: likewise, as the running average takes it.
+        centred: the layer's input less its mean.
+        momentum: share of the batch in the running average.
+        epsilon: added to the variance.
+    """
+
+    mean_key: str
+    variance_key: str
+    mean: str
+    variance: str
+    unbiased: str
+    centred: str
+    momentum: float
+    epsilon: float
+
+
+def append_nodes(
+    graph: Graph,
+    nodes: Sequence[onnx.NodeProto],
+    by_batch: Callable[[str], bool],
+) -> dict[str, BatchStatistics]:
+    """Append the forward pass, some of its BatchNorm layers in training mode.
+
+    Args:
+        graph: to append to.
+        nodes: the forward pass in inference mode.
+        by_batch: whether the layer that keeps its running mean under this key normalises by the batch.
+
+    Returns:
+        The statistics of these layers, by the name of the layer's output, in the order in which they run.
+    """
+    found: dict[str, BatchStatistics] = {}
+    for node in nodes:
+        if node.op_type != "BatchNormalization" or not by_batch(node.input[3]):
+            graph.nodes.append(node)
+            continue
+        x, output = node.input[0], node.output[0]
+        options = attributes_of(node)
+        two_dimensional = len(graph.shape_of(x)) == 4
+        places = _PLACES if two_dimensional else (0,)
+        axes = graph.integers(*places)
+        channels = graph.shape_of(node.input[1])
+        kept = graph.op("ReduceMean", x, axes, keepdims=1)
+        centred = graph.op("Sub", x, kept, shape=graph.shape_of(x))
+        mean = graph.op("Reshape", kept, graph.integers(-1), shape=channels)
+        square = graph.op("Mul", centred, centred)
+        variance = graph.op("ReduceMean", square, axes, keepdims=0, shape=channels)
+        graph.nodes.append(
+            onnx.helper.make_node(
+                "BatchNormalization",
+                [x, node.input[1], node.input[2], mean, variance],
+                [output],
+                epsilon=options.get("epsilon", 1e-5),
+            )
+        )
+        count = _count(graph, x, len(places) > 1)
+        less_one = graph.op("Sub", count, graph.constant(1.0))
+        unbiased = graph.op("Mul", variance, graph.op("Div", count, less_one))
+        found[output] = BatchStatistics(
+            node.input[3],
+            node.input[4],
+            mean,
+            variance,
+            unbiased,
+            centred,
+            1 - options.get("momentum", 0.9),
+            options.get("epsilon", 1e-5),
+        )
+    graph.batch_statistics.update(found)
+    return found
+
+
+def _count(graph: Graph, x: str, over_places: bool) -> str:
+    """Over how many numbers a channel's mean is taken, as a scalar."""
+    images = graph.op("Cast", graph.op("Shape", x, start=0, end=1), to=onnx.TensorProto.FLOAT)
+    places = 1.0
+    if over_places:
+        for size in graph.shape_of(x)[2:]:
+            assert size is not None
+            places *= size
+    return graph.op("Mul", images, graph.constant(places))
+
+
+@rule("BatchNormalization")
+def _batch_norm(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
+    seen = graph.batch_statistics.get(node.output[0])
+    x, weight, _, running_mean, running_variance = node.input
+    deep = len(graph.shape_of(x)) == 4
+    axes = graph.integers(*(_PLACES if deep else (0,)))
+    by_channel = graph.integers(*((1, -1, 1, 1) if deep else (1, -1)))
+    epsilon = graph.constant(seen.epsilon if seen else attributes_of(node).get("epsilon", 1e-5))
+    variance = seen.variance if seen else running_variance
+    inverse = graph.op("Reciprocal", graph.op("Sqrt", graph.op("Add", variance, epsilon)))
+    scale = graph.op("Reshape", graph.op("Mul", weight, inverse), by_channel)
+    gradients: list[str | None] = [None] * 5
+    if seen is None:
+        gradients[0] = graph.op("Mul", dy, scale)
+        if matters[1] or matters[2]:
+            centred = graph.op("Sub", x, graph.op("Reshape", running_mean, by_channel))
+            along = graph.op("ReduceSum", graph.op("Mul", dy, centred), axes, keepdims=0)
+            gradients[1] = graph.op("Mul", along, inverse)
+            gradients[2] = graph.op("ReduceSum", dy, axes, keepdims=0)
+        return gradients
+    # Ioffe and Szegedy 2015 (arXiv:1502.03167), section 3: dx = scale (dy - mean(dy) - centred mean(dy centred) / var).
+    mean_dy = graph.op("ReduceMean", dy, axes, keepdims=1)
+    mean_along = graph.op("ReduceMean", graph.op("Mul", dy, seen.centred), axes, keepdims=1)
+    if matters[0]:
+        squared = graph.op("Reshape", graph.op("Mul", inverse, inverse), by_channel)
+        slope = graph.op("Mul", mean_along, squared)
+        rest = graph.op("Sub", graph.op("Sub", dy, mean_dy), graph.op("Mul", seen.centred, slope))
+        gradients[0] = graph.op("Mul", rest, scale)
+    count, flat = _count(graph, x, deep), graph.integers(-1)
+    if matters[1]:
+        along = graph.op("Mul", graph.op("Reshape", mean_along, flat), inverse)
+        gradients[1] = graph.op("Mul", along, count)
+    if matters[2]:
+        gradients[2] = graph.op("Mul", graph.op("Reshape", mean_dy, flat), count)
+    return gradients

@@ -1,0 +1,184 @@
+"""Whether the graphs compute what torch computes; a bundle that does not is not written."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from tbft.device.runtime import Session
+from tbft.errors import BadInput
+from tbft.export.training import Trained
+from tbft.models.chain import BlockChain
+
+STEPS = 20
+"""Of training that are compared."""
+
+RATE = 1e-4
+"""Learning rate of these steps; at a higher one a few images are soon learnt, and gradients become rounding errors."""
+
+_FORWARD, _GRADIENT, _STEPS = 1e-3, 1e-3, 2e-2
+"""Largest differences: of an output and of a parameter's first gradient relative to its largest number; of what
+``STEPS`` steps made of all parameters, or of all running statistics, relative to how far they went (Euclidean)."""
+
+
+def check_forward(chain: BlockChain, pixels: NDArray[np.uint8], images: Tensor, session: Session) -> None:
+    """Compare features and logits in inference mode.
+
+    Raises:
+        BadInput: if they differ, or are not finite.
+    """
+    found = session(pixels=pixels)
+    chain.eval()
+    with torch.no_grad():
+        features = chain(images, stop="fc")
+        expected = {"features": features, "logits": chain(features, start="fc")}
+    for name, tensor in expected.items():
+        off = _relative(found[name], tensor.numpy())
+        if not off <= _FORWARD:
+            raise BadInput(
+                f"onnxruntime makes other {name} of this network than torch (relative difference {off:.1e}): "
+                "it is not exported"
+            )
+
+
+def check_steps(
+    chain: BlockChain,
+    block: str,
+    trained: Trained,
+    session: Session,
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    options: Mapping[str, Any],
+) -> None:
+    """Train a block by ``STEPS`` steps of AdamW in both, and compare gradients, parameters and running statistics.
+
+    AdamW divides a gradient by its own size: where it is nothing but rounding errors, single weights go different ways.
+    So the first gradient is compared number by number, and what many steps made of it as a whole.
+
+    Args:
+        chain: the network; it stays as it is.
+        block: that is trained.
+        trained: what stands in the graph's vectors.
+        session: the step's graph.
+        features: what enters the block ``(N, ...)``.
+        labels: ``(N,)``.
+        options: of ``torch.optim.AdamW``.
+
+    Raises:
+        BadInput: naming the parameter that differs most.
+    """
+    orders = [np.random.default_rng(step).permutation(len(labels)) for step in range(STEPS)]
+    expected = train_in_torch(chain, block, trained, features, labels, orders, options)
+    state = chain.state_dict()
+    vectors = {
+        "parameters": _vector(state, trained.parameters),
+        "statistics": _vector(state, trained.statistics),
+    }
+    start = vectors
+    moments = {name: np.zeros_like(vectors["parameters"]) for name in ("moment1", "moment2")}
+    for number, order in enumerate(orders, 1):
+        made = session(
+            **vectors,
+            **moments,
+            features=features[order],
+            labels=labels[order],
+            rate=np.array(RATE),
+            step=np.array(float(number)),
+        )
+        vectors = {name: made.get(f"new_{name}", value) for name, value in vectors.items()}
+        moments = {name: made[f"new_{name}"] for name in moments}
+        if number == 1:
+            _compare_gradients(chain, trained, moments["moment1"], expected["first"])
+    for name, keys in (("parameters", trained.parameters), ("statistics", trained.statistics)):
+        if not keys:
+            continue
+        off = vectors[name] - expected[name]
+        share = float(np.linalg.norm(off)) / max(float(np.linalg.norm(expected[name] - start[name])), 1e-12)
+        if not share <= _STEPS:
+            ends = np.cumsum([state[key].numel() for key in keys])
+            key = keys[int(np.searchsorted(ends, np.abs(off).argmax(), side="right"))]
+            raise BadInput(
+                f"after {STEPS} steps the {name} are others in onnxruntime than in torch, {key} above all "
+                f"({100 * share:.1f} % of the way)"
+            )
+
+
+def train_in_torch(
+    chain: BlockChain,
+    block: str,
+    trained: Trained,
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    orders: Sequence[NDArray[np.int64]],
+    options: Mapping[str, Any],
+    rate: float = RATE,
+) -> dict[str, NDArray[np.float32]]:
+    """What torch makes of a block by one step of AdamW for each order of the images; the chain stays as it is.
+
+    Returns:
+        ``parameters`` and ``statistics`` as vectors, and ``first``: the first moment after the first step.
+    """
+    chain = copy.deepcopy(chain)
+    training_modes(chain, block)
+    named = dict(chain.named_parameters())
+    for name, parameter in named.items():
+        parameter.requires_grad_(name in trained.parameters)
+    own = [named[name] for name in trained.parameters]
+    optimizer = torch.optim.AdamW(own, lr=rate, **options)
+    first: NDArray[np.float32] | None = None
+    for order in orders:
+        x, y = torch.from_numpy(features[order]), torch.from_numpy(labels[order])
+        optimizer.zero_grad()
+        F.cross_entropy(chain(x, start=block), y).backward()
+        optimizer.step()
+        if first is None:
+            first = np.concatenate([optimizer.state[p]["exp_avg"].numpy().ravel() for p in own])
+    assert first is not None
+    state = chain.state_dict()
+    return {
+        "parameters": _vector(state, trained.parameters),
+        "statistics": _vector(state, trained.statistics),
+        "first": first,
+    }
+
+
+def training_modes(chain: BlockChain, block: str) -> None:
+    """The modes in which the graphs train: BatchNorm of the block by the batch; all else as in inference."""
+    chain.eval()
+    for module in chain.modules_of([block]):
+        if isinstance(module, _BatchNorm):
+            module.train()
+
+
+def _compare_gradients(
+    chain: BlockChain, trained: Trained, mine: NDArray[np.float32], theirs: NDArray[np.float32]
+) -> None:
+    state, place, largest = chain.state_dict(), 0, float(np.abs(theirs).max())
+    for key in trained.parameters:
+        piece = slice(place, place + state[key].numel())
+        # Where a gradient is zero but for rounding, the largest one of all is the measure.
+        unit = max(float(np.abs(theirs[piece]).max()), 1e-3 * largest)
+        off = float(np.abs(mine[piece] - theirs[piece]).max()) / max(unit, 1e-30)
+        if not off <= _GRADIENT:
+            raise BadInput(
+                f"the gradient of {key} is another one in onnxruntime than in torch (relative difference {off:.1e})"
+            )
+        place = piece.stop
+
+
+def _relative(mine: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:
+    return float(np.abs(mine - theirs).max()) / max(float(np.abs(theirs).max()), 1e-6)
+
+
+def _vector(state: Mapping[str, Tensor], keys: Sequence[str]) -> NDArray[np.float32]:
+    if not keys:
+        return np.zeros(0, np.float32)
+    return np.concatenate([state[key].detach().numpy().ravel() for key in keys])

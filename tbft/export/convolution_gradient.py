@@ -1,0 +1,167 @@
+"""Gradients of convolutions and poolings, as operators that ONNX has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+
+from tbft.errors import BadInput
+from tbft.export.gradient_rules import rule
+from tbft.export.graph import Graph, attributes_of
+
+
+@rule("Conv")
+def _conv(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
+    options = attributes_of(node)
+    gradients: list[str | None] = [None, None, None]
+    if matters[0]:
+        gradients[0] = _of_images(graph, node, dy, options)
+    if matters[1]:
+        gradients[1] = _of_kernel(graph, node, dy, options)
+    if len(matters) > 2 and matters[2]:
+        gradients[2] = graph.op("ReduceSum", dy, graph.integers(0, 2, 3), keepdims=0)
+    return gradients
+
+
+def _of_images(graph: Graph, node: onnx.NodeProto, dy: str, options: dict[str, Any]) -> str:
+    """The transposed convolution, as large as the images: rows that the stride left out get zeros."""
+    sizes, made = graph.shape_of(node.input[0])[2:], graph.shape_of(node.output[0])[2:]
+    kernel, strides, pads, dilations = _window(graph, node, options)
+    missing = []
+    for axis in (0, 1):
+        size, out = sizes[axis], made[axis]
+        if size is None or out is None:
+            raise BadInput("a convolution on images whose size is not fixed has no gradient here")
+        reached = (out - 1) * strides[axis] - pads[axis] - pads[2 + axis] + dilations[axis] * (kernel[axis] - 1) + 1
+        missing.append(size - reached)
+    return graph.op(
+        "ConvTranspose",
+        dy,
+        node.input[1],
+        group=options.get("group", 1),
+        kernel_shape=kernel,
+        strides=strides,
+        pads=pads,
+        dilations=dilations,
+        output_padding=missing,
+    )
+
+
+def _of_kernel(graph: Graph, node: onnx.NodeProto, dy: str, options: dict[str, Any]) -> str:
+    """One matrix product for each tap of the kernel, over the images and places that the tap saw.
+
+    Without groups ``(O, N H W)`` times ``(N H W, C)``, the images with channels last; with G groups
+    ``(G, C / G, N H W)`` times ``(G, N H W, O / G)``, the images with channels first.
+    """
+    x, weight = node.input[:2]
+    kernel, strides, pads, dilations = _window(graph, node, options)
+    group = int(options.get("group", 1))
+    outputs, inputs = graph.shape_of(weight)[:2]
+    rows, columns = graph.shape_of(node.output[0])[2:]
+    assert outputs is not None and inputs is not None and rows is not None and columns is not None
+    if any(pads):
+        x = graph.op("Pad", x, graph.integers(0, 0, pads[0], pads[1], 0, 0, pads[2], pads[3]))
+    dense = group == 1
+    x = graph.op("Transpose", x, perm=[0, 2, 3, 1] if dense else [1, 0, 2, 3])
+    dy = graph.op("Transpose", dy, perm=[1, 0, 2, 3])
+    dy = graph.op("Reshape", dy, graph.integers(*((outputs, -1) if dense else (group, outputs // group, -1))))
+    if not dense:
+        dy = graph.op("Transpose", dy, perm=[0, 2, 1])
+    axes = graph.integers(*((1, 2) if dense else (2, 3)))
+    taps = []
+    for i in range(kernel[0]):
+        for j in range(kernel[1]):
+            first = (i * dilations[0], j * dilations[1])
+            last = (first[0] + (rows - 1) * strides[0] + 1, first[1] + (columns - 1) * strides[1] + 1)
+            seen = x
+            if kernel != [1, 1] or strides != [1, 1]:
+                cut = (graph.integers(*first), graph.integers(*last), axes, graph.integers(*strides))
+                seen = graph.op("Slice", x, *cut)
+            if dense:
+                taps.append(graph.op("MatMul", dy, graph.op("Reshape", seen, graph.integers(-1, inputs))))
+            else:
+                taps.append(graph.op("MatMul", graph.op("Reshape", seen, graph.integers(group, inputs, -1)), dy))
+    stacked = graph.op("Concat", *taps, axis=0) if len(taps) > 1 else taps[0]
+    if dense:
+        stacked = graph.op("Reshape", stacked, graph.integers(*kernel, outputs, inputs))
+        return graph.op("Transpose", stacked, perm=[2, 3, 0, 1])
+    stacked = graph.op("Reshape", stacked, graph.integers(*kernel, group, inputs, outputs // group))
+    turned = graph.op("Transpose", stacked, perm=[2, 4, 3, 0, 1])
+    return graph.op("Reshape", turned, graph.integers(outputs, inputs, *kernel))
+
+
+@rule("AveragePool", "GlobalAveragePool")
+def _average_pool(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
+    x, options = node.input[0], attributes_of(node)
+    channels, rows, columns = graph.shape_of(x)[1:]
+    out = graph.shape_of(node.output[0])[2:]
+    if node.op_type == "GlobalAveragePool" or tuple(out) == (1, 1):
+        if any(options.get("pads", ())):
+            raise BadInput("the operator AveragePool with padding has no gradient here")
+        window = options.get("kernel_shape", (rows, columns))
+        if tuple(window) == (rows, columns):
+            assert rows is not None and columns is not None
+            share = graph.op("Mul", dy, graph.constant(1 / (rows * columns)))
+            return [graph.op("Expand", share, graph.op("Shape", x))]
+    kernel, strides = list(options["kernel_shape"]), list(options.get("strides", (1, 1)))
+    pads = list(options.get("pads", (0, 0, 0, 0)))
+    if options.get("ceil_mode", 0) or (any(pads) and not options.get("count_include_pad", 0)):
+        raise BadInput("the operator AveragePool with windows that are cut at the border has no gradient here")
+    assert rows is not None and columns is not None and channels is not None
+    missing = [
+        size - ((made or 0) - 1) * stride + before + after - window
+        for size, made, stride, before, after, window in zip(
+            (rows, columns), out, strides, pads[:2], pads[2:], kernel, strict=True
+        )
+    ]
+    weight = graph.constant(np.full((channels, 1, *kernel), 1 / (kernel[0] * kernel[1])))
+    return [
+        graph.op(
+            "ConvTranspose",
+            dy,
+            weight,
+            group=channels,
+            kernel_shape=kernel,
+            strides=strides,
+            pads=pads,
+            output_padding=missing,
+        )
+    ]
+
+
+@rule("MaxPool")
+def _max_pool(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
+    """Each gradient goes to the place that the maximum came from."""
+    if len(node.output) == 1:
+        node.output.append(graph.name("places"))
+    x, places = node.input[0], node.output[1]
+    size = graph.op("Shape", x)
+    zeros = graph.op("ConstantOfShape", graph.op("ReduceProd", size, keepdims=1))
+    flat = graph.integers(-1)
+    moved = graph.op(
+        "ScatterElements",
+        zeros,
+        graph.op("Reshape", places, flat),
+        graph.op("Reshape", dy, flat),
+        axis=0,
+        reduction="add",
+    )
+    return [graph.op("Reshape", moved, size)]
+
+
+def _window(
+    graph: Graph, node: onnx.NodeProto, options: dict[str, Any]
+) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Kernel, strides, pads (before, then after) and dilations of a convolution over two axes."""
+    kernel = [int(size) for size in graph.shape_of(node.input[1])[2:] if size]
+    if len(kernel) != 2 or options.get("auto_pad", b"NOTSET") != b"NOTSET":
+        raise BadInput("a convolution that is not over two axes with given padding has no gradient here")
+    return (
+        kernel,
+        list(options.get("strides", (1, 1))),
+        list(options.get("pads", (0, 0, 0, 0))),
+        list(options.get("dilations", (1, 1))),
+    )

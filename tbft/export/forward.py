@@ -1,0 +1,227 @@
+"""A chain of blocks as one ONNX graph, exported once; every other graph is cut from it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from tbft.errors import BadInput
+from tbft.export.graph import OPSET, Graph, Shape, attributes_of
+from tbft.models.chain import BlockChain
+from tbft.models.statistics import inference_mode_of
+
+IMAGES = "images"
+_MODULES = "pkg.torch.onnx.name_scopes"
+
+
+@dataclass(frozen=True)
+class Forward:
+    """The forward pass of a chain in inference mode.
+
+    Attributes:
+        nodes: operators in the order in which they run.
+        weights: parameters and buffers by state-dict key.
+        constants: other tensors that the nodes read.
+        shapes: of each tensor.
+        links: name of each link, which is also the name of the tensor that it makes.
+        layers: name of the module that each tensor comes from.
+        image_shape: ``(C, H, W)`` of what enters.
+    """
+
+    nodes: tuple[onnx.NodeProto, ...]
+    weights: dict[str, NDArray[np.float32]]
+    constants: dict[str, NDArray[np.generic]]
+    shapes: dict[str, Shape]
+    links: tuple[str, ...]
+    layers: dict[str, str]
+    image_shape: tuple[int, int, int]
+
+    def span(self, start: str | None, stop: str) -> list[onnx.NodeProto]:
+        """The operators that lead from the output of the link before ``start`` to the tensor ``stop``.
+
+        The number of images is read from what enters, wherever the whole network reads it from the images.
+
+        Args:
+            start: first link to run; ``None`` is the first of the chain.
+            stop: name of a link, whose output is the last to be made.
+
+        Raises:
+            BadInput: if another tensor crosses the cut.
+        """
+        entry = self.entry(start)
+        made_by = {name: node for node in self.nodes for name in node.output}
+        needed: set[str] = set()
+        wanted = [stop]
+        while wanted:
+            name = wanted.pop()
+            if name in needed or name == entry or name in self.weights or name in self.constants:
+                continue
+            needed.add(name)
+            if name == IMAGES:
+                raise BadInput(f"the network cannot be cut before {start}: what comes after it reads the images again")
+            if not _counts_images(made_by.get(name)):
+                wanted += [each for each in made_by[name].input if each]
+        nodes = []
+        for node in self.nodes:
+            if needed.intersection(node.output):
+                copy = onnx.NodeProto()
+                copy.CopyFrom(node)
+                if _counts_images(node):
+                    copy.input[0] = entry
+                nodes.append(copy)
+        return nodes
+
+    def entry(self, start: str | None) -> str:
+        """Name of the tensor that enters the link ``start``."""
+        position = self.links.index(start) if start else 0
+        return self.links[position - 1] if position else IMAGES
+
+    def graph(self) -> Graph:
+        """An empty graph that knows this network's weights, constants and shapes."""
+        graph = Graph(self.weights, self.shapes)
+        graph.constants.update(self.constants)
+        return graph
+
+
+class _EveryLink(nn.Module):
+    """The chain with the output of each link."""
+
+    def __init__(self, chain: BlockChain) -> None:
+        super().__init__()
+        self.chain = chain
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        outputs = []
+        links = self.chain.links
+        for link, following in zip(links, (*links[1:], None), strict=True):
+            x = self.chain(x, start=link, stop=following)
+            outputs.append(x)
+        return tuple(outputs)
+
+
+def export_forward(chain: BlockChain, channels: int = 3) -> Forward:
+    """Export the forward pass.
+
+    Without onnxscript's optimiser, which deletes the addition of a small number as one of zero (seen in 0.7.2);
+    constants alone are folded.
+
+    Raises:
+        BadInput: naming why, if torch cannot express the network in ONNX.
+    """
+    import onnx_ir
+    from onnx_ir.passes import common
+    from onnxscript.optimizer import fold_constants
+
+    images = torch.randn(2, channels, chain.image_size, chain.image_size)
+    with inference_mode_of(chain), _quiet():
+        try:
+            program = torch.onnx.export(
+                _EveryLink(chain),
+                (images,),
+                dynamo=True,
+                optimize=False,
+                verbose=False,
+                opset_version=OPSET,
+                dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+                input_names=[IMAGES],
+                output_names=list(chain.links),
+            )
+        except Exception as error:  # torch.onnx raises many kinds
+            raise BadInput(f"torch cannot write this network as ONNX: {str(error).strip().splitlines()[0]}") from error
+    assert program is not None
+    model = program.model
+    fold_constants(model, onnx_shape_inference=True)
+    common.IdentityEliminationPass()(model)
+    common.RemoveUnusedNodesPass()(model)
+    proto = onnx_ir.to_proto(model)
+    return _read(proto, chain)
+
+
+def _read(model: onnx.ModelProto, chain: BlockChain) -> Forward:
+    state = {key: value.detach().cpu().numpy() for key, value in chain.state_dict().items()}
+    weights = {key: np.ascontiguousarray(v) for key, v in state.items() if v.dtype == np.float32}
+    keys = _keys_by_name(chain, weights)
+    names: dict[str, str] = {}
+    constants: dict[str, NDArray[np.generic]] = {}
+    for initializer in model.graph.initializer:
+        if key := keys.get(initializer.name.removeprefix("chain.")):
+            names[initializer.name] = key
+        else:
+            constants[initializer.name] = numpy_helper.to_array(initializer)
+    nodes, shapes, layers = [], {IMAGES: (None, *_sizes(model.graph.input[0])[1:])}, {}
+    for value in (*model.graph.value_info, *model.graph.output):
+        shapes[value.name] = _sizes(value)
+    for node in model.graph.node:
+        layer = _layer(node)
+        if node.op_type == "Constant":
+            constants[node.output[0]] = _constant(node)
+            continue
+        copy = onnx.NodeProto(op_type=node.op_type, name=node.name, domain=node.domain)
+        copy.input.extend(names.get(name, name) for name in node.input)
+        copy.output.extend(node.output)
+        copy.attribute.extend(node.attribute)
+        if copy.op_type == "Conv" and len(copy.input) == 3 and not constants.get(copy.input[2], np.ones(1)).any():
+            del copy.input[2]  # torch writes a bias of zeros where there is none
+        nodes.append(copy)
+        layers.update(dict.fromkeys(node.output, layer))
+    size = chain.image_size
+    channels = shapes[IMAGES][1]
+    assert channels is not None
+    return Forward(tuple(nodes), weights, constants, shapes, chain.links, layers, (channels, size, size))
+
+
+def _keys_by_name(chain: BlockChain, weights: Mapping[str, NDArray[np.float32]]) -> dict[str, str]:
+    """State-dict keys by every name under which a module tree knows a tensor; a shared module has several."""
+    tensors = [*chain.named_parameters(remove_duplicate=False), *chain.named_buffers(remove_duplicate=False)]
+    key_of = {id(value): name for name, value in tensors if name in weights}
+    return {name: key_of[id(value)] for name, value in tensors if id(value) in key_of}
+
+
+def _constant(node: onnx.NodeProto) -> NDArray[np.generic]:
+    ((kind, value),) = attributes_of(node).items()
+    if kind == "value":
+        return numpy_helper.to_array(value)
+    return np.asarray(value, np.float32 if kind.startswith("value_float") else np.int64)
+
+
+def _counts_images(node: onnx.NodeProto | None) -> bool:
+    """Whether a node asks the images for their number and for nothing else."""
+    if node is None or node.op_type != "Shape" or node.input[0] != IMAGES:
+        return False
+    attributes = attributes_of(node)
+    return attributes.get("start", 0) == 0 and attributes.get("end") == 1
+
+
+def _layer(node: onnx.NodeProto) -> str:
+    scopes = next((entry.value for entry in node.metadata_props if entry.key == _MODULES), "[]")
+    names = [name.strip(" '\"") for name in scopes.strip("[]").split(",")]
+    modules = [name for name in names if name.startswith("chain.")]
+    return (modules[-1] if modules else names[-1]).removeprefix("chain.")
+
+
+def _sizes(value: onnx.ValueInfoProto) -> Shape:
+    return tuple(d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """torch.onnx reports its progress and its deprecations; what matters comes as an exception."""
+    level = logging.getLogger("torch.onnx").level
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logging.getLogger("torch.onnx").setLevel(level)

@@ -1,0 +1,71 @@
+"""Gradients in ONNX: the backward pass of a piece of a network, appended to its forward pass as nodes.
+
+ONNX has no backward operators, and onnxruntime releases no training build any more: reverse-mode differentiation over
+the operators of a forward pass (Griewank and Walther, Evaluating Derivatives, 2nd ed., section 3.2) gives an ordinary
+graph that every onnxruntime runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import onnx
+
+from tbft.errors import BadInput
+from tbft.export import batch_norm, convolution_gradient, elementwise_gradient  # noqa: F401 - they register their rules
+from tbft.export.gradient_rules import RULES
+from tbft.export.graph import Graph
+
+
+def append_gradient(
+    graph: Graph,
+    nodes: Sequence[onnx.NodeProto],
+    seeds: Mapping[str, str],
+    wanted: Iterable[str],
+    layers: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Append the backward pass of some nodes.
+
+    Args:
+        graph: holds the nodes already.
+        nodes: the forward pass, in order.
+        seeds: tensor to the tensor that holds the loss's gradient with respect to it.
+        wanted: tensors whose gradients are asked for.
+        layers: name of the module that a tensor comes from, for messages.
+
+    Returns:
+        Name of the gradient of each tensor that was asked for.
+
+    Raises:
+        BadInput: if an operator on the way has no rule, or a tensor asked for has no part in the loss.
+    """
+    depends = set(wanted)
+    for node in nodes:
+        if depends.intersection(node.input):
+            depends.update(node.output)
+    gradients: dict[str, list[str]] = {name: [gradient] for name, gradient in seeds.items()}
+    for node in reversed(nodes):
+        output = node.output[0]
+        matters = [name in depends for name in node.input]
+        if output not in gradients or not any(matters):
+            continue
+        if node.op_type not in RULES:
+            where = (layers or {}).get(output) or output
+            raise BadInput(f"the operator {node.op_type} (in {where}) has no gradient here")
+        from_above = _sum(graph, gradients.pop(output))
+        for name, matter, gradient in zip(
+            node.input, matters, RULES[node.op_type](graph, node, from_above, matters), strict=False
+        ):
+            if matter and gradient is not None:
+                graph.shapes.setdefault(gradient, graph.shape_of(name))
+                gradients.setdefault(name, []).append(gradient)
+    missing = [name for name in wanted if name not in gradients]
+    if missing:
+        raise BadInput(f"{missing[0]} has no part in the loss: it cannot be trained")
+    return {name: _sum(graph, gradients[name]) for name in wanted}
+
+
+def _sum(graph: Graph, parts: list[str]) -> str:
+    if len(parts) == 1:
+        return parts[0]
+    return graph.op("Sum", *parts, shape=graph.shapes.get(parts[0]))

@@ -1,0 +1,124 @@
+"""ONNX graphs under construction: nodes, named tensors, and which tensors are weights that lie elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+if TYPE_CHECKING:
+    from tbft.export.batch_norm import BatchStatistics
+
+OPSET = 20
+"""Operator set of every graph; onnxruntime 1.18 and later know it."""
+
+WEIGHTS_FILE = "weights"
+"""Where a graph says that its weights lie; the reader hands them over instead of opening such a file."""
+
+Shape = tuple[int | None, ...]
+"""Of a tensor; ``None`` is the number of images, known when the graph runs."""
+
+
+class Graph:
+    """A graph that grows node by node, in the order in which the nodes run.
+
+    Args:
+        weights: tensors that stand in the bundle once, by name; a node may read any of them by its name.
+        shapes: of tensors that nodes will make, where known beforehand.
+    """
+
+    def __init__(self, weights: Mapping[str, NDArray[Any]], shapes: Mapping[str, Shape] | None = None) -> None:
+        self.weights = weights
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, NDArray[Any]] = {}
+        self.inputs: list[onnx.ValueInfoProto] = []
+        self.shapes: dict[str, Shape] = dict(shapes or {})
+        self.batch_statistics: dict[str, BatchStatistics] = {}
+        self._made = 0
+
+    def add_input(self, name: str, kind: type[np.generic], shape: Shape) -> str:
+        """A tensor that is fed; its name."""
+        sizes = ["images" if size is None else size for size in shape]
+        self.inputs.append(helper.make_tensor_value_info(name, _type(kind), sizes))
+        self.shapes[name] = shape
+        return name
+
+    def constant(self, value: Any, kind: type[np.generic] = np.float32) -> str:
+        """A small tensor that stands in the graph itself; equal ones stand there once."""
+        array = np.asarray(value, kind)
+        for name, known in self.constants.items():
+            if known.dtype == array.dtype and known.shape == array.shape and np.array_equal(known, array):
+                return name
+        name = self.name("constant")
+        self.constants[name] = array
+        self.shapes[name] = array.shape
+        return name
+
+    def integers(self, *values: int) -> str:
+        """A constant of int64, as axes and sizes are given."""
+        return self.constant(values, np.int64)
+
+    def name(self, stem: str) -> str:
+        """A name that no tensor of this graph has yet."""
+        self._made += 1
+        return f"{stem}~{self._made}"
+
+    def op(self, kind: str, *inputs: str, output: str = "", shape: Shape | None = None, **attributes: Any) -> str:
+        """Append an operator with one output; the name of that."""
+        output = output or self.name(kind.lower())
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
+        if shape is not None:
+            self.shapes[output] = shape
+        return output
+
+    def split(self, vector: str, sizes: Sequence[int]) -> list[str]:
+        """Cut a vector into pieces of these lengths."""
+        names = [self.name("piece") for _ in sizes]
+        self.nodes.append(helper.make_node("Split", [vector, self.integers(*sizes)], names, axis=0))
+        return names
+
+    def flatten(self, tensors: Iterable[str]) -> str:
+        """All elements of some tensors as one vector."""
+        flat = [self.op("Reshape", tensor, self.integers(-1)) for tensor in tensors]
+        return self.op("Concat", *flat, axis=0) if len(flat) > 1 else flat[0]
+
+    def shape_of(self, name: str) -> Shape:
+        """The shape of a tensor, as far as it is known before the graph runs."""
+        if name in self.weights:
+            return self.weights[name].shape
+        return self.shapes[name]
+
+    def serialize(self, outputs: Mapping[str, type[np.generic]]) -> bytes:
+        """The graph as an ONNX file that refers to its weights by name.
+
+        Args:
+            outputs: names and types of the tensors that it returns.
+        """
+        needed = {name for node in self.nodes for name in node.input}
+        initializers = [_external(name, self.weights[name]) for name in self.weights if name in needed]
+        initializers += [numpy_helper.from_array(v, name) for name, v in self.constants.items() if name in needed]
+        results = [helper.make_tensor_value_info(name, _type(kind), None) for name, kind in outputs.items()]
+        graph = helper.make_graph(self.nodes, "tbft", self.inputs, results, initializers)
+        return helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10
+        ).SerializeToString()
+
+
+def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
+    """A node's attributes as Python values."""
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def _type(kind: type[np.generic]) -> int:
+    return helper.np_dtype_to_tensor_dtype(np.dtype(kind))
+
+
+def _external(name: str, value: NDArray[Any]) -> TensorProto:
+    tensor = TensorProto(name=name, data_type=_type(value.dtype.type), dims=value.shape)
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=WEIGHTS_FILE)
+    return tensor

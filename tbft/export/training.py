@@ -1,0 +1,145 @@
+"""Graphs that train one block: a step on what enters it, and the block with its suffix in inference mode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from tbft.errors import BadInput
+from tbft.export.batch_norm import BatchStatistics, append_nodes
+from tbft.export.forward import Forward
+from tbft.export.gradient import append_gradient
+from tbft.export.graph import Graph
+from tbft.export.inference import running_statistics
+from tbft.export.optimizer import Optimizer
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What of a block is trained, as vectors.
+
+    Attributes:
+        parameters: state-dict keys of its parameters, in the order in which they stand in the vector.
+        statistics: likewise of the running statistics of its BatchNorm layers.
+    """
+
+    parameters: tuple[str, ...]
+    statistics: tuple[str, ...]
+
+
+def training_step(
+    forward: Forward, block: str, parameters: Sequence[str], optimizer: Optimizer
+) -> tuple[bytes, Trained]:
+    """One step of cross-entropy on what enters a block; the links behind it stay as they are.
+
+    BatchNorm layers of the block normalise by the batch and update their running averages; those behind it do not.
+
+    Args:
+        forward: the network.
+        block: name of the link.
+        parameters: state-dict keys of the parameters that train.
+        optimizer: whose step it is.
+
+    Returns:
+        The graph (``parameters``, ``moment1``, ..., ``statistics``, ``features``, ``labels``, ``rate``, ``step`` to
+        ``new_parameters``, ``new_moment1``, ..., ``new_statistics``, ``loss``), and what stands in its vectors.
+
+    Raises:
+        BadInput: naming the operator and the layer that have no gradient here.
+    """
+    graph = forward.graph()
+    entry = forward.entry(block)
+    features = graph.add_input("features", np.float32, forward.shapes[entry])
+    nodes = forward.span(block, forward.links[-1])
+    own = {name for node in forward.span(block, block) for name in node.input}
+    statistics = _statistics_of(nodes, own)
+    sizes = [forward.weights[key].size for key in statistics]
+    graph.add_input("statistics", np.float32, (sum(sizes),))
+    read = append_vector(graph, "parameters", parameters)
+    nodes = [rename_inputs(node, {**read, entry: features}) for node in nodes]
+    seen = append_nodes(graph, nodes, own.__contains__)
+    loss, seed = _cross_entropy(graph, forward.links[-1])
+    gradients = append_gradient(graph, nodes, {forward.links[-1]: seed}, list(read.values()), forward.layers)
+    outputs = append_update(graph, optimizer, [gradients[name] for name in read.values()])
+    if statistics:
+        graph.op("Identity", _average(graph, list(seen.values())), output="new_statistics")
+        outputs["new_statistics"] = np.float32
+    graph.op("Identity", loss, output="loss")
+    return graph.serialize({**outputs, "loss": np.float32}), Trained(tuple(parameters), tuple(statistics))
+
+
+def evaluation(forward: Forward, block: str, trained: Trained) -> bytes:
+    """``features`` that enter a block to ``logits`` in inference mode, by ``parameters`` and ``statistics``."""
+    graph = forward.graph()
+    entry = forward.entry(block)
+    features = graph.add_input("features", np.float32, forward.shapes[entry])
+    read = append_vector(graph, "parameters", trained.parameters)
+    if trained.statistics:
+        read |= append_vector(graph, "statistics", trained.statistics)
+    graph.nodes += [rename_inputs(node, {**read, entry: features}) for node in forward.span(block, forward.links[-1])]
+    graph.op("Identity", forward.links[-1], output="logits")
+    return graph.serialize({"logits": np.float32})
+
+
+def append_vector(graph: Graph, vector: str, keys: Sequence[str]) -> dict[str, str]:
+    """An input that holds some weights as one vector; by key the names of the pieces, in the weights' shapes."""
+    values = [graph.weights[key] for key in keys]
+    graph.add_input(vector, np.float32, (sum(value.size for value in values),))
+    pieces = graph.split(vector, [value.size for value in values])
+    return {
+        key: graph.op("Reshape", piece, graph.integers(*value.shape), shape=value.shape)
+        for key, piece, value in zip(keys, pieces, values, strict=True)
+    }
+
+
+def append_update(graph: Graph, optimizer: Optimizer, gradients: Sequence[str]) -> dict[str, type[np.generic]]:
+    """Append the optimiser's step on the vector ``parameters``; names and types of what it makes."""
+    (count,) = graph.shape_of("parameters")
+    rate, step = (graph.add_input(name, np.float64, ()) for name in ("rate", "step"))
+    moments = [graph.add_input(f"moment{i + 1}", np.float32, (count,)) for i in range(optimizer.moments)]
+    made, new_moments = optimizer.append(graph, "parameters", graph.flatten(gradients), moments, rate, step)
+    graph.op("Identity", made, output="new_parameters")
+    for name, moment in zip(moments, new_moments, strict=True):
+        graph.op("Identity", moment, output=f"new_{name}")
+    return dict.fromkeys(["new_parameters", *(f"new_{name}" for name in moments)], np.float32)
+
+
+def rename_inputs(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
+    """A node that reads other tensors."""
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    for i, name in enumerate(copy.input):
+        copy.input[i] = names.get(name, name)
+    return copy
+
+
+def _statistics_of(nodes: Sequence[onnx.NodeProto], own: set[str]) -> list[str]:
+    norms = [node for node in nodes if node.op_type == "BatchNormalization" and node.input[3] in own]
+    return [key for node in norms for key in node.input[3:5]]
+
+
+def _cross_entropy(graph: Graph, logits: str) -> tuple[str, str]:
+    """Mean cross-entropy over the batch, and its gradient with respect to the logits ``(N, C)``."""
+    classes = graph.shape_of(logits)[1]
+    if classes is None:
+        raise BadInput("the network makes logits of no fixed number of classes: no block of it can be trained here")
+    labels = graph.add_input("labels", np.int64, (None,))
+    target = graph.op("OneHot", labels, graph.integers(classes), graph.constant([0.0, 1.0]))
+    log = graph.op("LogSoftmax", logits, axis=1)
+    images = graph.op("Cast", graph.op("Shape", logits, start=0, end=1), to=onnx.TensorProto.FLOAT)
+    hits = graph.op("ReduceSum", graph.op("Mul", target, log), graph.integers(0, 1), keepdims=0)
+    loss = graph.op("Neg", graph.op("Div", hits, graph.op("Reshape", images, graph.integers())))
+    return loss, graph.op("Div", graph.op("Sub", graph.op("Exp", log), target), images, shape=graph.shape_of(logits))
+
+
+def _average(graph: Graph, seen: list[BatchStatistics]) -> str:
+    """The running averages after this batch, as one vector."""
+    tensors, keys = running_statistics(seen)
+    shares = [share for layer in seen for share in (layer.momentum, layer.momentum)]
+    vector = np.concatenate([np.full(graph.weights[k].size, s) for k, s in zip(keys, shares, strict=True)])
+    share = graph.constant(vector if len(set(shares)) > 1 else shares[0])
+    change = graph.op("Sub", graph.flatten(tensors), "statistics")
+    return graph.op("Add", "statistics", graph.op("Mul", change, share))

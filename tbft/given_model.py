@@ -1,0 +1,115 @@
+"""A model as people have it in Python: a network of their own, a weights file, or a shipped base model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tbft.errors import BadInput
+from tbft.models.chain import BlockChain
+from tbft.models.classifier import Classifier, PlainClassifier
+from tbft.models.weights_check import check_finite
+from tbft.normalisation import check_normalisation
+
+
+@contextmanager
+def classifier_of(
+    model: nn.Module | str | Path,
+    *,
+    size: int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    blocks: Mapping[str, Sequence[str]] | Sequence[str] | None = None,
+    number_format: str = "channels_last",
+    inplace: bool = False,
+) -> Iterator[tuple[Classifier, nn.Module]]:
+    """A classifier, and the network of the caller's own kind that shares its weights.
+
+    When the block ends, the network is in inference mode, on the device and with the gradient flags that it came
+    with; if it ends with an exception, the caller's own network is as it was.
+
+    Args:
+        model: a network, a weights file, or a shipped base model's name.
+        size: side of its images, in pixels; ``None`` is what its file or its ``pretrained_cfg`` says, or 224.
+        mean: normalisation on the scale 0 to 1; ``None`` likewise, and empty if nobody says it.
+        std: likewise.
+        blocks: how to cut a network that cannot be traced.
+        number_format: see ``ImageClassifier``.
+        inplace: use the network itself instead of a copy.
+
+    Raises:
+        BadInput: if it is no classifier, or not one that can be seen as a chain of blocks.
+    """
+    classifier = PlainClassifier(number_format)
+    if not isinstance(model, nn.Module):
+        classifier.load(str(model), image_size=size)
+        classifier.describe_images(mean, std)
+        network: nn.Module = classifier.model
+    else:
+        try:
+            check_finite(model.state_dict())
+        except FloatingPointError:
+            raise BadInput("the model's weights are not finite (NaN or infinity): give another model") from None
+        network = model if inplace else deepcopy(model)
+        said = _said_of_images(network)
+        classifier.model = _chain(network, size or said.get("image_size") or 224, blocks)
+        classifier.mean, classifier.std = (
+            tuple(given if given is not None else said.get(name, ())) for name, given in (("mean", mean), ("std", std))
+        )
+        if classifier.mean or classifier.std:
+            check_normalisation("", classifier.mean, classifier.std)
+    before = {key: value.detach().clone() for key, value in network.state_dict().items()} if inplace else {}
+    modes = [(module, module.training) for module in network.modules()]
+    wanted = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    try:
+        yield classifier, network
+    except BaseException:
+        network.to(device)
+        if inplace:
+            network.load_state_dict(before)
+        for module, mode in modes:
+            module.training = mode
+        raise
+    else:
+        network.to(device).eval()
+    finally:
+        for parameter, flag in wanted:
+            parameter.requires_grad_(flag)
+
+
+def _chain(network: nn.Module, size: int, blocks: Mapping[str, Sequence[str]] | Sequence[str] | None) -> BlockChain:
+    if isinstance(network, BlockChain):
+        return network
+    from tbft.models.traced import chain_of
+
+    first = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
+    channels = first.in_channels if first is not None else 3
+    chain = chain_of(network, image_size=size, channels=channels, blocks=blocks)
+    architecture = _pretrained(network).get("architecture")
+    if architecture and type(network).__module__.startswith("timm."):
+        chain.architecture = f"timm:{architecture}"
+    return chain
+
+
+def _said_of_images(network: nn.Module) -> dict[str, Any]:
+    """What a network says of the images that it takes."""
+    if isinstance(network, BlockChain):
+        return {"image_size": network.image_size, "mean": network.mean, "std": network.std}
+    said = _pretrained(network)
+    found: dict[str, Any] = {name: tuple(said[name]) for name in ("mean", "std") if said.get(name)}
+    if said.get("input_size"):
+        found["image_size"] = int(said["input_size"][-1])
+    return found
+
+
+def _pretrained(network: nn.Module) -> Mapping[str, Any]:
+    """Timm's description of a network's pretrained weights; empty for others."""
+    said = getattr(network, "pretrained_cfg", None)
+    return said if isinstance(said, Mapping) else {}

@@ -1,0 +1,92 @@
+"""``diagnose`` and ``card``: what a model and its data say, without an adaptation."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from tbft.adaptation.adaptation import choose_device
+from tbft.adaptation.source_card import measure_source_card
+from tbft.checks import check_classes
+from tbft.data.batches import joined
+from tbft.diagnosing import diagnose_examples
+from tbft.errors import BadInput
+from tbft.lightning_cli import PersonalizationCLI
+from tbft.models import save_weights
+
+
+class MeasuringCLI(PersonalizationCLI):
+    """The sections of a configuration, of which ``model`` and ``data`` are opened and nothing is run."""
+
+    def __init__(self, args: list[str]) -> None:
+        super().__init__(args, run=False)
+        self.datamodule.setup()
+        self.model.place(choose_device(self._get(self.config_init, "trainer").get("accelerator")))
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Make no trainer; compute with as many threads as asked for."""
+        self.settings = self._get(self.config_init, "run")
+        self.settings.use_threads()
+
+
+def main_card(args: list[str]) -> None:
+    """Measure a base model's source card and write the model with it.
+
+    Raises:
+        BadInput: if it is not said where to, or there is no base model.
+    """
+    own, rest = _own_options(args, "card", to=None)
+    if own.to is None:
+        raise BadInput("card writes the base model with its card: say where, such as --to base.safetensors")
+    file = Path(own.to).expanduser()
+    if file.suffix != ".safetensors":
+        raise BadInput(f"--to is {own.to}: a card lies in a safetensors file, give one that ends so")
+    opened = MeasuringCLI(rest)
+    model, data = opened.model, opened.datamodule
+    if model.base is None:
+        raise BadInput("there is no model to describe: give --model.base")
+    card = measure_source_card(model, data)
+    save_weights(model.model, file, model.classes or data.classes, mean=model.mean, std=model.std, card=card)
+    moments = "none: its first block is too wide" if card.moments is None else f"{len(card.moments.mean)} values"
+    print(
+        f"card      accuracy {100 * (card.accuracy or 0):.1f} % on {card.images} images, temperature "
+        f"{card.temperature:.2g}, moments {moments}\nwritten   {file}"
+    )
+
+
+def _own_options(args: list[str], command: str, **defaults: Any) -> tuple[argparse.Namespace, list[str]]:
+    """The command's own options, and all others."""
+    parser = argparse.ArgumentParser(prog=f"tbft {command}", add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name, default in defaults.items():
+        if default is None:
+            parser.add_argument(f"--{name}")
+        else:
+            parser.add_argument(f"--{name}", action="store_true")
+    try:
+        return parser.parse_known_args(args)
+    except argparse.ArgumentError as error:
+        raise BadInput(f"{command}: {error}") from None
+
+
+def main_diagnose(args: list[str]) -> None:
+    """Print what drifted in the labelled images, as a table or as JSON.
+
+    Raises:
+        BadInput: if there is no base model, or the data is the source domain's.
+    """
+    own, rest = _own_options(args, "diagnose", json=False, unlabelled=False)
+    opened = MeasuringCLI(rest)
+    model, data = opened.model, opened.datamodule
+    if model.base is None:
+        raise BadInput("there is no model to diagnose: give --model.base")
+    check_classes(model, data)
+    assert data.train is not None and data.val is not None
+    found = diagnose_examples(model, joined(data.train, data.val), labelled=not own.unlabelled, seed=data.seed)
+    if own.json:
+        print(json.dumps(found.as_dict()))
+        return
+    print(found.table())
+    if model.base.card is None:
+        print("\n- the base model has no source card, so less can be told: python -m tbft card adds one")

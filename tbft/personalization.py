@@ -1,0 +1,227 @@
+"""One function is the product: a model and a device's own labelled pictures make a better model."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from tbft.adaptation.adaptation import Adaptation, choose_device
+from tbft.adaptation.climb import Climb
+from tbft.adaptation.closed_form_head import ClosedFormHead
+from tbft.adaptation.feature_cache import FeatureCache
+from tbft.adaptation.freezing import BlockFreeze
+from tbft.adaptation.ladder import Ladder
+from tbft.adaptation.record import make_record
+from tbft.adaptation.recorded import RecordedRun
+from tbft.climbing import train_step_by_step
+from tbft.data.images import Images
+from tbft.data.sample import Sample
+from tbft.energy.run_meter import RunMeter
+from tbft.errors import BadInput
+from tbft.given_images import has_labels, read_given, side_of
+from tbft.given_model import classifier_of
+from tbft.models.classifier import Classifier
+from tbft.personalized import Model, Personalized, Record
+from tbft.recipe import AUTO, Options, callbacks_of, optimizer_of, recipe_of
+from tbft.run_folder import RunFolder
+
+
+def personalize(
+    model: nn.Module | str | Path,
+    images: Images,
+    labels: Any = None,
+    *,
+    level: str | None = None,
+    validation: float = 0.1,
+    classes: Sequence[str] | None = None,
+    budget_joules: float | None = None,
+    budget_seconds: float | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    config: str | Iterable[str] = (),
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    image_size: int | None = None,
+    blocks: Mapping[str, Sequence[str]] | Sequence[str] | None = None,
+    inplace: bool = False,
+    **options: Any,
+) -> Personalized:
+    """Bring a classifier up to date with images of the domain that it is used in.
+
+    The same as ``fit --config LEVEL.yaml --config data/folder.yaml --data.test_size 0`` on the same images, to the
+    same weights; without a level as ``auto.yaml``, which finds out itself what drifted.
+
+    Example:
+        >>> import tbft
+        >>> better = tbft.personalize("digits", images, labels, level="output")  # doctest: +SKIP
+        >>> better.accuracy, better.kept  # doctest: +SKIP
+
+    Args:
+        model: any classifier, images ``(N, C, H, W)`` to logits ``(N, num_classes)``; or a weights file, or a
+            shipped base model by name, as ``--model.base`` takes them.
+        images: uint8 images ``(N, C, H, W)`` or, as an array, ``(N, H, W, C)``, which are resized and normalised as
+            the model expects; floating-point images, which the model takes as they are; a list of PIL pictures or
+            paths; or a folder of class folders, which needs no labels.
+        labels: class indices or class names, one an image. Without labels, and without a level, only what needs none
+            is tried: statistics, the class prior, and the front block aligned to the base model's source card.
+        level: drift level, ``input``, ``feature`` or ``output``: what changed against the model's training data;
+            ``None`` lets the sample decide.
+        validation: share of the images that validates.
+        classes: class names in the order of the model's outputs; by default those that its file holds.
+        budget_joules: training stops when the adaptation has used so much.
+        budget_seconds: likewise in seconds of wall time.
+        out: a folder for ``model.safetensors`` and ``result.json``; by default nothing is written.
+        seed: draws the validation images and the order of batches.
+        config: further presets or files of options, such as ``strategy/full.yaml``.
+        mean: normalisation of uint8 images on the scale 0 to 1, one number or one a channel; by default the model's
+            own, if its file or its ``pretrained_cfg`` says it.
+        std: likewise.
+        image_size: side of the images that the model takes, in pixels; likewise.
+        blocks: how to cut a network that cannot be traced into blocks (see ``tbft.models.traced.chain_of``).
+        inplace: change the model that is given instead of a copy.
+        options: options of the command line by their names, ``**{"trainer.max_epochs": 4}`` or
+            ``trainer={"max_epochs": 4}``.
+
+    Returns:
+        The better of the base model and the adapted one, as validation tells.
+
+    Raises:
+        BadInput: if something given cannot be used; the model is then as it was.
+    """
+    recipe = recipe_of(level, config, options)
+    if level is None and not {"level", "blocks"} & set(recipe["freeze"]):
+        recipe = recipe_of(AUTO, config, options)
+    climbs = bool(recipe["ladder"].get("climb"))
+    recipe["energy"] = {"codecarbon": False, **recipe["energy"]}
+    recipe["energy"] |= {"budget_joules": budget_joules, "budget_seconds": budget_seconds}
+    if not (climbs or has_labels(images, labels)):
+        raise BadInput(f"the images have no labels, which level={level!r} needs: give labels, or leave the level out")
+    number_format = recipe["model"].get("number_format", "channels_last")
+    size = image_size or side_of(images)
+    with (
+        _own_random_numbers(),
+        classifier_of(
+            model, size=size, mean=mean, std=std, blocks=blocks, number_format=number_format, inplace=inplace
+        ) as (classifier, network),
+    ):
+        given = read_given(classifier, images, labels, classes=classes, normalised=mean is not None)
+        sample = Sample(
+            given.x,
+            given.y,
+            given.classes,
+            level=level,
+            validation=validation,
+            mean=classifier.mean,
+            std=classifier.std,
+            strata=given.strata,
+            name=given.name,
+            seed=seed,
+            must_split=not climbs,
+            **recipe["data"],
+        )
+        return _adapt(classifier, network, sample, recipe, seed, None if out is None else Path(out).expanduser())
+
+
+def load(model: str | Path | nn.Module, **options: Any) -> Model:
+    """A classifier that predicts: of a weights file that ``save`` wrote, or a shipped base model.
+
+    Args:
+        model: the file, the base model's name, or a network.
+        options: ``mean``, ``std`` and ``image_size``, where the file does not say.
+
+    Raises:
+        BadInput: if it cannot be used.
+    """
+    size = options.pop("image_size", None)
+    with _own_random_numbers(), classifier_of(model, size=size, **options) as (classifier, network):
+        classifier.place(choose_device("cpu"))
+        return Model(classifier, network, classifier.classes)
+
+
+def _adapt(
+    classifier: Classifier, network: nn.Module, sample: Sample, recipe: Options, seed: int, out: Path | None
+) -> Personalized:
+    def adaptation_of(
+        kind: type[Adaptation], freeze: type[BlockFreeze], meter: type[RunMeter], **more: Any
+    ) -> Adaptation:
+        return kind(
+            classifier,
+            sample,
+            freeze(**recipe["freeze"]),
+            ClosedFormHead(**recipe["head"]),
+            FeatureCache(**recipe["cache"]),
+            meter(**recipe["energy"]),
+            seed=seed,
+            max_epochs=recipe["trainer"].get("max_epochs"),
+            accelerator=recipe["trainer"].get("accelerator") or _accelerator_of(network),
+            **more,
+        )
+
+    if recipe["ladder"].get("climb"):
+        ladder = Ladder(**recipe["ladder"])
+        train = partial(train_step_by_step, options={"enable_progress_bar": False, **recipe["trainer"]})
+        adaptation = adaptation_of(Climb, BlockFreeze, RunMeter, ladder=ladder, train=train)
+    else:
+        adaptation = adaptation_of(Adaptation, BlockFreeze, RunMeter)
+    adaptation.meter.check()
+    if adaptation.trains_by_steps:
+        from tbft.callbacks import BlockFreezeCallback, EnergyCallback
+        from tbft.checks import check_adaptation
+        from tbft.module import ImageClassifier
+        from tbft.terminal import quiet
+        from tbft.training import train_by_steps
+
+        training: dict[str, Any] = {
+            name: recipe["model"][name] for name in ("learning_rates", "schedule") if name in recipe["model"]
+        }
+        if optimizer := optimizer_of(recipe["model"].get("optimizer")):
+            training["optimizer"] = optimizer
+        adaptation = adaptation_of(Adaptation, BlockFreezeCallback, EnergyCallback)
+        adaptation.classifier = ImageClassifier.around(classifier, **training)
+        trainer = {"enable_progress_bar": sys.stderr.isatty(), **recipe["trainer"]}
+        trainer["callbacks"] = callbacks_of(trainer.get("callbacks"))
+        check_adaptation(adaptation, trainer)
+
+    def run() -> None:
+        if adaptation.trains_by_steps:
+            with quiet():
+                train_by_steps(adaptation, trainer)
+        else:
+            adaptation.run_without_steps()
+
+    if out is None:
+        run()
+        record = make_record(adaptation, "completed", name=sample.name, config_hash="")
+    else:
+        folder = RunFolder(out)
+        with folder.locked():
+            recorded = RecordedRun(adaptation, folder, config_hash="", test=False)
+            recorded.run(run)
+        record = recorded.record
+    validated = len(adaptation.keep.best.right) if adaptation.keep.best else 0
+    return Personalized(classifier, network, sample.classes, Record.of(record), validated)
+
+
+def _accelerator_of(network: nn.Module) -> str:
+    """Where the caller keeps the network; a network on the processor is adapted there."""
+    device = next((p.device.type for p in network.parameters()), "cpu")
+    return device if device in ("cuda", "mps") else "cpu"
+
+
+@contextmanager
+def _own_random_numbers() -> Iterator[None]:
+    """Give the caller's random number generators back as they were."""
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        yield
+    random.setstate(states[0])
+    np.random.set_state(states[1])

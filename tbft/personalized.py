@@ -1,0 +1,239 @@
+"""A classifier that predicts, and one that was brought up to date."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch import nn
+
+from tbft.adaptation.evaluation import predict
+from tbft.data.images import Images, load_images
+from tbft.models import save_weights
+from tbft.models.classifier import Classifier
+from tbft.predictions import Predictions
+from tbft.schema import RunRecord
+from tbft.story import story_of
+from tbft.summary import short_figure
+
+
+class Model:
+    """A classifier with its class names and normalisation.
+
+    Attributes:
+        model: the network, in inference mode: logits ``(N, num_classes)`` of normalised images ``(N, C, H, W)``.
+        classes: names in the order of the outputs.
+    """
+
+    def __init__(self, classifier: Classifier, network: nn.Module, classes: tuple[str, ...]) -> None:
+        self._classifier, self.model, self.classes = classifier, network, classes
+        self._is_base = True
+
+    def predict(self, images: Images) -> Predictions:
+        """Classify new pictures.
+
+        Args:
+            images: uint8 images ``(N, C, H, W)`` or, as an array, ``(N, H, W, C)``; floating-point images as the
+                model takes them; a list of PIL pictures or paths; or a folder, of which every picture in it and
+                below it counts.
+
+        Returns:
+            Class index, name and confidence, one row an image; ``broken`` lists files that cannot be read.
+
+        Raises:
+            BadInput: if these are no images.
+        """
+        loaded = load_images(images, self._classifier.image_size, skip_broken=True)
+        probabilities = predict(self._classifier, loaded.x)
+        return Predictions.of(probabilities, self.classes, loaded.names, loaded.broken)
+
+    def save(self, file: str | Path) -> None:
+        """Write the weights as safetensors, with class names, normalisation and how the network is cut.
+
+        Raises:
+            OSError: if the file cannot be written; an older file then stays as it was.
+        """
+        classifier = self._classifier
+        path, base = Path(file).expanduser(), classifier.base
+        card = base.card if base and self._is_base else None  # it describes the base model's weights alone
+        save_weights(classifier.model, path, self.classes, mean=classifier.mean, std=classifier.std, card=card)
+
+    def export(self, file: str | Path) -> Path:
+        """Write one file that predicts and adapts on a device without torch (see ``tbft.device``).
+
+        Args:
+            file: its name ends in ``.pyz``.
+
+        Returns:
+            The file.
+
+        Raises:
+            BadInput: if the model cannot be exported, or what an export needs is not installed.
+        """
+        from tbft.export.command import check_installed
+
+        check_installed()
+        from tbft.export.bundle import export_bundle
+
+        classifier, path = self._classifier, Path(file).expanduser()
+        mean, std = classifier.mean or None, classifier.std or None
+        return export_bundle(classifier.model, path, classes=self.classes, mean=mean, std=std)
+
+
+@dataclass(frozen=True)
+class ByPhase:
+    """One figure of a run by phase; ``adaptation`` is the sum of all but ``test``."""
+
+    prepare: float
+    train: float
+    validate: float
+    save: float
+    test: float
+    adaptation: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """What an adaptation did and what it cost (``result.json``, whose other fields are in ``as_dict``).
+
+    Attributes:
+        level: drift level; ``None`` if nobody named one.
+        strategy: ``block`` for the level's own block, or ``full``, names of blocks joined by ``+``, ...
+        blocks: the blocks that were tuned.
+        statistics: policy of the BatchNorm statistics.
+        train_size: labelled images, those for validation included.
+        base_accuracy: of the base model on the validation images, a fraction of 1; estimated where there are no labels.
+        accuracy: of what was kept, on the same images.
+        kept: which of the two.
+        kept_reason: why the base model was kept; ``None`` if it was not.
+        joules: energy by phase.
+        measured: whether all of it was measured; modelled otherwise.
+        cpu_seconds: by phase.
+        wall_seconds: by phase.
+        peak_rss_mib: peak resident memory in MiB.
+        epochs: of training by steps.
+        steps: of the optimiser.
+        as_dict: the whole record.
+    """
+
+    level: str | None
+    strategy: str
+    blocks: tuple[str, ...]
+    statistics: str
+    train_size: int
+    base_accuracy: float
+    accuracy: float
+    kept: Literal["adapted", "base"]
+    kept_reason: str | None
+    joules: ByPhase
+    measured: bool
+    cpu_seconds: ByPhase
+    wall_seconds: ByPhase
+    peak_rss_mib: float
+    epochs: int
+    steps: int
+    as_dict: RunRecord
+
+    @classmethod
+    def of(cls, record: RunRecord) -> Record:
+        """Read a completed run's record."""
+        accuracy, told = record["accuracy"], record.get("diagnosis", {})
+        estimates = [told.get(name) or {} for name in ("estimated_accuracy", "estimated_accuracy_after")]
+        return cls(
+            level=record["drift"]["level"],
+            strategy=record["strategy"],
+            blocks=tuple(record["blocks"]),
+            statistics=record["statistics"],
+            train_size=record["train_size"],
+            base_accuracy=accuracy["base_validation"] or estimates[0].get("value", 0.0),
+            accuracy=accuracy["validation"] or estimates[1].get("value", 0.0),
+            kept="base" if record["kept"] == "base" else "adapted",
+            kept_reason=record["kept_reason"],
+            joules=ByPhase(**record["joules"]),
+            measured=bool(record["energy_source"].get("measured")),
+            cpu_seconds=ByPhase(**record["cpu_seconds"]),
+            wall_seconds=ByPhase(**record["wall_seconds"]),
+            peak_rss_mib=record["peak_rss_mib"] or 0.0,
+            epochs=record["epochs"],
+            steps=record["steps"],
+            as_dict=record,
+        )
+
+
+class Personalized(Model):
+    """A classifier brought up to date with labelled images.
+
+    Attributes:
+        model: the network with the weights that were kept, in inference mode.
+        classes: names in the order of the outputs.
+        record: what was done and what it cost.
+    """
+
+    def __init__(
+        self, classifier: Classifier, network: nn.Module, classes: tuple[str, ...], record: Record, validated: int
+    ) -> None:
+        super().__init__(classifier, network, classes)
+        self.record, self._validated = record, validated
+        self._is_base = record.kept == "base"
+
+    @property
+    def accuracy_before(self) -> float:
+        """Accuracy of the base model on the validation images, a fraction of 1."""
+        return self.record.base_accuracy
+
+    @property
+    def accuracy(self) -> float:
+        """Accuracy of what was kept, on the same images."""
+        return self.record.accuracy
+
+    @property
+    def kept(self) -> Literal["adapted", "base"]:
+        """Which weights were kept."""
+        return self.record.kept
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """The blocks that were tuned."""
+        return self.record.blocks
+
+    @property
+    def joules(self) -> float:
+        """Energy of the whole adaptation."""
+        return self.record.joules.adaptation
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time of the whole adaptation."""
+        return self.record.cpu_seconds.adaptation
+
+    def __repr__(self) -> str:
+        record = self.record
+        parameters = record.as_dict["parameters"]
+        tuned = (
+            f"{', '.join(record.blocks) or 'nothing'}: {parameters['trained']:,} of {parameters['total']:,} parameters"
+        )
+        source = "measured" if record.measured else "modelled, not measured"
+        kept = f"the base model: {record.kept_reason}" if record.kept == "base" else "the adapted weights"
+        cost = (
+            f"{short_figure(self.joules)} J ({source}), {short_figure(self.cpu_seconds)} CPU-s, "
+            f"{short_figure(record.wall_seconds.adaptation)} s"
+        )
+        story = story_of(record.as_dict)
+        lines = {
+            **(story or {"drift": f"{record.level or 'unknown'} level"}),
+            "accuracy": f"{self.accuracy_before:.1%} -> {self.accuracy:.1%} {self._judged()}",
+            "tuned": tuned,
+            "kept": kept,
+            "cost": cost,
+        }
+        return "\n".join(f"{name:<9} {text}" for name, text in lines.items())
+
+    def _judged(self) -> str:
+        """What the accuracies are of."""
+        told = self.record.as_dict.get("diagnosis")
+        if told and not told["labelled"]:
+            return f"estimated on {told['images']} images without labels"
+        if told and told["images"] == self._validated:
+            return f"of {self._validated} images, each judged without its own label"
+        return f"of {self._validated} validation images"

@@ -1,0 +1,143 @@
+"""How to adapt, from Python: the presets and options of the command line under the same names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from typing import Any
+
+import yaml
+
+from tbft import options as known
+from tbft.errors import BadInput
+from tbft.presets import find
+from tbft.schema import LEVELS
+from tbft.suggestions import closest
+
+SECTIONS = ("model", "data", "freeze", "head", "cache", "ladder", "energy", "trainer")
+_OF_MODEL = ("optimizer", "learning_rates", "schedule", "number_format")
+_OF_DATA = ("batch_size", "augment", "on_device")
+
+AUTO = "auto"
+"""Name of the preset that names no drift level."""
+
+Options = dict[str, dict[str, Any]]
+"""Section to option to value, as in a configuration file."""
+
+
+def recipe_of(level: str | None, config: str | Iterable[str], given: Mapping[str, Any]) -> Options:
+    """The options of an adaptation: the level's preset and ``data/folder.yaml``, then further files, then options.
+
+    Args:
+        level: drift level whose preset is the base, or ``auto``; ``None`` begins with no preset.
+        config: further presets or files, such as ``strategy/full.yaml``; later ones win.
+        given: options by dotted name (``{"trainer.max_epochs": 4}``) or by section (``{"trainer": {...}}``).
+
+    Raises:
+        BadInput: if there is no such level, preset or option, or the option has no meaning for images from Python.
+    """
+    if level is not None and level not in (*LEVELS, AUTO):
+        meant = closest(level, LEVELS)
+        raise BadInput(
+            f"unknown drift level {level!r}: " + (f"did you mean {meant}?" if meant else f"choose {', '.join(LEVELS)}")
+        )
+    files = [f"{level}.yaml", "data/folder.yaml"] if level else []
+    files += [config] if isinstance(config, str) else list(config)
+    recipe: Options = {section: {} for section in SECTIONS}
+    for name in files:
+        content = yaml.safe_load(find(name).read_text(encoding="utf-8"))
+        for section, values in content.items():
+            if section in SECTIONS:
+                recipe[section] |= values.get("init_args", {}) if section == "data" else values
+    recipe["model"] = {name: value for name, value in recipe["model"].items() if name in _OF_MODEL}
+    recipe["data"] = {name: value for name, value in recipe["data"].items() if name in _OF_DATA}
+    for section, values in _by_section(given).items():
+        for name, value in values.items():
+            _check(section, name)
+            recipe[section][name] = value
+    return recipe
+
+
+def optimizer_of(given: Any) -> Callable[[Iterable], Any] | None:
+    """An optimiser as the trainer takes it: a function of parameters.
+
+    Args:
+        given: such a function, or a class's ``class_path`` and ``init_args`` as in a configuration file.
+
+    Raises:
+        BadInput: if there is no such class.
+    """
+    if given is None or callable(given):
+        return given
+    kind = _class_of(given, "torch.optim", "optimiser", "torch.optim.AdamW")
+    arguments = dict(given.get("init_args") or {})
+    return lambda parameters: kind(parameters, **arguments)
+
+
+def callbacks_of(given: Any) -> list[Any]:
+    """Callbacks of the trainer: objects as they are, classes and arguments of a configuration file made.
+
+    Args:
+        given: one or several of either kind, or ``None``.
+
+    Raises:
+        BadInput: if there is no such class.
+    """
+    several = given if isinstance(given, list | tuple) else [] if given is None else [given]
+    package, example = "lightning.pytorch.callbacks", "lightning.pytorch.callbacks.EarlyStopping"
+    return [
+        _class_of(one, package, "callback", example)(**dict(one.get("init_args") or {}))
+        if isinstance(one, Mapping)
+        else one
+        for one in several
+    ]
+
+
+def _class_of(given: Mapping[str, Any], package: str, what: str, example: str) -> Any:
+    """The class that ``class_path`` names, of this package if it names none."""
+    path = str(given["class_path"])
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(import_module(module or package), name)
+    except (ImportError, AttributeError):
+        raise BadInput(f"there is no {what} {path}: give a class such as {example}") from None
+
+
+def _by_section(given: Mapping[str, Any]) -> Options:
+    found: Options = {}
+    for name, value in given.items():
+        section, _, option = name.partition(".")
+        if section not in SECTIONS:
+            everything = [f"{section}.{name}" for section in SECTIONS for name in _names(section)]
+            meant = closest(name, [*SECTIONS, *everything])
+            raise BadInput(f"personalize does not know {name!r}" + (f": did you mean {meant}?" if meant else ""))
+        if option:
+            found.setdefault(section, {})[option] = value
+        elif isinstance(value, Mapping):
+            found.setdefault(section, {}).update(value)
+        else:
+            raise BadInput(f"{section}={value!r}: give options and their values, such as {section}={{...}}")
+    return found
+
+
+def _check(section: str, option: str) -> None:
+    if option in _names(section):
+        return
+    of_command_line = [*known.section_options(section)]
+    if section == "data":
+        of_command_line += [found for data_set in known.data_sets() for found in known.data_options(data_set)]
+    if option in [found.name.partition(".")[2] for found in of_command_line]:
+        raise BadInput(f"{section}.{option} is of the command line: images and the model are given here themselves")
+    meant = closest(option, _names(section))
+    raise BadInput(
+        f"personalize does not know {section}.{option}: "
+        + (f"did you mean {section}.{meant}?" if meant else f"choose {', '.join(_names(section))}")
+    )
+
+
+def _names(section: str) -> tuple[str, ...]:
+    if section == "model":
+        return _OF_MODEL
+    if section == "data":
+        return _OF_DATA
+    return tuple(option.name.partition(".")[2] for option in known.section_options(section))

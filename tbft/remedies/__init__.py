@@ -1,0 +1,23 @@
+"""Remedies without gradients: forward passes over a small sample, then numpy; torch is never imported."""
+
+from tbft.remedies.card import Moments, SourceCard, measure_card
+from tbft.remedies.choice import Choice, Sign, Step
+from tbft.remedies.choose import choose
+from tbft.remedies.evidence import Gain, Interval
+from tbft.remedies.sample import REFRESHED, SOURCE, Head, Sample
+
+__all__ = [
+    "REFRESHED",
+    "SOURCE",
+    "Choice",
+    "Gain",
+    "Head",
+    "Interval",
+    "Moments",
+    "Sample",
+    "Sign",
+    "SourceCard",
+    "Step",
+    "choose",
+    "measure_card",
+]

@@ -1,0 +1,106 @@
+"""Every combination of statistics and remedies, in the order in which they are tried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tbft.remedies.card import SourceCard
+from tbft.remedies.head import SolvedHead
+from tbft.remedies.keep import Keep
+from tbft.remedies.prior import Prior
+from tbft.remedies.refresh import Refresh
+from tbft.remedies.relabel import Merge, Relabel
+from tbft.remedies.remedy import Fit, Remedy, Size
+from tbft.remedies.sample import REFRESHED, SOURCE, Floats, Head, Ints, Sample, log_softmax
+
+_SCALES = tuple(2.0 ** (power / 2) for power in range(-6, 3))
+
+Chain = tuple[Remedy, ...]
+
+KEEP, PRIOR, RELABEL, MERGE, REFRESH, HEAD = (
+    Keep(),
+    Prior(),
+    Relabel(),
+    Merge(),
+    Refresh(),
+    SolvedHead(),
+)
+
+COMBINATIONS: tuple[Chain, ...] = (
+    (KEEP,),
+    (PRIOR,),
+    (RELABEL,),
+    (REFRESH,),
+    (RELABEL, PRIOR),
+    (REFRESH, PRIOR),
+    (REFRESH, RELABEL),
+    (REFRESH, RELABEL, PRIOR),
+    (MERGE,),
+    (REFRESH, MERGE),
+    (HEAD,),
+    (REFRESH, HEAD),
+    (RELABEL, HEAD),
+    (REFRESH, RELABEL, HEAD),
+    (MERGE, HEAD),
+    (REFRESH, MERGE, HEAD),
+)
+"""From the least that is fitted to labels to the most; a base model comes first and full heads last."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One combination, applied.
+
+    Attributes:
+        remedies: names, in the order in which they were applied.
+        statistics: state of the BatchNorm statistics.
+        fit: the head, and the held-out logits.
+        cost: estimated multiply-adds beyond the forward pass of the sample.
+    """
+
+    remedies: tuple[str, ...]
+    statistics: str
+    fit: Fit
+    cost: float
+
+    @property
+    def names_without_keep(self) -> tuple[str, ...]:
+        """The remedies that change anything."""
+        return tuple(name for name in self.remedies if name != "keep")
+
+    def scores(self, labels: Ints) -> Floats:
+        """Log-likelihood of each label ``(N,)``, at the scale of the held-out logits that suits all of them best."""
+        rows = np.arange(len(labels))
+        tried = [log_softmax(scale * self.fit.logits)[rows, labels] for scale in _SCALES]
+        return max(tried, key=lambda scores: float(scores.mean()))
+
+
+def candidates(
+    samples: Mapping[str, Sample], head: Head, card: SourceCard, forward: float = 0.0
+) -> Iterator[Candidate]:
+    """The combinations that a sample allows, each applied once, what they share computed once.
+
+    Args:
+        samples: the sample by state of the statistics: ``source`` and, if it was computed, ``refreshed``.
+        head: of the base model.
+        card: what is known of the source.
+        forward: multiply-adds of one image's forward pass, for the costs.
+    """
+    fits: dict[tuple[str, ...], Fit] = {(): Fit.unchanged(head, card, samples[SOURCE])}
+    for chain in COMBINATIONS:
+        statistics = REFRESHED if REFRESH in chain else SOURCE
+        if statistics not in samples:
+            continue
+        sample = samples[statistics]
+        if sample.labels is None and any(remedy.needs_labels for remedy in chain):
+            continue
+        size = Size(len(sample), sample.features.shape[1], sample.num_classes, forward)
+        names: tuple[str, ...] = ()
+        for remedy in chain:
+            before, names = fits[names], (*names, remedy.name)
+            if names not in fits:
+                fits[names] = remedy.apply(before, sample, card)
+        yield Candidate(names, statistics, fits[names], sum(remedy.cost(size) for remedy in chain))

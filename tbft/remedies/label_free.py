@@ -1,0 +1,151 @@
+"""Without labels: how accurate the model is, and which remedies that calls for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from tbft.remedies.card import SourceCard
+from tbft.remedies.choice import Choice, Step
+from tbft.remedies.combinations import Candidate, candidates
+from tbft.remedies.evidence import Interval, wilson
+from tbft.remedies.sample import REFRESHED, SOURCE, Floats, Head, Sample, softmax
+from tbft.remedies.signs import confidence_sign, prediction_sign
+
+SIGN_LEVEL = 0.01
+"""Level of each test that lets something change without a label."""
+
+LEAST_GAIN = 0.05
+"""Estimated accuracy that a refresh has to gain, a fraction of 1: on new sub-populations, where refreshing brings
+nothing, the estimates differ by 0.02."""
+
+LEAST_PART = 0.5
+"""Part of what the base model has lost that a refresh has to bring back, both estimated. On corruptions it is 0.7 to
+0.9; on sub-populations, where refreshing brings nothing and the refreshed model is overconfident too, at most 0.4."""
+
+MODEL_ERROR = 0.05
+"""Half-width that the estimate's own error adds to the interval: twice its mean error on development corruptions."""
+
+_BISECTIONS = 40
+
+
+def choose_unlabelled(samples: Mapping[str, Sample], head: Head, card: SourceCard, *, forward: float = 0.0) -> Choice:
+    """Climb the remedies that need neither gradients nor labels.
+
+    Confidence tells the two apart that look alike in the predictions: under other class shares alone it stays, under
+    a change of the images it falls. So statistics are refreshed only if the base model has lost confidence and the
+    estimate of accuracy says that refreshing gains; and the prior follows the predictions only if it has not.
+
+    Args:
+        samples: the sample by state of the statistics: ``source`` and, where computed, ``refreshed``.
+        head: of the base model.
+        card: what is known of the source.
+        forward: multiply-adds of one image's forward pass, for the costs.
+    """
+    kept = Choice("cannot tell", "", ("keep",), SOURCE, head)
+    if card.confidences is None or card.accuracy is None:
+        return replace(
+            kept, reason="cannot tell: without labels it takes a source card, and this base model has none; give labels"
+        )
+    tried = {candidate.remedies: candidate for candidate in candidates(samples, head, card, forward)}
+    signs = confidence_sign(samples[SOURCE], card), prediction_sign(samples[SOURCE], card)
+    unsure, skewed = (sign.p <= SIGN_LEVEL for sign in signs)
+    base = estimate_accuracy(samples, card)
+    steps = [_step(tried[("keep",)], base, 1.0, (True, "the base model"))]
+    accuracies: dict[tuple[str, ...], Interval] = {("keep",): base, ("prior",): base}
+    if REFRESHED in samples:
+        refreshed = accuracies[("refresh",)] = threshold_accuracy(samples[REFRESHED], card)
+        judged = _judge_refresh(unsure, refreshed.value - base.value, card.accuracy - base.value)
+        steps.append(_step(tried[("refresh",)], refreshed, signs[0].p, judged))
+    steps.append(_step(tried[("prior",)], base, signs[1].p, _judge_prior(unsure, skewed)))
+    chosen = next(step for step in reversed(steps) if step.accepted)
+    if chosen.remedies != ("keep",):
+        reason = chosen.reason
+    elif unsure:
+        reason = "the base model has lost confidence and nothing without labels brings it back: collect labels"
+    else:
+        reason = "nothing in the sample shows drift"
+    return Choice(
+        "keep" if chosen.remedies == ("keep",) else "adapt",
+        reason,
+        chosen.remedies,
+        chosen.statistics,
+        tried[chosen.remedies].fit.whole.head,
+        unsure or skewed,
+        signs,
+        tuple(steps),
+        accuracies[chosen.remedies],
+        card.left_above(accuracies[chosen.remedies]),
+        tried=tuple(tried.values()),
+    )
+
+
+def _judge_refresh(unsure: bool, gain: float, lost: float) -> tuple[bool, str]:
+    if not unsure:
+        return False, "the base model is as confident as on the source"
+    if gain < max(LEAST_GAIN, LEAST_PART * lost):
+        return False, f"estimated accuracy gains too little ({100 * gain:+.1f} of {100 * lost:.1f} points lost)"
+    return True, f"the base model has lost confidence, and estimated accuracy gains {100 * gain:.1f} points"
+
+
+def _judge_prior(unsure: bool, skewed: bool) -> tuple[bool, str]:
+    if unsure:
+        return False, "the predictions of a model that has lost confidence tell no prior"
+    if not skewed:
+        return False, "the classes come in the source's shares"
+    return True, "the predictions have moved to other classes, and the base model is as confident as on the source"
+
+
+def estimate_accuracy(samples: Mapping[str, Sample], card: SourceCard) -> Interval:
+    """The base model's accuracy on an unlabelled sample.
+
+    Average thresholded confidence (Garg et al. 2022, arXiv:2201.04234). A model that has lost confidence is judged by
+    the refreshed one too, whose confidence can be trusted further: by the probability that the refreshed model,
+    calibrated to its own estimate, gives to the base model's answers. The lower of the two counts.
+
+    Args:
+        samples: by state of the statistics.
+        card: with ``confidences`` and ``accuracy``.
+    """
+    own = threshold_accuracy(samples[SOURCE], card)
+    if REFRESHED not in samples or confidence_sign(samples[SOURCE], card).p > SIGN_LEVEL:
+        return own
+    logits = samples[REFRESHED].logits
+    judge = calibrated_to(logits, threshold_accuracy(samples[REFRESHED], card).value)
+    judged = float(judge[np.arange(len(judge)), samples[SOURCE].logits.argmax(axis=1)].mean())
+    return _with_model_error(min(own.value, judged), len(logits))
+
+
+def threshold_accuracy(sample: Sample, card: SourceCard) -> Interval:
+    """Share of the images above the confidence that, on the source, as many images exceed as are right."""
+    assert card.confidences is not None and card.accuracy is not None
+    threshold = np.quantile(card.confidences, 1 - card.accuracy)
+    return _with_model_error(float((_confidence(sample, card) >= threshold).mean()), len(sample))
+
+
+def calibrated_to(logits: Floats, accuracy: float) -> Floats:
+    """Class probabilities ``(N, C)`` at the temperature at which mean confidence is an accuracy."""
+    low, high = -4.0, 8.0  # powers of two
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if softmax(logits / 2**middle).max(axis=1).mean() > accuracy else (low, middle)
+    return softmax(logits / 2**low)
+
+
+def _confidence(sample: Sample, card: SourceCard) -> Floats:
+    confidence: Floats = softmax(sample.logits / card.temperature).max(axis=1)
+    return confidence
+
+
+def _with_model_error(accuracy: float, images: int) -> Interval:
+    sampled = wilson(accuracy, images)
+    down, up = (math.hypot(end - accuracy, MODEL_ERROR) for end in (sampled.low, sampled.high))
+    return Interval(accuracy, max(0.0, accuracy - down), min(1.0, accuracy + up))
+
+
+def _step(candidate: Candidate, accuracy: Interval, p: float, judged: tuple[bool, str]) -> Step:
+    told = candidate.remedies, candidate.statistics, accuracy, None, p, candidate.cost, *judged
+    return Step(*told, candidate.fit.detail)

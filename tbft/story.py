@@ -1,0 +1,68 @@
+"""What was found, done and left, in plain words: of a record whose drift nobody named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tbft.schema import RunRecord
+
+DONE = {
+    "keep": "nothing",
+    "prior": "the head follows the class shares",
+    "relabel": "outputs are renamed",
+    "merge": "outputs are put together",
+    "refresh": "statistics are refreshed",
+    "align": "the front block is aligned to the source",
+    "head": "the head is solved",
+    "input block": "the front block is trained",
+    "feature block": "the last stage is trained",
+    "output block": "the head is trained",
+    "full": "the whole network is trained",
+}
+"""Remedy in words."""
+
+TRAINED = ("input block", "feature block", "output block", "full")
+"""Those that are laid over a combination of the others."""
+
+
+def story_of(record: RunRecord) -> dict[str, str]:
+    """Three lines by their titles; empty for a record whose drift was named.
+
+    Args:
+        record: of a completed run.
+    """
+    diagnosis = record.get("diagnosis")
+    if diagnosis is None:
+        return {}
+    levels = record["drift"].get("diagnosed", [])
+    at = [f"{_listed([level for level in levels if level != 'prior'])} level"] if set(levels) - {"prior"} else []
+    at += ["the class shares"] if "prior" in levels else []
+    nothing = "no drift" if diagnosis["verdict"] == "keep" else "a drift of no level by itself"
+    found = f"drift at {' and in '.join(at)}" if at else nothing
+    if diagnosis["verdict"] in ("cannot tell", "undecided"):
+        found = f"{diagnosis['verdict']}: {diagnosis['reason'].removeprefix('cannot tell: ')}"
+    return {"found": found, "done": _done(record), "next": _next(record)}
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
+
+
+def _done(record: RunRecord) -> str:
+    """The combination that stood at the end, and what was trained on top of it."""
+    accepted = [step["remedies"] for step in record.get("remedies", []) if step["accepted"]]
+    trained = [names[0] for names in accepted if names[0] in TRAINED]
+    combined = [names for names in accepted if names[0] not in TRAINED]
+    last = [name for name in (combined[-1] if combined else ["keep"]) if name != "keep"]
+    said = [DONE[name] for name in [*last, *trained]]
+    return "; ".join(said) or "nothing: the base model is kept"
+
+
+def _next(record: RunRecord) -> str:
+    diagnosis = record["diagnosis"]
+    advice = [sentence for sentence in diagnosis["advice"] if not sentence.startswith(("use ", "training a block"))]
+    left = diagnosis["left"]
+    if left is not None and left["value"] > 0 and left["low"] > 0:
+        points = [100 * left[name] for name in ("value", "low", "high")]
+        advice.insert(0, "{:.0f} points [{:.0f}, {:.0f}] below the source's accuracy are left".format(*points))
+    return "; ".join(advice) or "nothing to do"

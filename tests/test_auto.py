@@ -1,0 +1,183 @@
+"""Nobody names the drift: digits drift in several ways, and each gets what it needs and no more."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import tbft
+from tbft.data.digits import Digits
+from tbft.errors import BadInput
+from tbft.models import read_weights, save_weights
+from tbft.models.classifier import PlainClassifier
+
+torch.set_num_threads(1)
+
+
+def device(images=200, seed=0, test=290, **drift):
+    """A device's images and labels, and others to test on."""
+    data = Digits(image_size=16, train_size=images, test_size=test, seed=seed, **drift)
+    data.setup()
+    return torch.cat([data.train.x, data.val.x]), torch.cat([data.train.y, data.val.y]), data.test
+
+
+def accuracy(model, test):
+    return float(np.mean(np.array([row.label for row in model.predict(test.x)]) == test.y.numpy()))
+
+
+def accepted(personalized):
+    return {name for step in personalized.record.as_dict["remedies"] if step["accepted"] for name in step["remedies"]}
+
+
+@pytest.mark.parametrize(
+    ("drift", "levels", "remedies", "least"),
+    [
+        ({"label_map": "flip"}, {"output"}, {"relabel"}, 0.94),
+        ({"corruption": "contrast", "label_map": "flip"}, {"input", "output"}, {"refresh", "align"}, 0.85),
+        ({"task": "superclasses"}, {"feature"}, {"head"}, 0.85),
+    ],
+)
+def test_each_drift_is_found_and_the_accuracy_comes_back(drift, levels, remedies, least):
+    x, y, test = device(**drift)
+    base = "digits_superclasses" if "task" in drift else "digits"
+    better = tbft.personalize(base, x, y, **{"ladder.train": False})
+    record = better.record.as_dict
+    assert levels <= set(record["drift"]["diagnosed"]) and remedies <= accepted(better)
+    assert better.kept == "adapted" and record["strategy"] == "auto" and better.blocks
+    found = accuracy(better, test)
+    assert found > least and abs(found - better.accuracy) < 0.12
+
+
+def test_without_drift_nothing_changes():
+    x, y, _ = device(100)
+    same = tbft.personalize("digits", x, y)
+    assert (same.kept, same.record.as_dict["drift"]["diagnosed"], same.blocks) == ("base", [], ())
+    own = read_weights("digits").weights
+    assert all(torch.equal(value, own[key]) for key, value in same.model.state_dict().items() if key in own)
+    assert "nothing in the sample shows drift" in same.record.kept_reason
+
+
+def test_other_class_shares_are_found_and_do_no_harm():
+    x, y, test = device(600)
+    rng, share = np.random.default_rng(1), 10.0 ** (-np.arange(10) / 9)
+    kept, left = (torch.from_numpy(rng.random(len(labels)) < share[labels.numpy()]) for labels in (y, test.y))
+    better = tbft.personalize("digits", x[kept], y[kept])
+    assert "prior" in better.record.as_dict["drift"]["diagnosed"]
+    before = accuracy(tbft.load("digits"), test.subset(left.nonzero().flatten().tolist()))
+    assert accuracy(better, test.subset(left.nonzero().flatten().tolist())) >= before - 0.01
+
+
+def test_a_block_is_trained_only_on_evidence():
+    x, y, test = device(200, corruption="contrast")
+    trained = tbft.personalize("digits", x, y)
+    assert {"refresh", "align"} <= accepted(trained) and accuracy(trained, test) > 0.85
+    steps = [step for step in trained.record.as_dict["remedies"] if step["cpu_seconds"] is not None]
+    assert any(step["remedies"][0].endswith("block") for step in steps) and trained.record.steps > 0
+    for step in steps:
+        assert step["accepted"] or "right" in step["reason"] or "likely" in step["reason"]
+    still = tbft.personalize("digits", x, y, **{"ladder.train": False})
+    assert still.record.steps == 0 and "align" in accepted(still)
+    reached = tbft.personalize("digits", x, y, **{"ladder.target_accuracy": 0.5})
+    assert reached.record.steps == 0 and "align" not in accepted(reached)
+
+
+def test_without_labels_only_what_needs_none_is_tried():
+    for images in (device(200)[0], device(200, corruption="gaussian_noise", severity=5)[0]):
+        found = tbft.personalize("digits", images)
+        told = found.record.as_dict["diagnosis"]
+        assert not told["labelled"] and told["estimated_accuracy"]["value"] > 0.5
+        assert accepted(found) <= {"keep", "refresh", "align", "prior"}
+        assert "estimated on 200 images without labels" in repr(found)
+
+
+def test_without_a_card_labels_are_needed_and_what_is_missing_is_said(tmp_path):
+    classifier = PlainClassifier()
+    classifier.load("digits")
+    save_weights(classifier.model, tmp_path / "plain.safetensors", classifier.classes)
+    x, y, test = device(200, corruption="contrast")
+    unlabelled = tbft.personalize(tmp_path / "plain.safetensors", x)
+    assert unlabelled.kept == "base" and "source card" in unlabelled.record.kept_reason
+    labelled = tbft.personalize(tmp_path / "plain.safetensors", x, y)
+    assert accuracy(labelled, test) > 0.8 and "align" not in accepted(labelled)
+    align = [step for step in labelled.record.as_dict["remedies"] if "align" in step["remedies"]]
+    assert "source card" in align[0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (lambda y: torch.zeros(50, dtype=torch.int64), "all 50 labels are of class 0"),
+        (lambda y: torch.arange(4), "4 labels are fewer than the 10 classes"),
+        (lambda y: torch.arange(1), "1 labels|fewer"),
+        (lambda y: torch.from_numpy(np.random.default_rng(0).integers(0, 10, 150)), "no combination agrees"),
+    ],
+)
+def test_labels_that_tell_nothing_keep_the_base_and_say_why(labels, says):
+    x, y, _ = device(150)
+    y = labels(y)
+    kept = tbft.personalize("digits", x[: len(y)], y)
+    assert kept.kept == "base" and kept.record.as_dict["diagnosis"]["verdict"] == "cannot tell"
+    assert any(part in kept.record.kept_reason for part in says.split("|"))
+
+
+def test_images_unlike_any_seen_keep_the_base():
+    rng = np.random.default_rng(0)
+    noise = torch.from_numpy(rng.integers(0, 256, (60, 3, 16, 16)).astype(np.uint8))
+    kept = tbft.personalize("digits", noise, rng.integers(0, 10, 60))
+    assert kept.kept == "base" and kept.record.as_dict["diagnosis"]["verdict"] in ("cannot tell", "keep")
+
+
+def test_no_image_and_a_named_level_beside_the_ladder_are_refused():
+    with pytest.raises(BadInput, match="image"):
+        tbft.personalize("digits", [], [])
+    x, y, _ = device(50)
+    with pytest.raises(BadInput, match=r"freeze\.statistics is batch and ladder\.climb"):
+        tbft.personalize("digits", x, y, **{"freeze.statistics": "batch"})
+    with pytest.raises(BadInput, match="no labels, which level='input' needs"):
+        tbft.personalize("digits", x, level="input")
+
+
+def test_a_folder_of_pictures_without_classes_has_no_labels(tmp_path):
+    from PIL import Image
+
+    for i, image in enumerate(device(30)[0]):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / f"{i:02}.png")
+    assert not tbft.personalize("digits", tmp_path).record.as_dict["diagnosis"]["labelled"]
+
+
+def test_the_command_tells_the_same_story(run, capsys):
+    code, record = run("fit", "--config", "auto.yaml", "--data.label_map", "flip", "--data.train_size", "200")
+    assert code == 0 and record["strategy"] == "auto" and record["accuracy"]["test"] > 0.93
+    assert record["accuracy"]["base"] < 0.1 and record["drift"]["diagnosed"] == ["output"]
+    out = capsys.readouterr().out
+    assert "drift at output level" in out and "done" in out and "next" in out
+    assert record["train_size"] == record["diagnosis"]["images"] == 200
+    assert json.loads(Path("runs/run/result.json").read_text())["remedies"][0]["remedies"] == ["keep"]
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--freeze.level", "input"], "freeze.level is input and ladder.climb"),
+        (["--model.schedule", "cosine"], "leave model.learning_rates and model.schedule out"),
+        (["--data.domain", "source"], "leave data.domain source out"),
+        (["--ladder.target_accuracy", "2"], "ladder.target_accuracy is 2"),
+    ],
+)
+def test_the_command_refuses_what_it_would_not_honour(run, capsys, args, says):
+    assert run("fit", "--config", "auto.yaml", *args)[0] == 2
+    assert says in capsys.readouterr().err
+
+
+def test_lightning_is_not_imported_unless_something_is_trained_by_steps():
+    code = (
+        "import sys, torch, tbft\n"
+        "x = torch.randint(0, 256, (40, 3, 16, 16), dtype=torch.uint8)\n"
+        "tbft.personalize('digits', x, torch.arange(40) % 10)\n"
+        "assert not [name for name in sys.modules if name.startswith(('lightning', 'torchmetrics'))]\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,165 @@
+"""A device brings a drifted model back, keeps it only if it is no worse, and says what it did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from exported import pictures, write_bundle
+
+from tbft.device import Device, load
+from tbft.device.memory import MemoryLimit
+from tbft.device.schedules import cosine, one_cycle
+from tbft.errors import BadInput
+from tbft.schema import PHASES, RunRecord
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Device:
+    return load(write_bundle(tmp_path), threads=1)
+
+
+def accuracy(device: Device, drift: str) -> float:
+    pixels, labels = pictures(drift, "test")
+    return float((labels_of(device, pixels) == labels).mean())
+
+
+def labels_of(device: Device, pixels: np.ndarray) -> np.ndarray:
+    return np.array([row.label for row in device.predict(pixels)])
+
+
+@pytest.mark.parametrize(
+    ("drift", "base", "before", "after"),
+    [("input", "digits", 0.3, 0.75), ("feature", "digits_superclasses", 0.3, 0.85), ("output", "digits", 0.05, 0.9)],
+)
+def test_each_level_is_brought_back(tmp_path: Path, drift: str, base: str, before: float, after: float) -> None:
+    device = load(write_bundle(tmp_path, base), threads=1)
+    assert accuracy(device, drift) < before
+    record = device.personalize(*pictures(drift), level=drift)  # type: ignore[arg-type]
+    assert record["kept"] == "adapted"
+    assert accuracy(device, drift) > after
+    device.revert()
+    assert accuracy(device, drift) < before
+
+
+def test_without_labels_the_input_level_is_brought_back(device: Device) -> None:
+    record = device.personalize(pictures("input")[0], level="input")
+    assert (record["strategy"], record["accuracy"]["validation"]) == ("refresh+align", None)
+    assert accuracy(device, "input") > 0.75
+
+
+def test_nobody_has_to_name_the_drift(device: Device) -> None:
+    pixels, labels = pictures("input")
+    record = device.personalize(pixels, 9 - labels)  # two drifts at once
+    assert record["strategy"].startswith("refresh+relabel")
+    tested, truth = pictures("input", "test")
+    assert (labels_of(device, tested) == 9 - truth).mean() > 0.7
+
+
+def test_the_base_model_stays_where_nothing_drifted(device: Device) -> None:
+    device.personalize(*pictures("output"), level="output")
+    record = device.personalize(*pictures("source"))
+    assert (record["kept"], device.delta()) == ("base", None)
+    assert record["kept_reason"] == "nothing in the sample shows drift"
+
+
+def test_a_diagnosis_changes_nothing(device: Device) -> None:
+    found = device.diagnose(*pictures("output"))
+    assert (found.verdict, found.levels) == ("adapt", ("output",))
+    assert not device.state.folder.exists()
+
+
+def test_labels_that_say_nothing_leave_the_base_model(device: Device) -> None:
+    pixels, labels = pictures("source")
+    record = device.personalize(pixels, np.random.default_rng(0).permutation(labels), level="feature")
+    assert record["accuracy"]["validation"] >= record["accuracy"]["base_validation"]
+
+
+def test_the_record_has_the_fields_of_a_run(device: Device) -> None:
+    record = device.personalize(*pictures("output"), level="output")
+    optional = {"error", "level_block", "shared_machine"}  # which a run has in some cases only
+    assert set(RunRecord.__annotations__) - optional <= set(record)
+    assert set(record["joules"]) == {*PHASES, "adaptation"}
+    assert record["cpu_seconds"]["adaptation"] == pytest.approx(
+        sum(record["cpu_seconds"][phase] for phase in ("prepare", "train", "validate", "save"))
+    )
+    assert record["parameters"] == {"trained": 650, "total": 75_290}
+    assert record["environment"]["torch"] is None
+    assert (device.state.folder / "result.json").is_file()
+
+
+def test_a_delta_carries_an_adaptation_to_another_device(tmp_path: Path, device: Device) -> None:
+    device.personalize(*pictures("output"), level="output")
+    delta = tmp_path / "better.delta"
+    delta.write_bytes(device.delta() or b"")
+    assert delta.stat().st_size < 5_000  # the head alone
+    (tmp_path / "other").mkdir()
+    other = load(write_bundle(tmp_path / "other"), threads=1)
+    other.apply(delta)
+    assert accuracy(other, "output") == accuracy(device, "output") > 0.9
+
+
+def test_a_budget_stops_training(tmp_path: Path) -> None:
+    device = load(write_bundle(tmp_path, "digits_superclasses"), threads=1)
+    record = device.personalize(*pictures("feature"), level="feature", budget_seconds=0)
+    assert (record["stopped_by"], record["steps"]) == ("seconds", 0)
+
+
+@pytest.mark.parametrize("level", ["feature", "output"])
+def test_levels_that_need_labels_say_so(device: Device, level: str) -> None:
+    with pytest.raises(BadInput, match=f"the {level} level needs labels"):
+        device.personalize(pictures("input")[0], level=level)  # type: ignore[arg-type]
+
+
+def test_one_picture_is_too_few(device: Device) -> None:
+    with pytest.raises(BadInput, match="one picture is too few"):
+        device.personalize(pictures("input")[0][:1], level="input")
+
+
+def test_arrays_that_do_not_fit_are_refused(device: Device) -> None:
+    pixels, labels = pictures("input")
+    for bad in (pixels[:, :, :8], pixels.astype(np.float32), pixels[:0]):
+        with pytest.raises(BadInput, match="give uint8"):
+            device.predict(bad)
+    with pytest.raises(BadInput, match="whole number from 0 to 9"):
+        device.personalize(pixels, labels + 1, level="output")
+
+
+def test_small_pieces_change_no_prediction(device: Device, monkeypatch) -> None:
+    pixels, _ = pictures("input", "test")
+    whole = [row.confidence for row in device.predict(pixels)]
+    monkeypatch.setattr(MemoryLimit, "batch", lambda self, image_bytes, least=1: 7)
+    np.testing.assert_allclose([row.confidence for row in device.predict(pixels)], whole, atol=1e-5)
+
+
+def test_a_limit_below_what_the_process_takes_is_refused(device: Device) -> None:
+    device.limit.mib = 10
+    with pytest.raises(BadInput, match="a memory limit of 10 MiB is too low"):
+        device.predict(pictures("input")[0])
+
+
+def test_what_exceeds_half_of_the_memory_left_lies_in_a_file(tmp_path: Path) -> None:
+    assert isinstance(MemoryLimit(1e6, tmp_path).empty((10,), np.float32), np.ndarray)
+    array = MemoryLimit(1, tmp_path).empty((10, 3), np.float32)
+    array[:] = 2.0
+    assert isinstance(array, np.memmap) and array.sum() == 60.0
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("steps", [2, 5, 10, 37])
+def test_schedules_are_those_of_torch(steps: int) -> None:
+    def rates(make) -> list[float]:
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)
+        schedule, found = make(optimizer), []
+        for _ in range(steps):
+            found.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            schedule.step()
+        return found
+
+    of_torch = rates(lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, steps))
+    np.testing.assert_allclose(cosine(0.3, steps), of_torch, rtol=1e-6)
+    of_torch = rates(lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.3, total_steps=steps + 1, cycle_momentum=False))
+    np.testing.assert_allclose(one_cycle(0.3, steps + 1)[:steps], of_torch, rtol=1e-6)

@@ -1,0 +1,86 @@
+"""The bundle's command line: what it prints, its exit codes, and one line for what is wrong."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from exported import write_bundle, write_pictures
+
+from tbft.device.command import main
+
+CLASSES = tuple("0123456789")
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return write_bundle(tmp_path)
+
+
+def test_a_session_with_a_device(tmp_path: Path, bundle: Path, capsys) -> None:
+    mine = str(write_pictures(tmp_path / "mine", "output", CLASSES))
+    table, delta = tmp_path / "predictions.csv", tmp_path / "better.delta"
+    assert main(["adapt", mine, "--level", "output", "--delta", str(delta), "--threads", "1"], bundle) == 0
+    said = capsys.readouterr().out
+    assert "kept        adapted (head)" in said and "whole process" in said
+    assert main(["predict", mine, "--csv", str(table)], bundle) == 0
+    assert table.read_text().startswith("image,class,confidence")
+    assert main(["info"], bundle) == 0
+    assert "0001" in capsys.readouterr().out
+    assert main(["revert"], bundle) == 0
+    assert main(["apply", str(delta)], bundle) == 0
+    assert main(["diagnose", mine], bundle) == 0
+    assert "verdict   adapt" in capsys.readouterr().out
+    assert json.loads((tmp_path / "pet.state" / "result.json").read_text())["status"] == "completed"
+
+
+def test_what_is_wrong_is_one_line_and_exit_code_2(tmp_path: Path, bundle: Path, capsys) -> None:
+    mine = write_pictures(tmp_path / "mine", "output", CLASSES, count=20)
+    (tmp_path / "broken" / "a").mkdir(parents=True)
+    (tmp_path / "broken" / "a" / "x.png").write_bytes(b"no picture")
+    (tmp_path / "empty").mkdir()
+    for args in (
+        ["predict", str(tmp_path / "missing")],
+        ["predict", str(tmp_path / "empty")],
+        ["predict", str(tmp_path / "broken")],
+        ["adapt", str(tmp_path / "broken")],
+        ["adapt", str(mine), "--memory-mib", "10"],
+        ["adapt", str(mine), "--level", "feature", "--unlabelled"],
+        ["adapt", str(mine), "--threads", "0"],
+        ["apply", str(tmp_path / "missing.delta")],
+        ["revert", "--to", "0007"],
+        ["predict", str(mine), "--csv", str(tmp_path / "no" / "folder.csv")],
+    ):
+        assert main(args, bundle) == 2, args
+        complaint = capsys.readouterr().err
+        assert complaint.startswith("error: ") and complaint.count("\n") == 1, complaint
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_adaptation_changes_nothing(tmp_path: Path, bundle: Path, number: int, code: int) -> None:
+    mine = str(write_pictures(tmp_path / "mine", "output", CLASSES))
+    assert main(["adapt", mine, "--level", "output"], bundle) == 0
+    before = (tmp_path / "pet.state" / "current.json").read_text()
+    (tmp_path / "pet.state" / "result.json").unlink()
+    slow = (
+        "import sys, time\nfrom pathlib import Path\nimport tbft.device.adapt as adapting\n"
+        "from tbft.device import device\nfrom tbft.device.command import main\n"
+        "def adapt(*args):\n    print('adapting', flush=True)\n    time.sleep(60)\n"
+        "device.adapt = adapt\nsys.argv = sys.argv[1:]\nsys.exit(main())\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", slow, str(bundle), "adapt", mine], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None and process.stdout.readline() == b"adapting\n"
+    time.sleep(0.1)
+    process.send_signal(number)
+    _, complaint = process.communicate(timeout=30)
+    assert (process.returncode, complaint) == (code, b"")
+    assert (tmp_path / "pet.state" / "current.json").read_text() == before
+    assert json.loads((tmp_path / "pet.state" / "result.json").read_text())["status"] == "interrupted"
+    assert main(["adapt", mine, "--level", "output"], bundle) == 0

@@ -1,0 +1,131 @@
+"""Gradients as ONNX nodes, operator by operator, against torch's autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from onnx import helper
+from torch import Tensor
+
+from tbft.device.runtime import Runtime
+from tbft.errors import BadInput
+from tbft.export.gradient import append_gradient
+from tbft.export.graph import Graph
+
+Network = Callable[..., Tensor]
+
+
+def gradients_in_onnx(
+    operator: str, inputs: list[Tensor], constants: list[Any], seed: Tensor, attributes: dict[str, Any]
+) -> list[np.ndarray]:
+    """Gradients of ``sum(seed * operator(inputs, constants))`` with respect to the inputs."""
+    graph = Graph({})
+    names = [graph.add_input(f"x{i}", np.float32, tuple(x.shape)) for i, x in enumerate(inputs)]
+    fixed = ["" if c is None else graph.constant(c, np.asarray(c).dtype.type) for c in constants]
+    node = helper.make_node(operator, [*names, *fixed], ["y"], **attributes)
+    graph.nodes.append(node)
+    graph.shapes["y"] = tuple(seed.shape)
+    graph.add_input("seed", np.float32, tuple(seed.shape))
+    found = append_gradient(graph, [node], {"y": "seed"}, names)
+    outputs = {}
+    for name, gradient in found.items():
+        outputs[f"d{name}"] = np.float32
+        graph.op("Identity", gradient, output=f"d{name}")
+    session = Runtime(1).open(graph.serialize(outputs), {}, [])
+    made = session(seed=seed.numpy(), **{f"x{i}": x.detach().numpy() for i, x in enumerate(inputs)})
+    return [made[f"dx{i}"] for i in range(len(inputs))]
+
+
+def conv(groups: int = 1, stride: int = 1, padding: int = 1, dilation: int = 1) -> tuple[Network, dict[str, Any]]:
+    attributes = {
+        "group": groups,
+        "strides": [stride] * 2,
+        "pads": [padding] * 4,
+        "dilations": [dilation] * 2,
+    }
+    return lambda x, w, b: F.conv2d(x, w, b, stride, padding, dilation, groups), attributes
+
+
+FLOAT_LIMITS = [np.float32(0), np.float32(6)]
+CASES: dict[str, tuple[str, list[tuple[int, ...]], Network, dict[str, Any], list[Any]]] = {
+    "convolution": ("Conv", [(2, 4, 7, 7), (6, 4, 3, 3), (6,)], *conv(), []),
+    "convolution with stride, even size": ("Conv", [(2, 4, 8, 8), (6, 4, 3, 3), (6,)], *conv(stride=2), []),
+    "convolution with stride 1 x 1": ("Conv", [(2, 4, 8, 8), (6, 4, 1, 1), (6,)], *conv(stride=2, padding=0), []),
+    "pointwise convolution": ("Conv", [(2, 4, 5, 5), (6, 4, 1, 1), (6,)], *conv(padding=0), []),
+    "grouped convolution": ("Conv", [(2, 4, 7, 7), (6, 2, 3, 3), (6,)], *conv(groups=2), []),
+    "depthwise convolution": ("Conv", [(2, 4, 7, 7), (4, 1, 5, 5), (4,)], *conv(groups=4, stride=2, padding=2), []),
+    "dilated convolution": ("Conv", [(2, 4, 9, 9), (6, 4, 3, 3), (6,)], *conv(padding=2, dilation=2), []),
+    "linear layer": ("Gemm", [(3, 5), (4, 5), (4,)], F.linear, {"transB": 1}, []),
+    "relu": ("Relu", [(2, 3, 4, 4)], F.relu, {}, []),
+    "relu6": ("Clip", [(2, 3, 4, 4)], F.relu6, {}, FLOAT_LIMITS),
+    "sigmoid": ("Sigmoid", [(2, 3, 4, 4)], torch.sigmoid, {}, []),
+    "hard sigmoid": ("HardSigmoid", [(2, 3, 4, 4)], F.hardsigmoid, {"alpha": 1 / 6, "beta": 0.5}, []),
+    "hard swish": ("HardSwish", [(2, 3, 4, 4)], F.hardswish, {}, []),
+    "sum": ("Add", [(2, 3, 4, 4), (2, 3, 4, 4)], torch.add, {}, []),
+    "difference": ("Sub", [(2, 3, 4, 4), (3, 1, 1)], torch.sub, {}, []),
+    "squeeze and excitation": ("Mul", [(2, 3, 4, 4), (2, 3, 1, 1)], torch.mul, {}, []),
+    "quotient": ("Div", [(2, 3), (2, 1)], lambda a, b: a / b, {}, []),
+    "average pooling": (
+        *("AveragePool", [(2, 3, 8, 8)], lambda x: F.avg_pool2d(x, 2)),
+        {"kernel_shape": [2, 2], "strides": [2, 2]},
+        [],
+    ),
+    "overlapping average pooling": (
+        *("AveragePool", [(2, 3, 7, 7)], lambda x: F.avg_pool2d(x, 3, 2, 1)),
+        {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1], "count_include_pad": 1},
+        [],
+    ),
+    "global average pooling": ("GlobalAveragePool", [(2, 3, 5, 4)], lambda x: F.adaptive_avg_pool2d(x, 1), {}, []),
+    "mean over places": (
+        *("ReduceMean", [(2, 3, 5, 4)], lambda x: x.mean((2, 3))),
+        {"keepdims": 0},
+        [np.array([2, 3])],
+    ),
+    "max pooling": (
+        *("MaxPool", [(2, 3, 8, 8)], lambda x: F.max_pool2d(x, 3, 2, 1)),
+        {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]},
+        [],
+    ),
+    "missing channels": (
+        *("Pad", [(2, 3, 4, 4)], lambda x: F.pad(x, (0, 0, 0, 0, 0, 2))),
+        {},
+        [np.array([0, 0, 0, 0, 0, 2, 0, 0])],
+    ),
+    "concatenation": ("Concat", [(2, 3, 4), (2, 5, 4)], lambda *x: torch.cat(x, 1), {"axis": 1}, []),
+    "flattening": ("Flatten", [(2, 3, 4)], lambda x: x.flatten(1), {"axis": 1}, []),
+    "transposition": ("Transpose", [(2, 3, 4)], lambda x: x.permute(2, 0, 1), {"perm": [2, 0, 1]}, []),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_are_those_of_torch(case: str) -> None:
+    operator, shapes, network, attributes, constants = CASES[case]
+    generator = torch.Generator().manual_seed(0)
+    inputs = [(4 * torch.randn(shape, generator=generator)).requires_grad_() for shape in shapes]
+    output = network(*inputs)
+    seed = torch.randn(output.shape, generator=generator)
+    expected = torch.autograd.grad(output, inputs, seed)
+    for mine, theirs in zip(gradients_in_onnx(operator, inputs, constants, seed, attributes), expected, strict=True):
+        np.testing.assert_allclose(mine, theirs.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_an_operator_without_a_gradient_is_named() -> None:
+    graph = Graph({})
+    graph.add_input("x", np.float32, (2, 3))
+    graph.op("Erf", "x", output="y", shape=(2, 3))
+    with pytest.raises(BadInput, match=r"the operator Erf \(in layer4\.act\) has no gradient here"):
+        append_gradient(graph, graph.nodes[:1], {"y": "x"}, ["x"], {"y": "layer4.act"})
+
+
+def test_a_tensor_without_a_part_in_the_loss_is_named() -> None:
+    graph = Graph({})
+    graph.add_input("x", np.float32, (2, 3))
+    graph.add_input("unused", np.float32, (2, 3))
+    graph.op("Relu", "x", output="y", shape=(2, 3))
+    with pytest.raises(BadInput, match="unused has no part in the loss"):
+        append_gradient(graph, graph.nodes[:1], {"y": "x"}, ["unused"])
