@@ -5,7 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from tbft import options, presets
+from tbft import presets
+from tbft.command_line import options
 from tbft.errors import BadInput
 
 WIDTH = 80
@@ -86,7 +87,7 @@ def of_section(command: str, section: str) -> str:
     Raises:
         BadInput: if there is no such section.
     """
-    from tbft.suggestions import or_choose
+    from tbft.command_line.suggestions import or_choose
 
     if section not in options.SECTIONS:
         raise BadInput(

@@ -19,7 +19,7 @@ from tbft.data.labelled import LabelledData
 from tbft.errors import BadInput, check_at_least
 from tbft.module import ImageClassifier
 from tbft.paths import is_file, user_path
-from tbft.trainer_options import check_trainer_options
+from tbft.training.trainer_options import check_trainer_options
 
 _GPUS = {"gpu": (CUDAAccelerator, MPSAccelerator), "cuda": (CUDAAccelerator,), "mps": (MPSAccelerator,)}
 
