@@ -127,15 +127,15 @@ def _by_configuration(command: str, args: list[str]) -> int:
 
     raise_from_now_on()
     try:
+        if command in LOOKS_ON:
+            from tbft.measuring import main_card, main_diagnose
+
+            (main_card if command == "card" else main_diagnose)(args)
+            return DONE
+        from tbft.command_line.lightning_cli import PersonalizationCLI
+
         with telling():
-            if command in LOOKS_ON:
-                from tbft.measuring import main_card, main_diagnose
-
-                (main_card if command == "card" else main_diagnose)(args)
-            else:
-                from tbft.command_line.lightning_cli import PersonalizationCLI
-
-                PersonalizationCLI([command, *args])
+            PersonalizationCLI([command, *args])
     except ArgumentError as error:
         raise BadInput(explain(command, str(error))) from None
     return DONE

@@ -31,6 +31,7 @@ FIRST = {
     "data.root": "folder of its pictures",
     "data.train_size": "labelled images that the device has",
     "freeze.level": "what drifted: input, feature or output",
+    "ladder.climb": "let the sample say what drifted (auto.yaml)",
     "freeze.blocks": "blocks to tune instead of the level's own",
     "freeze.statistics": "BatchNorm's: source, refresh or batch",
     "run.root": "folder of all runs",
@@ -72,7 +73,7 @@ def of_configuration(command: str) -> str:
         "The options that matter first (default in brackets, before any preset):\n\n"
         + "".join(_line(f"--{name}", f"{text} {_bracketed(_default(name))}".strip()) for name, text in FIRST.items())
         + "\nMore, with what each does:\n\n"
-        + _line("--help SECTION", ", ".join(options.SECTIONS))
+        + _line("--help SECTION", _folded(", ".join(options.SECTIONS)))
         + _line("--help all", "every option at once, from the parser itself")
         + _line("--data.help Folder", f"one of {', '.join(options.data_sets())}")
         + _line("--print_config", "print the whole configuration and stop")
@@ -118,6 +119,11 @@ def _capitalised(text: str) -> str:
 
 def _line(name: str, text: str) -> str:
     return textwrap.fill(text, WIDTH, initial_indent=f"  {name:<24}", subsequent_indent=" " * 26) + "\n"
+
+
+def _folded(text: str) -> str:
+    """Text beside a name, on as many lines as it takes."""
+    return textwrap.fill(text, WIDTH - 26).replace("\n", "\n" + " " * 26)
 
 
 def _entry(option: options.Option) -> str:
