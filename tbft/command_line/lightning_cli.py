@@ -177,7 +177,7 @@ class PersonalizationCLI(LightningCLI):
         return self.run_folder.path
 
     def config_hash(self) -> str:
-        """Of everything that the outcome depends on; not of where it is recorded or how it is metered."""
+        """Hash everything that the outcome depends on; not where it is recorded or how it is metered."""
         config = self._options()
         decisive = {k: v for k, v in config.items() if k not in _NOT_HASHED}
         decisive |= {name: config["energy"][name] for name in _BUDGETS}
