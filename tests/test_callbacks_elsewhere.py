@@ -136,20 +136,37 @@ def test_gradients_are_those_of_the_whole_network(base):
         assert ours is None or torch.allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("why", ["augmented", "first block", "batch statistics"])
+class Wakes(TheirModule):
+    """Puts its whole network into training mode, as some recipes do."""
+
+    def on_train_epoch_start(self):
+        self.net.train()
+
+
+DOES_NOT_PAY = {
+    "augmented": "augmented",
+    "no room": "no room",
+    "batch statistics": "batch statistics",
+    "training mode": "training mode",
+    "first block": None,
+}
+
+
+@pytest.mark.parametrize("why", DOES_NOT_PAY)
 def test_a_cache_that_cannot_pay_says_so_once_and_the_network_runs_whole(base, caplog, why):
     caplog.set_level("INFO", "tbft")
     freeze = BlockFreezeCallback(
         blocks=["block1" if why == "first block" else "fc"],
         statistics="batch" if why == "batch statistics" else "source",
     )
-    cache = FeatureCacheCallback(freeze)
+    limits = {"memory_limit": 0, "disk_limit": 0} if why == "no room" else {}
+    cache, kind = FeatureCacheCallback(freeze, FeatureCache(**limits)), Wakes if why == "training mode" else TheirModule
     whole = []
     note = LambdaCallback(on_train_epoch_start=lambda trainer, module: whole.append("forward" not in vars(module.net)))
-    fit(base, freeze, cache, note, data=TheirData(noisy=why == "augmented"))
+    fit(base, freeze, cache, note, data=TheirData(noisy=why == "augmented"), kind=kind)
     assert whole[-1] and cache.cache.place == "none"
     said = [r.message for r in caplog.records if "cached" in r.message or "every epoch" in r.message]
-    assert len(said) == (why != "first block")
+    assert len(said) == (why != "first block") and all(DOES_NOT_PAY[why] in words for words in said)
 
 
 def test_a_fit_that_fails_leaves_their_network_as_it_was(base):
@@ -317,6 +334,27 @@ def test_what_cannot_be_meant_is_refused_in_one_line(case):
     with pytest.raises(BadInput) as caught:
         bare_trainer(max_epochs=1, callbacks=[callback]).fit(module, datamodule=TheirData())
     assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def nested(rows):
+    x, y, _ = zip(*rows, strict=True)
+    return "theirs", {"pixels": torch.stack(x), "meaning": torch.stack(y)}
+
+
+class Nested(TheirModule):
+    def parts(self, batch):
+        return batch[1]["pixels"], batch[1]["meaning"]
+
+
+def test_batches_of_any_kind_are_read_by_their_own_functions(base):
+    loader = DataLoader(TheirImages(48, drifted=True, seed=1, keyed=False), batch_size=24, collate_fn=nested)
+    given = {"images": lambda batch: batch[1]["pixels"]}, {"labels": lambda batch: batch[1]["meaning"]}
+    for images, labels in (({}, given[1]), (given[0], {}), given):
+        freeze, keep = BlockFreezeCallback("output", statistics="refresh", **images), KeepBestCallback(**labels)
+        trainer = bare_trainer(max_epochs=1, callbacks=[freeze, keep])
+        with nullcontext() if images and labels else pytest.raises(BadInput, match="a function of a batch"):
+            trainer.fit(Nested(deepcopy(base)), loader, loader)
+    assert keep.best is not None
 
 
 class Endless(IterableDataset):

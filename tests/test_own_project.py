@@ -2,7 +2,6 @@
 
 import json
 import re
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,14 @@ ROOT = Path(__file__).parent.parent
 
 
 def example() -> str:
-    """The section's code: its indented lines, from the first import to the last print."""
-    section = (ROOT / "README.md").read_text().split("\n## In your own Lightning project\n")[1].split("\n## ")[0]
-    lines = [line for line in section.splitlines() if line.startswith("    ") or not line]
-    return textwrap.dedent("\n".join(lines))
+    """The code of the README's section."""
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## In your own Lightning project\n")[1]
+    return section.split("```python\n")[1].split("```")[0]
 
 
 def cells() -> str:
     """The notebook's code, cell after cell."""
-    notebook = json.loads((ROOT / "notebooks" / "own_project.ipynb").read_text())
+    notebook = json.loads((ROOT / "notebooks" / "own_project.ipynb").read_text(encoding="utf-8"))
     return "\n\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
 
 

@@ -216,7 +216,7 @@ def broken(network):
 
 BAD = {
     "level": (lambda c: {"level": "featur"}, "did you mean feature"),
-    "no level": (lambda c: {"level": None}, "drift level is not known"),
+    "a level and no labels": (lambda c: {"level": "output", "labels": None}, "no labels"),
     "block": (lambda c: {"freeze": {"blocks": ["block9"]}}, "unknown block 'block9'"),
     "option": (lambda c: {"trainer.max_epoch": 3}, "did you mean trainer.max_epochs"),
     "section": (lambda c: {"trainr": {}}, "did you mean trainer"),
@@ -226,7 +226,6 @@ BAD = {
     "labels beyond the head": (lambda c: {"labels": c.y + 5}, "classes 0 to 9"),
     "labels of other names": (lambda c: {"labels": ["cat"] * 100}, "classes"),
     "labels in halves": (lambda c: {"labels": c.y + 0.5}, "neither a class index"),
-    "images and no labels": (lambda c: {"labels": None}, "label"),
     "shape": (lambda c: {"images": c.x[0]}, "(N, C, H, W)"),
     "channels": (lambda c: {"images": torch.zeros(100, 7, 16, 16)}, "7 channels"),
     "type": (lambda c: {"images": c.x.int()}, "uint8"),

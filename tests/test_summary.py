@@ -2,7 +2,7 @@
 
 import pytest
 
-from tbft.summary import print_summary
+from tbft.command_line.summary import print_summary
 
 
 @pytest.fixture
@@ -37,3 +37,33 @@ def test_why_the_base_was_kept_is_said(shown):
 
 def test_the_number_format_is_said_where_it_is_not_fp32(shown):
     assert "bfloat16" in shown(environment={"number_format": "bf16"}) and "bfloat16" not in shown()
+
+
+def test_what_was_found_done_and_is_next_is_said_where_nobody_named_the_drift(shown):
+    steps = [(["keep"], True), (["refresh"], True), (["refresh", "head"], False), (["refresh", "align"], True)]
+    steps += [(["feature block"], True), (["full"], False)]
+    told = shown(
+        strategy="auto",
+        drift={"level": None, "name": "unknown", "severity": None, "diagnosed": ["input", "prior"]},
+        diagnosis={
+            "verdict": "adapt",
+            "reason": "",
+            "advice": ["use refresh", "collect 20 labels more"],
+            "left": {"value": 0.06, "low": 0.03, "high": 0.1},
+        },
+        remedies=[{"remedies": names, "accepted": accepted} for names, accepted in steps],
+    )
+    assert "drift at input level and in the class shares" in told
+    done = "statistics are refreshed; the front block is aligned to the source; the last stage is trained"
+    assert done in told and "whole network" not in told
+    assert "6 points [3, 10] below the source's accuracy are left; collect 20 labels more" in told
+
+
+def test_a_verdict_that_changes_nothing_is_said(shown):
+    told = shown(
+        strategy="auto",
+        drift={"level": None, "name": "unknown", "severity": None, "diagnosed": []},
+        diagnosis={"verdict": "cannot tell", "reason": "cannot tell: 3 labels are few", "advice": [], "left": None},
+        remedies=[],
+    )
+    assert "cannot tell: 3 labels are few" in told and "nothing: the base model is kept" in told

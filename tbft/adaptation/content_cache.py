@@ -107,8 +107,7 @@ class ContentCache:
         seen, met = self._seen, self._met
         self._seen = self._met = 0
         if self.on and self._epochs > 1 and met < _PAYS_FROM * seen:
-            full = len(self._store) and self._store.full
-            why = "they have no room within the limits" if full else "images are augmented"
+            why = "no room within the limits" if self._store.full else "they are augmented, or come once"
             self.switch_off(f"{met} of {seen} images of an epoch had been met before ({why})")
 
     def switch_off(self, reason: str) -> None:

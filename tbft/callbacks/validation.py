@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -72,14 +73,22 @@ class ValidationScore:
         if self._order is not None and not torch.equal(labels, self._order):
             raise BadInput("the validation images come in another order each time: do not shuffle their dataloader")
         self._order = labels
-        return _joined(self._tally.score())
+        return _joined(self._tally.score(), labels)
 
 
-def _joined(score: Score) -> Score:
-    """The scores of all processes as one."""
+def _joined(score: Score, labels: Tensor) -> Score:
+    """The scores of all processes as one, whether they shared the images out or each had all of them."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return score
-    scores: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(scores, tuple(score))
-    right = torch.cat([part[1] for part in scores])
-    return Score(sum(loss * len(mine) for loss, mine in scores) / len(right), right)
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, (*score, labels))
+    if all(_same_images(part, parts[0]) for part in parts):
+        return Score(*parts[0][:2])
+    right = torch.cat([part[1] for part in parts])
+    return Score(sum(loss * len(mine) for loss, mine, _ in parts) / len(right), right)
+
+
+def _same_images(part: tuple[float, Tensor, Tensor], other: tuple[float, Tensor, Tensor]) -> bool:
+    """Whether loss, right ones and labels say that two processes saw the same images."""
+    close = math.isclose(part[0], other[0], rel_tol=1e-6)
+    return close and all(torch.equal(a, b) for a, b in zip(part[1:], other[1:], strict=True))

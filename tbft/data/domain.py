@@ -18,7 +18,7 @@ from tbft.data.drift import Drift
 from tbft.data.label_maps import label_map
 from tbft.data.labelled import AUGMENT, LabelledData
 from tbft.data.pictures import Pictures
-from tbft.data.splits import Indices, Split, device_split, paper_split
+from tbft.data.splits import Indices, Split, device_split, draw, paper_split
 from tbft.errors import BadInput, check_at_least
 from tbft.normalisation import check_normalisation
 
@@ -172,7 +172,7 @@ class DomainData(LabelledData, LightningDataModule, ABC):
             )
         pool = pictures.pool
         needed = 1 if pictures.validation is not None else 2
-        for label, name in enumerate(self.classes):
+        for label, name in enumerate(self.classes if self.must_split else ()):
             mine = pool[labels[pool] == label]
             if len(mine) < needed:
                 found = f"one {self.domain} image ({pictures.where(int(mine[0]))})" if len(mine) else "no image"
@@ -185,7 +185,8 @@ class DomainData(LabelledData, LightningDataModule, ABC):
         """The labels as the base model numbers its classes, if it names them; ``classes`` follow."""
         if not self.base_classes:
             return labels
-        position = np.array(match_classes(self.classes, self.base_classes))
+        absent = [] if self.must_split else [name for name in self.base_classes if name not in self.classes]
+        position = np.array(match_classes([*self.classes, *absent], self.base_classes))
         self.classes = tuple(self.base_classes)
         return position[labels]
 
@@ -193,15 +194,16 @@ class DomainData(LabelledData, LightningDataModule, ABC):
         labels = pictures.labels
         if self.split == "paper":
             return paper_split(labels, self.train_size, self.seed, pool=pictures.pool)
-        return device_split(
-            labels,
-            self.train_size,
-            self.validation,
-            self.seed,
-            self.test_size,
-            own_validation=pictures.validation,
-            own_test=pictures.test,
-        )
+        own = {"own_validation": pictures.validation, "own_test": pictures.test}
+        try:
+            return device_split(labels, self.train_size, self.validation, self.seed, self.test_size, **own)
+        except BadInput:
+            if self.must_split or not len(pictures.pool) or (self.train_size or 0) > len(pictures.pool):
+                raise
+        size = len(pictures.pool) if self.train_size is None else self.train_size
+        train, _ = draw(pictures.pool, labels, size, self.seed)
+        nothing = pictures.pool[:0]
+        return Split(train, nothing, nothing if pictures.test is None else pictures.test)
 
     def _reader(self, pictures: Pictures) -> Callable[[Indices], Tensor]:
         if self.corruption is None or self.domain == "source" or pictures.corrupted:

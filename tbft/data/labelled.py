@@ -34,6 +34,8 @@ class LabelledData:
         workers: processes that read pictures which do not lie in memory.
         on_device: move pictures that lie in memory to the accelerator once, instead of batch by batch.
         labelled: whether the labels count; without them nothing is held out.
+        must_split: refuse images that lack a class, or are too few to train and to validate; otherwise all that are
+            there train.
         skipped: broken pictures that were left out on request.
         seed: draws the split and the order of batches.
     """
@@ -50,6 +52,7 @@ class LabelledData:
     workers = 0
     on_device = False
     labelled = True
+    must_split = True
     skipped = 0
     seed = 0
 

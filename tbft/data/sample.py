@@ -72,14 +72,15 @@ class Sample(LabelledData):
         self.batch_size, self.augment, self.on_device, self.seed = batch_size, augment, on_device, seed
         self.train_size, self.test_names = len(x), []
         labels = y if y is not None else torch.zeros(len(x), dtype=torch.int64)
-        split = self._split(labels if strata is None else strata, validation, must_split)
+        self.must_split = must_split
+        split = self._split(labels if strata is None else strata, validation)
         y = labels
         change = AUGMENT[augment]
         self.train = Examples(x[split.train], y[split.train], mean=mean, std=std, augment=change)
         self.val = Examples(x[split.validation], y[split.validation], mean=mean, std=std)
         self.test = Examples(x[:0], y[:0], mean=mean, std=std)
 
-    def _split(self, labels: Tensor, validation: float, must_split: bool) -> Split:
+    def _split(self, labels: Tensor, validation: float) -> Split:
         """Which images train and which validate."""
         everything = Split(np.arange(len(labels)), np.arange(0), np.arange(0))
         if not self.labelled:
@@ -87,7 +88,7 @@ class Sample(LabelledData):
         try:
             return device_split(labels.numpy().astype(np.int64), len(labels), validation, self.seed, test_size=0)
         except BadInput:
-            if must_split:
+            if self.must_split:
                 raise
             return everything
 

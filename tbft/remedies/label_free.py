@@ -26,6 +26,11 @@ LEAST_PART = 0.5
 """Part of what the base model has lost that a refresh has to bring back, both estimated. On corruptions it is 0.7 to
 0.9; on sub-populations, where refreshing brings nothing and the refreshed model is overconfident too, at most 0.4."""
 
+COLLAPSED = 0.5
+"""Part of the images whose predictions fall into other classes than the source's, from which on the images and not the
+class shares are taken to have changed, if refreshed statistics bring more than half of them back. Ten times fewer
+images of the last class than of the first move 0.3."""
+
 MODEL_ERROR = 0.05
 """Half-width that the estimate's own error adds to the interval: twice its mean error on development corruptions."""
 
@@ -53,6 +58,7 @@ def choose_unlabelled(samples: Mapping[str, Sample], head: Head, card: SourceCar
     tried = {candidate.remedies: candidate for candidate in candidates(samples, head, card, forward)}
     signs = confidence_sign(samples[SOURCE], card), prediction_sign(samples[SOURCE], card)
     unsure, skewed = (sign.p <= SIGN_LEVEL for sign in signs)
+    unsure = unsure or has_collapsed(samples, card)
     base = estimate_accuracy(samples, card)
     steps = [_step(tried[("keep",)], base, 1.0, (True, "the base model"))]
     accuracies: dict[tuple[str, ...], Interval] = {("keep",): base, ("prior",): base}
@@ -111,12 +117,28 @@ def estimate_accuracy(samples: Mapping[str, Sample], card: SourceCard) -> Interv
         card: with ``confidences`` and ``accuracy``.
     """
     own = threshold_accuracy(samples[SOURCE], card)
+    if has_collapsed(samples, card):  # confident, and wrong wherever a class has more images than there can be
+        moved = prediction_sign(samples[SOURCE], card).effect
+        assert isinstance(moved, float)
+        return _with_model_error(min(own.value, 1 - moved), len(samples[SOURCE]))
     if REFRESHED not in samples or confidence_sign(samples[SOURCE], card).p > SIGN_LEVEL:
         return own
     logits = samples[REFRESHED].logits
     judge = calibrated_to(logits, threshold_accuracy(samples[REFRESHED], card).value)
     judged = float(judge[np.arange(len(judge)), samples[SOURCE].logits.argmax(axis=1)].mean())
     return _with_model_error(min(own.value, judged), len(logits))
+
+
+def has_collapsed(samples: Mapping[str, Sample], card: SourceCard) -> bool:
+    """Whether the base model puts most images into a few classes, and with refreshed statistics no longer does.
+
+    Confidence does not tell: a model that sees nothing but one class may be sure of it.
+    """
+    if REFRESHED not in samples:
+        return False
+    moved, left = (prediction_sign(samples[state], card).effect for state in (SOURCE, REFRESHED))
+    assert isinstance(moved, float) and isinstance(left, float)
+    return moved >= COLLAPSED and left < moved / 2
 
 
 def threshold_accuracy(sample: Sample, card: SourceCard) -> Interval:

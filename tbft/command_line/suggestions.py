@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tbft import options
+from tbft.command_line import options
 from tbft.errors import BadInput
 from tbft.presets import find
 

@@ -22,9 +22,9 @@ def train_step_by_step(climb: Climb, level: Trained, options: Mapping[str, Any])
         options: of the trainer; ``max_epochs`` is the most that a recipe may run.
     """
     from tbft.callbacks import BlockFreezeCallback
+    from tbft.command_line.terminal import quiet
     from tbft.module import ImageClassifier
-    from tbft.terminal import quiet
-    from tbft.training import train_by_steps
+    from tbft.training.steps import train_by_steps
 
     files = ["strategy/tuned-full.yaml"] if level == "full" else []
     recipe = recipe_of("feature" if level == "full" else level, files, {})

@@ -5,7 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from tbft import options, presets
+from tbft import presets
+from tbft.command_line import options
 from tbft.errors import BadInput
 
 WIDTH = 80
@@ -30,6 +31,7 @@ FIRST = {
     "data.root": "folder of its pictures",
     "data.train_size": "labelled images that the device has",
     "freeze.level": "what drifted: input, feature or output",
+    "ladder.climb": "let the sample say what drifted (auto.yaml)",
     "freeze.blocks": "blocks to tune instead of the level's own",
     "freeze.statistics": "BatchNorm's: source, refresh or batch",
     "run.root": "folder of all runs",
@@ -71,7 +73,7 @@ def of_configuration(command: str) -> str:
         "The options that matter first (default in brackets, before any preset):\n\n"
         + "".join(_line(f"--{name}", f"{text} {_bracketed(_default(name))}".strip()) for name, text in FIRST.items())
         + "\nMore, with what each does:\n\n"
-        + _line("--help SECTION", ", ".join(options.SECTIONS))
+        + _line("--help SECTION", _folded(", ".join(options.SECTIONS)))
         + _line("--help all", "every option at once, from the parser itself")
         + _line("--data.help Folder", f"one of {', '.join(options.data_sets())}")
         + _line("--print_config", "print the whole configuration and stop")
@@ -86,7 +88,7 @@ def of_section(command: str, section: str) -> str:
     Raises:
         BadInput: if there is no such section.
     """
-    from tbft.suggestions import or_choose
+    from tbft.command_line.suggestions import or_choose
 
     if section not in options.SECTIONS:
         raise BadInput(
@@ -116,7 +118,12 @@ def _capitalised(text: str) -> str:
 
 
 def _line(name: str, text: str) -> str:
-    return f"  {name:<24}{text}\n"
+    return textwrap.fill(text, WIDTH, initial_indent=f"  {name:<24}", subsequent_indent=" " * 26) + "\n"
+
+
+def _folded(text: str) -> str:
+    """Text beside a name, on as many lines as it takes."""
+    return textwrap.fill(text, WIDTH - 26).replace("\n", "\n" + " " * 26)
 
 
 def _entry(option: options.Option) -> str:

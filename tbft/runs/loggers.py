@@ -8,7 +8,7 @@ from pathlib import Path
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from tbft.adaptation.adaptation import Adaptation
-from tbft.run import RunSettings
+from tbft.runs.settings import RunSettings
 
 
 def make_loggers(folder: Path, settings: RunSettings, adaptation: Adaptation) -> list[Logger]:
@@ -24,7 +24,7 @@ def make_loggers(folder: Path, settings: RunSettings, adaptation: Adaptation) ->
         metrics.replace(folder / f"metrics.until-{time.strftime('%Y%m%d-%H%M%S')}.csv")
     loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
     if settings.wandb != "off":
-        from tbft.wandb_logger import RunLogger
+        from tbft.runs.wandb_logger import RunLogger
 
         data, freeze, chain = adaptation.data, adaptation.freeze, adaptation.classifier.model
         tags = [data.drift.level or freeze.level, data.name, adaptation.strategy]

@@ -24,7 +24,20 @@ from tbft.adaptation.recorded import RecordedRun
 from tbft.adaptation.score import Tally
 from tbft.callbacks import BlockFreezeCallback, DataOnDevice, EnergyCallback, EpochCheckpoint
 from tbft.callbacks.checkpoint import find_resumable
-from tbft.checks import (
+from tbft.command_line.evaluation import use_weights, write_predictions
+from tbft.command_line.preset_option import BEGIN_OF_CONFIG, END_OF_CONFIG, PresetConfig
+from tbft.command_line.summary import print_summary
+from tbft.command_line.terminal import quiet_lightning
+from tbft.data import CIFAR10, CIFAR10C, Breeds, Digits, DomainData, Folder  # noqa: F401 - found by bare name
+from tbft.errors import BadInput
+from tbft.models.number_format import resolve_format
+from tbft.module import ImageClassifier
+from tbft.personalized import Model
+from tbft.runs.fingerprint import fingerprint
+from tbft.runs.folder import MODEL, RunFolder, finish_commit
+from tbft.runs.loggers import make_loggers
+from tbft.runs.settings import RunSettings, default_name
+from tbft.training.checks import (
     check_accelerator,
     check_classes,
     check_climb,
@@ -34,23 +47,10 @@ from tbft.checks import (
     checkpoint_file,
     make_trainer,
 )
-from tbft.climbing import train_step_by_step
-from tbft.data import CIFAR10, CIFAR10C, Breeds, Digits, DomainData, Folder  # noqa: F401 - found by bare name
-from tbft.errors import BadInput
-from tbft.evaluation import use_weights, write_predictions
-from tbft.fingerprint import fingerprint
-from tbft.loggers import make_loggers
-from tbft.metrics import metrics_of
-from tbft.models.number_format import resolve_format
-from tbft.module import ImageClassifier
-from tbft.personalized import Model
-from tbft.preset_option import BEGIN_OF_CONFIG, END_OF_CONFIG, PresetConfig
-from tbft.run import RunSettings, default_name
-from tbft.run_folder import MODEL, RunFolder, finish_commit
-from tbft.summary import print_summary
-from tbft.terminal import quiet_lightning
-from tbft.trainer_options import check_trainer_options
-from tbft.training import DEFAULTS, train_by_steps
+from tbft.training.climbing import train_step_by_step
+from tbft.training.metrics import metrics_of
+from tbft.training.steps import DEFAULTS, train_by_steps
+from tbft.training.trainer_options import check_trainer_options
 
 _NOT_HASHED = ("run", "energy", "config", "ckpt_path", "weights_only")
 _BUDGETS = ("budget_joules", "budget_seconds")
@@ -154,7 +154,7 @@ class PersonalizationCLI(LightningCLI):
         ladder = self._get(self.config_init, "ladder")
         more: dict[str, Any] = {}
         if ladder.climb:
-            check_climb(self.model, self.datamodule, options, self._arguments.get("ckpt_path"))
+            check_climb(self.model, self.datamodule, self._arguments.get("ckpt_path"))
             more = {"ladder": ladder, "train": partial(train_step_by_step, options=options)}
         else:
             check_fit(self.model, self.datamodule, freeze, options)
@@ -177,7 +177,7 @@ class PersonalizationCLI(LightningCLI):
         return self.run_folder.path
 
     def config_hash(self) -> str:
-        """Of everything that the outcome depends on; not of where it is recorded or how it is metered."""
+        """Hash everything that the outcome depends on; not where it is recorded or how it is metered."""
         config = self._options()
         decisive = {k: v for k, v in config.items() if k not in _NOT_HASHED}
         decisive |= {name: config["energy"][name] for name in _BUDGETS}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tbft.errors import BadInput, check_at_least
-from tbft.run_folder import FolderInUse, RunFolder, status_of
+from tbft.runs.folder import FolderInUse, RunFolder, status_of
 
 if TYPE_CHECKING:
     from tbft.adaptation.adaptation import Adaptation
@@ -127,7 +127,7 @@ class RunSettings:
     def wandb_offline(self) -> bool:
         """Whether Weights & Biases must not open a connection."""
         if self.wandb == "auto":
-            from tbft.wandb_logger import is_logged_in
+            from tbft.runs.wandb_logger import is_logged_in
 
             return not is_logged_in()
         return self.wandb != "online"

@@ -20,9 +20,9 @@ from tbft.callbacks import (
     KeepBestCallback,
     LearningCurveCallback,
 )
-from tbft.checks import make_trainer
 from tbft.data.sample import Sample
 from tbft.module import ImageClassifier
+from tbft.training.checks import make_trainer
 
 DEFAULTS: dict[str, Any] = {
     "num_sanity_val_steps": 0,

@@ -46,7 +46,7 @@ _OF_SUBCOMMAND = {
     "diagnose": ("json", "unlabelled"),
     "card": ("to",),
 }
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parent.parent
 _ENTRY = re.compile(r"^    (?:    )?(\w+)(?: \(.*?\))?: ", re.MULTILINE)
 
 

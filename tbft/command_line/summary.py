@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tbft.command_line.story import story_of
 from tbft.schema import RESULT_FILE, RunRecord
-from tbft.story import story_of
 
 
 def print_summary(record: RunRecord, folder: Path) -> None:

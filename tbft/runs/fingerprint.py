@@ -83,7 +83,7 @@ def _flat(value: Any, name: str = "") -> list[tuple[str, Any]]:
 
 
 def _digest_of_data(data: DomainData) -> str:
-    """Of labels and pictures in their order; where pictures are read when they are needed, of their names."""
+    """Hash labels and pictures in their order; where pictures are read when they are needed, their names."""
     found: dict[str, Tensor] = {}
     for name, part in (("train", data.train), ("val", data.val), ("test", data.test)):
         if part is not None:

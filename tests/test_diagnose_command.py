@@ -1,0 +1,75 @@
+"""``diagnose`` says what drifted and changes nothing, from the command line and from Python alike."""
+
+import json
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+
+import tbft
+from tbft.data.digits import Digits
+from tbft.errors import BadInput
+from tbft.models import build
+
+DRIFT = ("--data.corruption", "contrast", "--data.label_map", "flip", "--data.train_size", "150")
+
+
+@pytest.fixture(scope="module")
+def device():
+    data = Digits(image_size=16, train_size=150, corruption="contrast", label_map="flip")
+    data.setup()
+    return torch.cat([data.train.x, data.val.x]), torch.cat([data.train.y, data.val.y])
+
+
+def test_the_command_prints_a_table_or_json_and_leaves_nothing(run, capsys):
+    assert run("diagnose", "--config", "auto.yaml", *DRIFT)[0] == 0
+    out = capsys.readouterr().out
+    assert out.startswith("drift     input, output") and "refresh + relabel" in out and "- use " in out
+    assert run("diagnose", "--config", "auto.yaml", *DRIFT, "--json")[0] == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {"input", "output"} <= set(found["levels"]) and found["images"] == 150 and found["labelled"]
+    assert not list(Path().iterdir())
+
+
+def test_python_tells_what_the_command_tells(device, run, capsys):
+    run("diagnose", "--config", "auto.yaml", *DRIFT, "--json", "--model.number_format", "channels_last")
+    told, found = json.loads(capsys.readouterr().out), tbft.diagnose("digits", *device)
+    assert isinstance(found, tbft.Diagnosis)
+    assert (told["verdict"], told["levels"]) == (found.verdict, list(found.levels))
+    assert told["accuracy"] == json.loads(json.dumps(found.as_dict()))["accuracy"]
+
+
+def test_nothing_changes_in_the_model_that_is_asked(device):
+    network = build("resnet8", num_classes=10, image_size=16)
+    network.train()
+    before = deepcopy(network.state_dict())
+    tbft.diagnose(network, *device, mean=[0.5], std=[0.5])
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    assert network.training and all(p.requires_grad for p in network.parameters())
+
+
+def test_without_labels_it_says_whether_labels_are_worth_it(device):
+    found = tbft.diagnose("digits", device[0])
+    assert not found.labelled and found.accuracy is not None
+    nothing = tbft.diagnose(build("resnet8", num_classes=10, image_size=16), device[0], mean=[0.5], std=[0.5])
+    assert nothing.verdict == "cannot tell" and "source card" in nothing.reason
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--model.base", "none_such"], "no base model"),
+        (["--to", "x"], "does not know --to"),
+        (["--config", "base/digits.yaml", "--model.base", "null"], "model.base"),
+    ],
+)
+def test_bad_input_is_one_line(run, capsys, args, says):
+    assert run("diagnose", "--config", "auto.yaml", *args)[0] == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("tbft: ") and any(part in error for part in says.split("|"))
+
+
+def test_labels_that_are_no_classes_are_refused(device):
+    with pytest.raises(BadInput, match="is no class"):
+        tbft.diagnose("digits", device[0], device[1] + 11)
