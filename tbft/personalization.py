@@ -168,7 +168,8 @@ def _adapt(
 
     if recipe["ladder"].get("climb"):
         ladder = Ladder(**recipe["ladder"])
-        train = partial(train_step_by_step, options={"enable_progress_bar": False, **recipe["trainer"]})
+        trainer = {"enable_progress_bar": False, **recipe["trainer"]}
+        train = partial(train_step_by_step, options=trainer)
         adaptation = adaptation_of(Climb, BlockFreeze, RunMeter, ladder=ladder, train=train)
     else:
         adaptation = adaptation_of(Adaptation, BlockFreeze, RunMeter)

@@ -108,7 +108,7 @@ def measure_moments(classifier: Classifier, examples: Examples, images: int = 50
         neighbourhood = 1 if first.dim() != 4 or min(first.shape[2:]) < NEIGHBOURHOOD or is_wide else NEIGHBOURHOOD
         total, outer, count = torch.zeros(()), torch.zeros(()), 0
         for part in order.split(IMAGES_IN_A_STEP):
-            vectors = _vectors(_output(classifier, examples, part.tolist()), neighbourhood).double().cpu()
+            vectors = _vectors(_output(classifier, examples, part.tolist()), neighbourhood).cpu().double()
             total, outer, count = total + vectors.sum(0), outer + vectors.T @ vectors, count + len(vectors)
     mean = total / count
     covariance = outer / count - mean.outer(mean)

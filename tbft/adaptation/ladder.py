@@ -16,12 +16,14 @@ class Ladder:
         target_accuracy: stop once the sample shows this accuracy, a fraction of 1.
 
     Raises:
-        BadInput: if the target is no accuracy.
+        BadInput: if the target is no accuracy, or there is nothing to climb.
     """
 
     def __init__(self, climb: bool = False, train: bool = True, target_accuracy: float | None = None) -> None:
         if target_accuracy is not None and not 0 < target_accuracy <= 1:
             raise BadInput(f"ladder.target_accuracy is {target_accuracy:g}: give a fraction of 1, such as 0.9")
+        if not climb and (target_accuracy is not None or not train):
+            raise BadInput("ladder.target_accuracy and ladder.train are for ladder.climb, which is off: leave them out")
         self.climb, self.train, self.target_accuracy = climb, train, target_accuracy
 
 

@@ -79,7 +79,7 @@ def look(classifier: Classifier, examples: Examples, head: Head, *, labelled: bo
         labelled: whether their labels count.
     """
     with inference_mode_of(classifier.model):
-        features = features_of(classifier, examples, "fc").double().cpu().numpy()
+        features = features_of(classifier, examples, "fc").float().cpu().double().numpy()
     labels = examples.y.cpu().numpy().astype(np.int64) if labelled else None
     return Sample(features, head.logits(features) if np.isfinite(features).all() else features, labels)
 

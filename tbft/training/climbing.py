@@ -10,7 +10,7 @@ from tbft.adaptation.adaptation import Adaptation
 from tbft.adaptation.climb import Climb, Trained
 from tbft.adaptation.closed_form_head import ClosedFormHead
 from tbft.adaptation.score import Score
-from tbft.recipe import optimizer_of, recipe_of
+from tbft.recipe import callbacks_of, optimizer_of, recipe_of
 
 
 def train_step_by_step(climb: Climb, level: Trained, options: Mapping[str, Any]) -> Score:
@@ -43,7 +43,11 @@ def train_step_by_step(climb: Climb, level: Trained, options: Mapping[str, Any])
     )
     epochs = int(recipe["trainer"]["max_epochs"])
     most = options.get("max_epochs")
-    given = {**options, "max_epochs": epochs if most in (None, -1) else min(epochs, int(most))}
+    given = {
+        **options,
+        "callbacks": callbacks_of(options.get("callbacks")),
+        "max_epochs": epochs if most in (None, -1) else min(epochs, int(most)),
+    }
     with quiet():
         train_by_steps(trial, {**given, "accelerator": climb.accelerator or "auto"})
     climb.meter.stopped_by = trial.meter.stopped_by

@@ -1,0 +1,73 @@
+"""What a climb judges by: the combination that stands, its score, and the aligned block against what stood."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tbft.adaptation.score import Score
+from tbft.remedies import REFRESHED, Choice, Sample
+from tbft.remedies.combinations import Candidate
+from tbft.remedies.evidence import Interval, largest_gains, paired_gain
+from tbft.remedies.sample import correct, log_softmax
+
+_DRAWS = 999
+
+
+def judge_aligned(choice: Choice, aligned: Choice, source: Sample) -> tuple[bool, str]:
+    """Whether what is chosen with the aligned block takes the place of what was chosen without."""
+    if aligned.statistics != REFRESHED:
+        return False, "with the aligned block no remedy stands"
+    if source.labels is None:
+        assert choice.accuracy is not None and aligned.accuracy is not None
+        points = 100 * (aligned.accuracy.value - choice.accuracy.value)
+        return points >= 0, f"estimated accuracy changes by {points:+.1f} points"
+    before, after = candidate_chosen(choice), candidate_chosen(aligned)
+    assert before is not None and after is not None
+    differences = after.scores(source.labels) - before.scores(source.labels)
+    gain = paired_gain(correct(before.fit.logits, source.labels), correct(after.fit.logits, source.labels))
+    p = float(largest_gains(differences[None], _DRAWS)[0])
+    if differences.mean() < 0:
+        return False, "the labels are less likely than before"
+    return True, f"the labels are more likely than before (p = {p:.2g}; {gain.better} images won, {gain.worse} lost)"
+
+
+def candidate_chosen(choice: Choice) -> Candidate | None:
+    """The combination that was chosen; ``None`` where the labels allowed none to be tried."""
+    return next((candidate for candidate in choice.tried if candidate.remedies == choice.remedies), None)
+
+
+def figures_of(interval: Interval | None) -> dict[str, float] | None:
+    """An interval as the record has it."""
+    return None if interval is None else asdict(interval)
+
+
+def score_of(logits: np.ndarray, labels: np.ndarray) -> Score:
+    """Score of logits ``(N, C)`` against labels ``(N,)``."""
+    loss = -float(log_softmax(logits)[np.arange(len(labels)), labels].mean())
+    return Score(loss, torch.from_numpy(correct(logits, labels)))
+
+
+def part_of(score: Score, first: int, loss: float | None = None) -> Score:
+    """The score on the images from this position on."""
+    return Score(score.loss if loss is None else loss, score.right[first:])
+
+
+def first_images(sample: Sample, count: int) -> Sample:
+    """The first images of a sample."""
+    labels = None if sample.labels is None else sample.labels[:count]
+    return Sample(sample.features[:count], sample.logits[:count], labels)
+
+
+def copy_weights(network: torch.nn.Module) -> dict[str, Tensor]:
+    """A network's weights and buffers as they are now."""
+    return {key: value.detach().clone() for key, value in network.state_dict().items()}
+
+
+def plain_step(step: dict[str, Any]) -> dict[str, Any]:
+    """A step of the remedies without gradients, as the record has it."""
+    return {**step, "remedies": list(step["remedies"]), "accepted": bool(step["accepted"]), "cpu_seconds": None}
