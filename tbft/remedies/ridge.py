@@ -13,9 +13,9 @@ class Ridge:
 
     It minimises ``|x w + b - (onehot(y) - start(x))|^2 + a |w|^2`` and adds the start. The strength ``a`` is the
     penalty times N times the mean variance of a feature, so that one penalty means the same whatever the number of
-    images and the scale of the features. With the eigenvalues ``e`` and eigenvectors of the smaller of the two Gram matrices of
-    the centred features, each solution takes a division by ``e + a`` and a product (Hastie, Tibshirani and Friedman,
-    The Elements of Statistical Learning, 2nd ed., sections 3.4.1 and 18.3.5).
+    images and the scale of the features. With the eigenvalues ``e`` and eigenvectors of the smaller of the two Gram
+    matrices of the centred features, each solution takes a division by ``e + a`` and a product (Hastie, Tibshirani and
+    Friedman, The Elements of Statistical Learning, 2nd ed., sections 3.4.1 and 18.3.5).
 
     Args:
         features: ``(N, F)``.
