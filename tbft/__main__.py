@@ -3,7 +3,7 @@
 import gc
 import sys
 
-from tbft.interrupts import end_at_once_while_loading
+from tbft.command_line.interrupts import end_at_once_while_loading
 
 
 def main() -> None:

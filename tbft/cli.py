@@ -6,9 +6,9 @@ import signal
 import sys
 from typing import Any
 
+from tbft.command_line.interrupts import Terminated, end_at_once, raise_from_now_on, raise_terminated
+from tbft.command_line.output import is_broken_pipe, unfailing_output
 from tbft.errors import BadInput
-from tbft.interrupts import Terminated, end_at_once, raise_from_now_on, raise_terminated
-from tbft.output import is_broken_pipe, unfailing_output
 from tbft.schema import BAD_INPUT, DONE, FAILED, INTERRUPTED, TERMINATED
 
 NOBODY_READS = 141  # 128 + SIGPIPE, as of a program that the signal stops
@@ -73,7 +73,7 @@ def _coded(given: list[str]) -> int:
 def _run(args: list[str]) -> int:
     command = args[0] if args else "--help"
     if command in ("-h", "--help"):
-        from tbft.help import of_program
+        from tbft.command_line.help import of_program
 
         print(of_program(), end="")
         return DONE
@@ -82,7 +82,7 @@ def _run(args: list[str]) -> int:
 
         print(__version__)
         return DONE
-    from tbft.help import BY_CONFIGURATION, COMMANDS
+    from tbft.command_line.help import BY_CONFIGURATION, COMMANDS
 
     if command in BY_CONFIGURATION:
         return _by_configuration(command, args[1:])
@@ -103,15 +103,15 @@ def _run(args: list[str]) -> int:
 
         raise_from_now_on()
         return main_export(args[1:])
-    from tbft.suggestions import or_choose
+    from tbft.command_line.suggestions import or_choose
 
     raise BadInput(f"unknown command {command!r}: {or_choose(command, list(COMMANDS))} (python -m tbft --help)")
 
 
 def _by_configuration(command: str, args: list[str]) -> int:
     """Run a command of Lightning's. Misspellings and calls for help are answered before Lightning is imported."""
-    from tbft import help
-    from tbft.suggestions import check_names, explain
+    from tbft.command_line import help
+    from tbft.command_line.suggestions import check_names, explain
 
     section = help.asked_for(args)
     if section == "all":
@@ -123,7 +123,7 @@ def _by_configuration(command: str, args: list[str]) -> int:
         check_names(command, args)
     from jsonargparse import ArgumentError
 
-    from tbft.terminal import telling
+    from tbft.command_line.terminal import telling
 
     raise_from_now_on()
     try:
@@ -132,7 +132,7 @@ def _by_configuration(command: str, args: list[str]) -> int:
 
             (main_card if command == "card" else main_diagnose)(args)
             return DONE
-        from tbft.lightning_cli import PersonalizationCLI
+        from tbft.command_line.lightning_cli import PersonalizationCLI
 
         with telling():
             PersonalizationCLI([command, *args])

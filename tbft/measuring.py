@@ -9,12 +9,12 @@ from typing import Any
 
 from tbft.adaptation.adaptation import choose_device
 from tbft.adaptation.source_card import measure_source_card
-from tbft.checks import check_classes
+from tbft.command_line.lightning_cli import PersonalizationCLI
 from tbft.data.batches import joined
 from tbft.diagnosing import diagnose_examples
 from tbft.errors import BadInput
-from tbft.lightning_cli import PersonalizationCLI
 from tbft.models import save_weights
+from tbft.training.checks import check_classes
 
 
 class MeasuringCLI(PersonalizationCLI):

@@ -16,10 +16,10 @@ from torch.optim import Optimizer
 from tbft.adaptation.score import Score, Tally
 from tbft.data.batches import Batch
 from tbft.errors import BadInput, check_between, check_positive
-from tbft.metrics import metrics_of
 from tbft.models import METADATA, metadata_of
 from tbft.models.classifier import Classifier
 from tbft.models.number_format import FORMATS, resolve_format
+from tbft.training.metrics import metrics_of
 
 OptimizerCallable = Callable[[Iterable], Optimizer]
 Schedule = Literal["constant", "cosine", "one_cycle"]

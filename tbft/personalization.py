@@ -22,7 +22,6 @@ from tbft.adaptation.freezing import BlockFreeze
 from tbft.adaptation.ladder import Ladder
 from tbft.adaptation.record import make_record
 from tbft.adaptation.recorded import RecordedRun
-from tbft.climbing import train_step_by_step
 from tbft.data.images import Images
 from tbft.data.sample import Sample
 from tbft.energy.run_meter import RunMeter
@@ -32,7 +31,8 @@ from tbft.given_model import classifier_of
 from tbft.models.classifier import Classifier
 from tbft.personalized import Model, Personalized, Record
 from tbft.recipe import AUTO, Options, callbacks_of, optimizer_of, recipe_of
-from tbft.run_folder import RunFolder
+from tbft.runs.folder import RunFolder
+from tbft.training.climbing import train_step_by_step
 
 
 def personalize(
@@ -176,10 +176,10 @@ def _adapt(
     adaptation.meter.check()
     if adaptation.trains_by_steps:
         from tbft.callbacks import BlockFreezeCallback, EnergyCallback
-        from tbft.checks import check_adaptation
+        from tbft.command_line.terminal import quiet
         from tbft.module import ImageClassifier
-        from tbft.terminal import quiet
-        from tbft.training import train_by_steps
+        from tbft.training.checks import check_adaptation
+        from tbft.training.steps import train_by_steps
 
         training: dict[str, Any] = {
             name: recipe["model"][name] for name in ("learning_rates", "schedule") if name in recipe["model"]

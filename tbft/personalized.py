@@ -9,13 +9,13 @@ from typing import Literal
 from torch import nn
 
 from tbft.adaptation.evaluation import predict
+from tbft.command_line.story import story_of
+from tbft.command_line.summary import short_figure
 from tbft.data.images import Images, load_images
 from tbft.models import save_weights
 from tbft.models.classifier import Classifier
 from tbft.predictions import Predictions
 from tbft.schema import RunRecord
-from tbft.story import story_of
-from tbft.summary import short_figure
 
 
 class Model:

@@ -41,7 +41,7 @@ def find(name: str) -> Path:
     for candidate in (user_path(name), folder() / name, folder() / f"{name}.yaml"):
         if is_file(candidate):
             return candidate.resolve()
-    from tbft.suggestions import closest
+    from tbft.command_line.suggestions import closest
 
     if meant := closest(name.removesuffix(".yaml"), [known.removesuffix(".yaml") for known in names()]):
         raise BadInput(f"no configuration {name!r}: did you mean {meant}.yaml?")

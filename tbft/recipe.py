@@ -8,11 +8,11 @@ from typing import Any
 
 import yaml
 
-from tbft import options as known
+from tbft.command_line import options as known
+from tbft.command_line.suggestions import closest
 from tbft.errors import BadInput
 from tbft.presets import find
 from tbft.schema import LEVELS
-from tbft.suggestions import closest
 
 SECTIONS = ("model", "data", "freeze", "head", "cache", "ladder", "energy", "trainer")
 _OF_MODEL = ("optimizer", "learning_rates", "schedule", "number_format")

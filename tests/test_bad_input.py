@@ -130,7 +130,7 @@ def _with_eleventh_class(make):
 
 def test_an_unknown_command_names_the_known_ones(run, capsys):
     assert run("frobnicate")[0] == 2
-    assert "choose fit, validate, test, predict, study, report, export" in capsys.readouterr().err
+    assert "choose fit, validate, test, predict, diagnose, card" in capsys.readouterr().err
 
 
 def test_help_and_print_config_behave_as_usual(run, capsys):

@@ -82,6 +82,21 @@ def test_a_base_model_of_cifar_feeds_its_personalization(run, cifar):
     assert code == 0 and record["accuracy"]["base"] is not None
 
 
+@pytest.mark.parametrize("network", ["regnetx", "mobilenetv3"])
+def test_a_small_mobile_base_model_of_cifar_has_four_blocks(run, cifar, network):
+    pytest.importorskip("timm")
+    small = ("--model.image_size", "32", "--data.validation", "0.1")
+    preset = f"base/cifar10_{network}.yaml"
+    code, _ = run("fit", "--config", preset, "--data.root", cifar, *small, *SHORT, name="base")
+    assert code == 0
+    code, record = run(
+        *("fit", "--config", "input.yaml", "--config", "data/cifar10.yaml", "--config", "strategy/block4.yaml"),
+        *("--data.root", cifar, "--data.corruption", "contrast", "--model.base", "runs/base/model.safetensors"),
+        *("--data.train_size", "60", *SHORT),
+    )
+    assert code == 0 and record["strategy"] == "block4" and record["blocks"] == ["block4"]
+
+
 def tree(root, table, count=6, size=40):
     for part in ("train", "val"):
         for label, of in enumerate(table.values()):
@@ -94,10 +109,18 @@ def tree(root, table, count=6, size=40):
     return str(root)
 
 
-def test_a_small_imagenet_tree(run, tmp_path):
+@pytest.mark.parametrize(
+    ("preset", "small", "block"),
+    [
+        ("tiny_breeds", ("--model.architecture", "resnet8"), "block3"),
+        ("tiny_breeds_regnetx", ("--model.image_size", "32"), "block4"),
+        ("tiny_breeds_mobilenetv3", ("--model.image_size", "32"), "block4"),
+    ],
+)
+def test_a_small_imagenet_tree(run, tmp_path, preset, small, block):
+    pytest.importorskip("timm")
     root = tree(tmp_path / "tree", read_table("tiny_breeds"))
-    small = ("--model.architecture", "resnet8")
-    code, _ = run("fit", "--config", "base/tiny_breeds.yaml", "--data.root", root, *small, *SHORT, name="base")
+    code, _ = run("fit", "--config", f"base/{preset}.yaml", "--data.root", root, *small, *SHORT, name="base")
     assert code == 0
     weights = ("--model.base", "runs/base/model.safetensors")
     code, record = run(
@@ -106,7 +129,7 @@ def test_a_small_imagenet_tree(run, tmp_path):
     )
     assert code == 0
     assert record["dataset"] == "tiny_breeds" and record["drift"]["level"] == "feature"
-    assert record["blocks"] == ["block3"]
+    assert record["blocks"] == [block]
 
 
 def test_living17_with_the_authors_checkpoint_layout(run, tmp_path):

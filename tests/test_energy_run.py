@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tbft.callbacks import EnergyCallback
-from tbft.run import RunSettings
+from tbft.runs.settings import RunSettings
 
 FIT = [
     "fit", "--config", "feature.yaml", "--model.number_format", "plain", "--freeze.statistics", "source",

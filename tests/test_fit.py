@@ -18,11 +18,11 @@ from lightning.pytorch.callbacks import LambdaCallback
 from tbft import presets
 from tbft.callbacks import BlockFreezeCallback
 from tbft.cli import main
+from tbft.command_line.lightning_cli import ArgumentsOnly
 from tbft.data import Digits
-from tbft.lightning_cli import ArgumentsOnly
 from tbft.models import read_weights
 from tbft.module import ImageClassifier
-from tbft.run import RunSettings
+from tbft.runs.settings import RunSettings
 
 pytestmark = pytest.mark.numbers
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from tbft import help as texts
-from tbft import options, presets
+from tbft import presets
+from tbft.command_line import help as texts
+from tbft.command_line import options
 
 
 def said(run, capsys, *args):

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from lightning.pytorch import Trainer
 from PIL import Image
 
-from tbft.checks import check_trainer, make_trainer
 from tbft.cli import main
 from tbft.data import Digits
 from tbft.errors import BadInput
 from tbft.models import build, save_weights
 from tbft.module import ImageClassifier
+from tbft.training.checks import check_trainer, make_trainer
 
 pytestmark = pytest.mark.timeout(120)
 NAN, INF = float("nan"), float("inf")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tbft.output import UnfailingStream
+from tbft.command_line.output import UnfailingStream
 
 FULL = Path("/dev/full")
 FIT = ("fit", "--config", "output.yaml", "--energy.codecarbon", "false")
@@ -67,7 +67,8 @@ def test_bad_input_is_told_in_the_characters_that_there_are(tmp_path):
 
 def test_a_closed_output_takes_no_file_of_the_run(tmp_path):
     """The number of a closed standard output would go to the next file that is opened."""
-    program = "import os; from tbft.output import unfailing_output\nwith unfailing_output():\n  f = open('x', 'w')\n"
+    program = "import os; from tbft.command_line.output import unfailing_output\n"
+    program += "with unfailing_output():\n  f = open('x', 'w')\n"
     done = subprocess.run(
         ["bash", "-c", '"$0" -c "$1" >&- 2>&-', sys.executable, program + "  os._exit(f.fileno() > 2)"],
         check=False, cwd=tmp_path,

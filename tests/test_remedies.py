@@ -10,10 +10,11 @@ from simulated_drift import CLASSES, HEAD, LONG_TAIL, Drift, draw, source_card, 
 from tbft.errors import BadInput
 from tbft.remedies import Head, Sample, SourceCard
 from tbft.remedies.combinations import COMBINATIONS, candidates
-from tbft.remedies.head import PENALTIES, SHRINKAGES, Ridge, SolvedHead, best_scale, one_hot_factor
+from tbft.remedies.head import PENALTIES, SHRINKAGES, SolvedHead, best_scale, one_hot_factor, shrunk
 from tbft.remedies.prior import Prior, find_prior, shifted, smoothed
 from tbft.remedies.relabel import UNUSED, Merge, Relabel, relabelled
 from tbft.remedies.remedy import Adapted, Fit, Size
+from tbft.remedies.ridge import Ridge
 from tbft.remedies.sample import log_softmax, softmax
 
 EQUAL = np.full(CLASSES, 1 / CLASSES)
@@ -58,7 +59,7 @@ def test_the_solved_head_leaves_each_image_out_exactly(images, penalty, shrinkag
     sample = draw(images, 4, Drift(moved=1.0))["source"]
     ridge = Ridge(sample.features, sample.labels, CLASSES)
     factor = shrinkage * one_hot_factor(HEAD.logits(sample.features))
-    held_out = ridge.held_out(HEAD, penalty, shrinkage)
+    held_out = ridge.held_out(penalty, shrunk(HEAD, sample.features, shrinkage))
     for i in range(images):
         x, y = np.delete(sample.features, i, axis=0), np.eye(CLASSES)[np.delete(sample.labels, i)]
         rest = y - factor * HEAD.logits(x)
@@ -75,25 +76,26 @@ def test_a_head_shrunk_towards_a_label_map_leaves_out_the_map_too(monkeypatch):
     monkeypatch.setattr("tbft.remedies.head.SHRINKAGES", (1.0,))
     sample = few_noisy_labels()
     fit, ridge = apply([Relabel(), SolvedHead()], sample), Ridge(sample.features, sample.labels, CLASSES)
-    scale, _ = best_scale(ridge.held_out(apply([Relabel()], sample).whole.head, 0.3, 1.0), sample.labels)
+    start = shrunk(apply([Relabel()], sample).whole.head, sample.features, 1.0)
+    scale, _ = best_scale(ridge.held_out(0.3, start), sample.labels)
     for i in range(len(sample)):
-        mapped = apply([Relabel()], without(sample, i)).whole.head
-        assert fit.logits[i] == pytest.approx(scale * ridge.held_out(mapped, 0.3, 1.0)[i])
+        mapped = shrunk(apply([Relabel()], without(sample, i)).whole.head, sample.features, 1.0)
+        assert fit.logits[i] == pytest.approx(scale * ridge.held_out(0.3, mapped)[i])
 
 
 def test_the_solved_head_is_that_of_the_normal_equations():
     sample = draw(60, 5, Drift(moved=1.0))["source"]
-    solved = Ridge(sample.features, sample.labels, CLASSES).solve(HEAD, 0.1, 0.0)
+    solved = Ridge(sample.features, sample.labels, CLASSES).solve(0.1)
     x, y = sample.features, np.eye(CLASSES)[sample.labels]
     centred = x - x.mean(axis=0)
-    strength = 0.1 * len(x) * x.var(axis=0).mean()
+    strength = 0.1 * len(x) * x.var(axis=0, ddof=1).mean()
     weight = np.linalg.solve(centred.T @ centred + strength * np.eye(x.shape[1]), centred.T @ y).T
     assert solved.weight == pytest.approx(weight) and solved.bias == pytest.approx(y.mean(axis=0) - weight @ x.mean(0))
 
 
 def test_the_strongest_penalty_keeps_the_head():
     sample = draw(60, 5)["source"]
-    solved = Ridge(sample.features, sample.labels, CLASSES).solve(HEAD, 1e9, 1.0)
+    solved = Ridge(sample.features, sample.labels, CLASSES).solve(1e9, shrunk(HEAD, sample.features, 1.0))
     assert solved.weight == pytest.approx(one_hot_factor(sample.logits) * HEAD.weight, abs=1e-6)
 
 

@@ -172,7 +172,7 @@ def test_a_run_that_stopped_early_stays_stopped(run):
 
 
 def test_two_runs_never_share_a_folder(run, capsys):
-    from tbft.run_folder import RunFolder
+    from tbft.runs.folder import RunFolder
 
     with RunFolder(Path("runs/run")).locked():
         code, _ = run(*SHORT)
@@ -184,7 +184,7 @@ def test_two_runs_never_share_a_folder(run, capsys):
 def test_runs_that_start_at_once_get_folders_of_their_own(tmp_path):
     from contextlib import ExitStack
 
-    from tbft.run import RunSettings
+    from tbft.runs.settings import RunSettings
 
     barrier, claimed, release = threading.Barrier(4), [], threading.Event()
 
@@ -314,7 +314,7 @@ def test_kills_at_random_moments_lose_nothing(run):
 def run_in_a_process(arguments: list[str], seconds: float | None) -> float:
     """Run a command line in a process of its own; kill it after so long, or else return how long it took."""
     forks = multiprocessing.get_context("forkserver")  # the server imports torch and Lightning once for all of them
-    forks.set_forkserver_preload(["tbft.lightning_cli"])
+    forks.set_forkserver_preload(["tbft.command_line.lightning_cli"])
     process = forks.Process(target=command_line, args=(arguments, str(Path.cwd()), torch.get_num_threads()))
     began = time.monotonic()
     process.start()

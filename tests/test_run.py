@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tbft.errors import BadInput
-from tbft.run import RunSettings
+from tbft.runs.settings import RunSettings
 
 NO_NAMES = ["", ".", "..", "../x", "a/b", "/tmp/x", "a\\b", "two\nlines", "nul\0", "tab\t", "x" * 256, "ü" * 128]
 

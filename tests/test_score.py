@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from scipy.stats import binomtest
 
 from tbft.adaptation.score import Score, Tally, chance_of, differing
-from tbft.metrics import metrics_of
+from tbft.training.metrics import metrics_of
 
 
 def test_equal_counts_are_equal_accuracies_whatever_the_batches():

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tbft import options
+from tbft.command_line import options
+from tbft.command_line.suggestions import check_names
 from tbft.errors import BadInput
 from tbft.study.running.fit_parser import options_of_fit
-from tbft.suggestions import check_names
 
 MISSPELT = {
     "fti": "did you mean fit?",
@@ -86,7 +86,7 @@ def test_the_options_read_from_the_source_are_those_of_the_parser(data_set):
 
 @pytest.mark.parametrize("subcommand", ["validate", "test", "predict"])
 def test_every_command_knows_its_own_options(subcommand):
-    from tbft.lightning_cli import ArgumentsOnly
+    from tbft.command_line.lightning_cli import ArgumentsOnly
 
     class Parser(ArgumentsOnly):
         subcommand_parser = None

@@ -11,7 +11,7 @@ from lightning.pytorch.profilers import SimpleProfiler
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
 
 from tbft.errors import BadInput
-from tbft.trainer_options import _REFUSED, check_trainer_options
+from tbft.training.trainer_options import _REFUSED, check_trainer_options
 
 HONOURED = {
     "accelerator", "accumulate_grad_batches", "benchmark", "callbacks", "check_val_every_n_epoch", "detect_anomaly",

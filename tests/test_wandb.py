@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from tbft.adaptation.keep_best import KeepBest
-from tbft.wandb_logger import RunLogger, is_logged_in
+from tbft.runs.wandb_logger import RunLogger, is_logged_in
 
 FIT = ["fit", "--config", "output.yaml", "--model.number_format", "plain", "--run.threads", "1"]
 KEY = "0123456789" * 4

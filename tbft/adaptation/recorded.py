@@ -11,7 +11,7 @@ from tbft.adaptation.record import as_text, make_record
 from tbft.adaptation.score import Tally
 from tbft.atomic import write_text
 from tbft.models import save_weights
-from tbft.run_folder import CONFIG, MODEL, RunFolder, reason_of
+from tbft.runs.folder import CONFIG, MODEL, RunFolder, reason_of
 from tbft.schema import RunRecord, Status
 
 

@@ -17,8 +17,8 @@ from lightning.pytorch.callbacks import Checkpoint, Timer
 from tbft.atomic import write_bytes
 from tbft.energy.run_meter import RunMeter, phase_of
 from tbft.errors import BadInput
-from tbft.fingerprint import differences
 from tbft.models.checksum import check_zip
+from tbft.runs.fingerprint import differences
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class EpochCheckpoint(Checkpoint):
         folder: the run's folder.
         every: epochs between two checkpoints; the last epoch always has one. A larger number spares an SD card, and
             an interruption loses up to so many epochs.
-        fingerprint: of the run, stored in each file (see ``tbft.fingerprint``).
+        fingerprint: of the run, stored in each file (see ``tbft.runs.fingerprint``).
         meter: books the writing.
     """
 

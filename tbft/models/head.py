@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tbft.ridge import solve_ridge
+from tbft.remedies.ridge import Ridge
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 _SCALES = tuple(2.0**power for power in range(7))
@@ -55,14 +55,16 @@ def solve_head(
     x, y = train[0].double().cpu().numpy(), train[1].cpu().numpy()
     val_x, val_y = validation[0].float(), validation[1].to(validation[0].device)
     best: tuple[nn.Linear, float, Tensor] | None = None
-    for solution in solve_ridge(x, y, num_classes, sorted(penalties, reverse=True)):
+    ridge = Ridge(x, y, num_classes)
+    for chosen in sorted(penalties, reverse=True):
+        solution = ridge.solve(chosen)
         layer = nn.Linear(x.shape[1], num_classes)
         layer.weight.data = torch.from_numpy(solution.weight).float().contiguous()
         layer.bias.data = torch.from_numpy(solution.bias).float()
         layer = layer.to(val_x.device)
         right = layer(val_x).argmax(1) == val_y
         if best is None or right.sum() > best[2].sum():  # of equals the strongest penalty
-            best = layer, solution.penalty, right
+            best = layer, chosen, right
     assert best is not None
     layer, penalty, right = best
     logits = layer(val_x)

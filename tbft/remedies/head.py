@@ -6,6 +6,7 @@ import numpy as np
 
 from tbft.remedies.card import SourceCard
 from tbft.remedies.remedy import Adapted, Fit, Remedy, Size
+from tbft.remedies.ridge import Ridge
 from tbft.remedies.sample import Floats, Head, Ints, Sample, log_softmax, softmax
 
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
@@ -30,7 +31,7 @@ class SolvedHead(Remedy):
     changes = "head"
 
     def cost(self, size: Size) -> float:
-        """A singular value decomposition, and a product for each penalty and shrinkage."""
+        """A decomposition, and a product for each penalty and shrinkage."""
         smaller, larger = sorted((size.images, size.features))
         grid = len(PENALTIES) * len(SHRINKAGES)
         return float(4 * larger * smaller**2 + 2 * grid * size.images * smaller * size.classes)
@@ -42,7 +43,7 @@ class SolvedHead(Remedy):
         best: tuple[float, float, float, float] | None = None
         for shrinkage in SHRINKAGES:
             for penalty in sorted(PENALTIES, reverse=True):  # of equals the strongest
-                logits = ridge.held_out(fit.whole.head, penalty, shrinkage)
+                logits = ridge.held_out(penalty, shrunk(fit.whole.head, sample.features, shrinkage))
                 scale, loss = best_scale(logits, sample.labels)
                 if best is None or loss < best[0]:
                     best = loss, penalty, shrinkage, scale
@@ -51,53 +52,18 @@ class SolvedHead(Remedy):
         logits = np.empty_like(sample.logits)
         for adapted, images in fit.held_out if shrinkage else fit.held_out[:1]:
             mine = images if shrinkage else slice(None)
-            logits[mine] = scale * ridge.held_out(adapted.head, penalty, shrinkage)[mine]
-        solved = ridge.solve(fit.whole.head, penalty, shrinkage)
+            start = shrunk(adapted.head, sample.features, shrinkage)
+            logits[mine] = scale * ridge.held_out(penalty, start)[mine]
+        solved = ridge.solve(penalty, shrunk(fit.whole.head, sample.features, shrinkage))
         head = Head(scale * solved.weight, scale * solved.bias)
         prior = np.bincount(sample.labels, minlength=head.num_classes) / len(sample)
         return Fit(Adapted(head, prior), (), logits, f"penalty {penalty:g}, {shrinkage:g} of the head before")
 
 
-class Ridge:
-    """Ridge regression of one sample, for every penalty from one singular value decomposition.
-
-    Args:
-        features: ``(N, F)``.
-        labels: ``(N,)``.
-        num_classes: C.
-    """
-
-    def __init__(self, features: Floats, labels: Ints, num_classes: int) -> None:
-        self.features = features
-        self.targets = np.eye(num_classes)[labels]
-        self.mean = features.mean(axis=0)
-        centred = features - self.mean
-        self.left, self.values, self.right = np.linalg.svd(centred, full_matrices=False)
-        self.unit = max(float((centred**2).mean()) * len(features), 1e-12)
-
-    def solve(self, head: Head, penalty: float, shrinkage: float) -> Head:
-        """The head that ridge regression adds to ``shrinkage`` of another one."""
-        factor = shrinkage * one_hot_factor(head.logits(self.features))
-        rest = self.targets - factor * head.logits(self.features)
-        mean = rest.mean(axis=0)
-        gain = self.values / (self.values**2 + penalty * self.unit)
-        weight = (self.right.T * gain) @ (self.left.T @ (rest - mean))
-        return Head(factor * head.weight + weight.T, factor * head.bias + mean - self.mean @ weight)
-
-    def held_out(self, head: Head, penalty: float, shrinkage: float) -> Floats:
-        """Logits ``(N, C)`` of each image by the solution from all others, exact.
-
-        The residual of an image that was left out is its residual over one less its leverage. The penalty's unit and
-        the scale of ``head``, in which no label has a part, stay those of the whole sample.
-        """
-        logits = head.logits(self.features)
-        rest = self.targets - shrinkage * one_hot_factor(logits) * logits
-        mean = rest.mean(axis=0)
-        kept = self.values**2 / (self.values**2 + penalty * self.unit)
-        fitted = mean + (self.left * kept) @ (self.left.T @ (rest - mean))
-        leverage = 1 / len(rest) + (self.left**2 * kept).sum(axis=1)
-        held_out: Floats = self.targets - (rest - fitted) / np.maximum(1 - leverage, 1e-9)[:, None]
-        return held_out
+def shrunk(head: Head, features: Floats, shrinkage: float) -> Head | None:
+    """A share of a head, brought to the scale of one-hot labels; ``None`` is nothing of it."""
+    factor = shrinkage * one_hot_factor(head.logits(features))
+    return Head(factor * head.weight, factor * head.bias) if shrinkage else None
 
 
 def one_hot_factor(logits: Floats) -> float:

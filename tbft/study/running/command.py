@@ -7,8 +7,8 @@ from typing import Literal
 
 from jsonargparse import ActionYesNo, ArgumentParser
 
+from tbft.command_line.preset_option import PresetConfig
 from tbft.errors import BadInput
-from tbft.preset_option import PresetConfig
 from tbft.schema import DONE, FAILED
 from tbft.study.reporting.command import parse_arguments, print_report
 from tbft.study.running.executors import Executor

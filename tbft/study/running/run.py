@@ -7,13 +7,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
+from tbft.command_line.suggestions import advise, unknown_option
 from tbft.errors import BadInput
 from tbft.schema import BAD_INPUT, DONE
 from tbft.study.running.executors import Executor, Job, Outcome
 from tbft.study.running.fit_parser import Check, options_of_fit
 from tbft.study.running.grid import REPLICATES, Cell, Study, cells_of
 from tbft.study.running.ledger import Ledger, State
-from tbft.suggestions import advise, unknown_option
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 

@@ -1,0 +1,166 @@
+"""What ``--help`` prints, made without importing torch or Lightning and fitting into 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from tbft import presets
+from tbft.command_line import options
+from tbft.errors import BadInput
+
+WIDTH = 80
+COMMANDS = {
+    "fit": "personalize a base model (or train one: --config base/digits.yaml)",
+    "validate": "accuracy on the validation images  (--config RUN_FOLDER/config.yaml)",
+    "test": "accuracy on the test images        (likewise)",
+    "predict": "classes of test or new images (--images FOLDER), as CSV (likewise)",
+    "diagnose": "what drifted, how sure, what to do; changes nothing",
+    "card": "measure a base model's source card  (--to FILE.safetensors)",
+    "study": "a grid of runs                     (--config study/quick.yaml)",
+    "report": "tables, figures and a page again   (RUNS_FOLDER)",
+    "export": "one file for a device without torch (RUN_OR_BASE --to pet.pyz)",
+    "meter": "power sources of this machine, and what they read",
+}
+BY_CONFIGURATION = ("fit", "validate", "test", "predict", "diagnose", "card")
+"""The commands that share the options of a configuration."""
+
+FIRST = {
+    "model.base": "base model: a file, or one that ships, by name",
+    "data": "data set, see below",
+    "data.root": "folder of its pictures",
+    "data.train_size": "labelled images that the device has",
+    "freeze.level": "what drifted: input, feature or output",
+    "ladder.climb": "let the sample say what drifted (auto.yaml)",
+    "freeze.blocks": "blocks to tune instead of the level's own",
+    "freeze.statistics": "BatchNorm's: source, refresh or batch",
+    "run.root": "folder of all runs",
+    "run.name": "of this run; null makes one",
+    "run.wandb": "Weights & Biases: auto, offline, online or off",
+    "run.threads": "threads to compute with; null: all cores",
+    "energy.budget_joules": "training stops when so much is used",
+    "energy.budget_seconds": "likewise in seconds",
+    "trainer.max_epochs": "epochs to train at most",
+    "seed_everything": "seed of everything random",
+}
+"""The options that matter first, and each in a few words."""
+
+OWN = {
+    "diagnose": {"json": "print JSON instead of a table", "unlabelled": "as if the pictures had no labels"},
+    "card": {"to": "safetensors file to write, the base model with its card"},
+}
+"""Options that belong to one command alone."""
+
+_DEFAULTS = {"data": "", "seed_everything": "0", "data.root": ""}
+_SHOWN = {"None": "null", "True": "true", "False": "false", "field(default_factory=list)": "[]"}
+_LAID_OVER = ("", "data")  # folders of the presets that `fit --help` lists: levels, devices, data sets
+
+
+def of_program() -> str:
+    """Print-out of ``python -m tbft --help``."""
+    commands = "".join(f"  {name:<10}{text}\n" for name, text in COMMANDS.items())
+    return (
+        "usage: python -m tbft COMMAND [--config PRESET_OR_FILE ...]\n"
+        "                              [--SECTION.OPTION VALUE ...]\n\n"
+        "Low-energy personalization of image classifiers by Target Block Fine-Tuning.\n\n"
+        f"{commands}\n"
+        "python -m tbft COMMAND --help lists the options of a command.\n\n"
+        "Presets, found by name from any folder; later --config files win:\n\n" + _presets(presets.names())
+    )
+
+
+def of_configuration(command: str) -> str:
+    """Print-out of ``python -m tbft fit --help`` and its sisters: the options that matter first."""
+    listed = [name for name in presets.names() if name.rpartition("/")[0] in _LAID_OVER]
+    return (
+        f"usage: python -m tbft {command} [--config PRESET_OR_FILE ...]\n"
+        f"{' ' * (22 + len(command))}[--SECTION.OPTION VALUE ...]\n\n"
+        f"{_capitalised(COMMANDS[command].partition('  ')[0])}.\n\n"
+        "The options that matter first (default in brackets, before any preset):\n\n"
+        + "".join(_line(f"--{name}", text) for name, text in OWN.get(command, {}).items())
+        + "".join(_line(f"--{name}", f"{text} {_bracketed(_default(name))}".strip()) for name, text in FIRST.items())
+        + "\nMore, with what each does:\n\n"
+        + _line("--help SECTION", _folded(", ".join(options.SECTIONS)))
+        + _line("--help all", "every option at once, from the parser itself")
+        + _line("--data.help Folder", f"one of {', '.join(options.data_sets())}")
+        + _line("--print_config", "print the whole configuration and stop")
+        + "\nPresets (python -m tbft --help lists all of them):\n\n"
+        + _presets(listed)
+    )
+
+
+def of_section(command: str, section: str) -> str:
+    """Print-out of ``python -m tbft fit --help SECTION``.
+
+    Raises:
+        BadInput: if there is no such section.
+    """
+    from tbft.command_line.suggestions import or_choose
+
+    if section not in options.SECTIONS:
+        raise BadInput(
+            f"no section {section!r} of {command}'s options: {or_choose(section, [*options.SECTIONS, 'all'])}"
+        )
+    lines = "".join(_entry(option) for option in options.section_options(section))
+    if section == "data":
+        for data_set in options.data_sets():
+            shared = options.section_options("data")
+            own = [option for option in options.data_options(data_set) if option not in shared]
+            lines += f"\nWith --data {data_set} also:\n\n" + "".join(_entry(option) for option in own)
+    return f"Options of {command} in section {section} (default in brackets, before any preset):\n\n{lines}"
+
+
+def asked_for(arguments: Sequence[str]) -> str | None:
+    """The section whose help a command line asks for, ``""`` for the short help; None where it asks for none."""
+    for position, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        if name in ("-h", "--help", "--help-all"):
+            following = arguments[position + 1] if position + 1 < len(arguments) else ""
+            return "all" if name == "--help-all" else value or ("" if following.startswith("-") else following)
+    return None
+
+
+def _capitalised(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _line(name: str, text: str) -> str:
+    return textwrap.fill(text, WIDTH, initial_indent=f"  {name:<24}", subsequent_indent=" " * 26) + "\n"
+
+
+def _folded(text: str) -> str:
+    """Text beside a name, on as many lines as it takes."""
+    return textwrap.fill(text, WIDTH - 26).replace("\n", "\n" + " " * 26)
+
+
+def _entry(option: options.Option) -> str:
+    bracketed = _bracketed(_SHOWN.get(option.default, option.default) if option.default else option.default)
+    return (
+        textwrap.fill(
+            f"{option.text} {bracketed}".strip(),
+            WIDTH,
+            initial_indent=f"  --{option.name}  ",
+            subsequent_indent=" " * 6,
+            break_on_hyphens=False,
+        )
+        + "\n"
+    )
+
+
+def _default(name: str) -> str | None:
+    if name in _DEFAULTS:
+        return _DEFAULTS[name]
+    section = name.partition(".")[0]
+    default = next(option.default for option in options.section_options(section) if option.name == name)
+    return None if default is None else _SHOWN.get(default, default)
+
+
+def _bracketed(default: str | None) -> str:
+    if default is None:
+        return "[must be given]"
+    return f"[{default}]" if default else ""
+
+
+def _presets(names: Sequence[str]) -> str:
+    width = max(map(len, names)) + 2
+    return "".join(f"  {name:<{width}}{presets.summary(name, WIDTH - 2 - width)}\n" for name in names)

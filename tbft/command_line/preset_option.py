@@ -1,0 +1,39 @@
+"""``--config`` of every command: a file, or a configuration that ships with tbft by bare name."""
+
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ActionConfigFile
+
+from tbft.command_line.yaml_file import check_yaml_file
+from tbft.errors import BadInput
+from tbft.presets import find
+
+BEGIN_OF_CONFIG, END_OF_CONFIG = (
+    "# configuration of a run, whole if its last line says so",
+    "# end of the configuration",
+)
+"""First and last line of a run's ``config.yaml``: one that was cut short would leave options at their defaults."""
+
+
+class PresetConfig(ActionConfigFile):
+    """Finds the file that a name stands for, then reads it as jsonargparse does."""
+
+    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
+        """Read the file.
+
+        Raises:
+            BadInput: if there is neither a file nor a preset of that name, the file gives no options, or it is a run's
+                and was cut short.
+        """
+        path = find(values)
+        if not check_yaml_file(path):
+            raise BadInput(f"{path} gives no option: write sections and their options, as in the presets")
+        _check_whole(path)
+        super().__call__(parser, cfg, str(path), option_string)
+
+
+def _check_whole(file: Path) -> None:
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() or [""]
+    if lines[0] == BEGIN_OF_CONFIG and lines[-1] != END_OF_CONFIG:
+        raise BadInput(f"{file} was cut short: give the presets and options that the run was started with")

@@ -1,0 +1,175 @@
+"""What to say of a misspelt command, option or value: the one that was meant, in one line and before a heavy import."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tbft.command_line import options
+from tbft.errors import BadInput
+from tbft.presets import find
+
+UNKNOWN = (
+    re.compile(r"[Uu]nrecognized arguments: --([\w.]+)"),
+    re.compile(r'Parser key "([\w.]+)": .*?Option \'(\w+)\' is not accepted'),
+    re.compile(r"does not accept option '([\w.]+)'"),
+)
+CLASS_ARGUMENTS = ".init_args."  # which may be left out of a name
+_NONE = ("null", "None", "~", "")
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that is most like this one; an option may lack its section. None where none is like it."""
+    names = list(known)
+    by_end = {name.rpartition(".")[2]: name for name in reversed(names)}
+    for candidates in ({name: name for name in names}, by_end):
+        if close := difflib.get_close_matches(word, candidates, n=1):
+            return candidates[close[0]]
+    return None
+
+
+def or_choose(word: str, known: Sequence[str]) -> str:
+    """Advice on an unknown word: the one that was meant, or all there are."""
+    meant = closest(word, known)
+    return f"did you mean {meant}?" if meant else f"choose {', '.join(known)}"
+
+
+def check_names(subcommand: str, arguments: Sequence[str]) -> None:
+    """Look for misspelt options, presets, data sets and choices without importing what takes them.
+
+    What cannot be told from the source of tbft's own classes (a data set of somebody else's, the arguments of an
+    optimiser or a callback) is left to the parser.
+
+    Raises:
+        BadInput: naming what is wrong and what was probably meant.
+    """
+    given = [*_options(arguments)]
+    files = [find(value) for name, value in given if name == "config" and value is not None]
+    data_set = _data_set(given, files)
+    for name, value in given:
+        section, _, rest = name.partition(".")
+        if section == "data":
+            if not rest and value is not None:
+                _check_data_set(value)
+            if data_set not in ("", *options.data_sets()):
+                continue
+        _check_name(subcommand, name, data_set)
+        if value is not None:
+            _check_value(name, value, data_set)
+
+
+def explain(subcommand: str, said: str) -> str:
+    """One line for what the parser says, with a suggestion where an option is unknown."""
+    said = " ".join(said.split())
+    option = unknown_option(said)
+    if option is None:
+        return said
+    meant = closest(_plain(option), options.names_of(subcommand))
+    advice = f"did you mean {meant}?" if meant and meant != _plain(option) else "leave it out"
+    return f"{subcommand} does not know {option}, which a configuration file has: {advice}"
+
+
+def unknown_option(said: str) -> str | None:
+    """Read the name of the unknown option out of what the parser says; None where it says something else."""
+    found = next(filter(None, (words.search(said) for words in UNKNOWN)), None)
+    return ".".join(found.groups()) if found else None
+
+
+def advise(option: str, arguments: Sequence[str], known: Callable[[list[str]], list[str]]) -> str:
+    """Say which option may have been meant.
+
+    Args:
+        option: The one that is unknown.
+        arguments: Of `fit`, names and values in turn, with the unknown option.
+        known: Names every option of `fit` under some arguments.
+    """
+    names, values = arguments[::2], arguments[1::2]
+    rest = [(name, value) for name, value in zip(names, values, strict=True) if _plain(name) != f"--{_plain(option)}"]
+    if len(rest) == len(names):  # it stands in a preset or file
+        return "mend the file that has it"
+    meant = closest(_plain(option), map(_plain, known([part for pair in rest for part in pair])))
+    return f"did you mean {meant}?" if meant else "leave it out, or see python -m tbft fit --help"
+
+
+def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """Names and values; whatever begins with two hyphens is an option wherever it stands, as for argparse."""
+    for position, argument in enumerate(arguments):
+        if argument == "-c" or (argument.startswith("--") and len(argument) > 2):
+            name, equals, value = argument[2:].partition("=") if argument != "-c" else ("config", "", "")
+            following = arguments[position + 1] if position + 1 < len(arguments) else None
+            if following is not None and following.startswith("--"):
+                following = None
+            yield _plain(name.removesuffix("+")), value if equals else following
+
+
+def _data_set(given: list[tuple[str, str | None]], files: list[Path]) -> str:
+    """Class of the data set that the configuration names last; empty if none does or a file cannot be read."""
+    chosen = ""
+    for path in files:
+        found = _in_yaml(path)
+        chosen = found if found is not None else chosen
+    named = [value for name, value in given if name in ("data", "data.class_path") and value]
+    return (named[-1] if named else chosen).removeprefix("tbft.data.")
+
+
+def _in_yaml(path: Path) -> str | None:
+    import yaml
+
+    try:
+        content: Any = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return str(content["data"]["class_path"])
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        return None
+
+
+def _check_data_set(value: str) -> None:
+    known = options.data_sets()
+    if value.removeprefix("tbft.data.") in known or "." in value or "{" in value or Path(value).is_file():
+        return
+    raise BadInput(f"no data set {value!r}: {or_choose(value, known)}")
+
+
+def _check_name(subcommand: str, name: str, data_set: str) -> None:
+    known = options.names_of(subcommand)
+    section, _, rest = name.partition(".")
+    if name in (*known, *options.SECTIONS) or name in ("data.help", "data.class_path", "data.init_args"):
+        belongs = section != "data" or not rest or not data_set or _is_of(name, data_set)
+        if belongs:
+            return
+        raise BadInput(f"data set {data_set} has no option --{name}: leave it out, or choose another data set")
+    if name in options.FOLLOWS:
+        raise BadInput(f"--{name} is no option, for it follows --{options.FOLLOWS[name]}: give that")
+    if rest.count(".") and name.rsplit(".", rest.count("."))[0] in known:  # arguments of an optimiser or a callback
+        return
+    if section in options.SECTIONS and section != "data" and not options.section_options(section):
+        return
+    meant = closest(name, known)
+    advice = f"did you mean --{meant}?" if meant else f"python -m tbft {subcommand} --help all lists what there is"
+    raise BadInput(f"{subcommand} does not know --{name}: {advice}")
+
+
+def _is_of(name: str, data_set: str) -> bool:
+    return name.count(".") == 1 and (
+        name in ("data.help", "data.class_path", "data.init_args")
+        or any(option.name == name for option in options.data_options(data_set))
+    )
+
+
+def _check_value(name: str, value: str, data_set: str) -> None:
+    section = name.partition(".")[0]
+    if section not in options.SECTIONS:
+        return
+    of_section = options.data_options(data_set) if section == "data" and data_set else options.section_options(section)
+    choices = next((option.choices for option in of_section if option.name == name), ())
+    if name == "data.corruption":
+        choices = (*options.constant("CORRUPTIONS"), *_NONE)
+    if choices and value.strip("'\"") not in choices:
+        shown = [choice for choice in choices if choice not in _NONE]
+        raise BadInput(f"--{name} has no value {value!r}: {or_choose(value, shown)}")
+
+
+def _plain(name: str) -> str:
+    return name.replace(CLASS_ARGUMENTS, ".")

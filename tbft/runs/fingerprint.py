@@ -1,0 +1,93 @@
+"""What a run's outcome depends on, so that a run never goes on as another one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from tbft.data import DomainData
+from tbft.models import BaseWeights
+from tbft.models.checksum import digest
+
+_FREE_SECTIONS = ("run.", "energy.", "cache.", "trainer.logger", "trainer.enable_", "trainer.profiler")
+_FREE = {"config", "ckpt_path", "weights_only", "trainer.default_root_dir", "trainer.log_every_n_steps"}
+_FREE |= {"trainer.max_epochs", "trainer.max_steps", "trainer.max_time"}
+_FREE |= {f"data.init_args.{name}" for name in ("download", "memory_limit", "workers", "on_device")}
+"""Options that a resumed run may change: how long it runs, where it is recorded, what changes no result."""
+
+_ROOT = "data.init_args.root"
+_LOCATED = ("model.base", _ROOT)
+"""Options that are compared by what they lead to: a folder may move, its pictures may not change."""
+
+
+def fingerprint(config: Mapping[str, Any], base: BaseWeights | None, data: DomainData) -> dict[str, Any]:
+    """Describe a run by everything that its weights depend on.
+
+    Args:
+        config: resolved options of ``fit``, nested, as plain values.
+        base: the base model; ``None`` where one is being trained.
+        data: its data, set up.
+
+    Returns:
+        ``options`` (dotted name to value), ``base`` and ``data`` (digests), made of plain values alone.
+    """
+    options = {name: value for name, value in _flat(config) if not _is_free(name)}
+    located = {name: str(value) for name, value in _flat(config) if name in _LOCATED}
+    return {
+        "options": json.dumps(options, sort_keys=True, default=str),
+        "located": json.dumps(located, sort_keys=True),
+        "base": digest(base.weights) if base else "",
+        "data": _digest_of_data(data),
+    }
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Name what differs between two fingerprints: options with both values, else the base model or the data.
+
+    Returns:
+        One phrase for each difference; an empty list if a run may go on.
+    """
+    old, new = json.loads(then["options"]), json.loads(now["options"])
+    missing = object()
+    names = [name for name in sorted({**old, **new}) if old.get(name, missing) != new.get(name, missing)]
+    found = [f"{name} ({_shown(old.get(name))} -> {_shown(new.get(name))})" for name in names]
+    places = json.loads(then["located"]), json.loads(now["located"])
+    if then["base"] != now["base"]:
+        found.append(_moved("model.base", places, "other weights"))
+    if then["data"] != now["data"] and not names:  # another seed or size draws other images anyway
+        found.append(_moved(_ROOT, places, "other images or labels"))
+    return found
+
+
+def _moved(name: str, places: tuple[dict[str, str], dict[str, str]], what: str) -> str:
+    old, new = (place.get(name) for place in places)
+    return f"{name} ({old} -> {new})" if old != new else f"{name} ({what} than before)"
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _is_free(name: str) -> bool:
+    return name in (*_FREE, *_LOCATED) or name.startswith(_FREE_SECTIONS)
+
+
+def _flat(value: Any, name: str = "") -> list[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        return [pair for key, inner in value.items() for pair in _flat(inner, f"{name}.{key}" if name else str(key))]
+    return [(name, value)]
+
+
+def _digest_of_data(data: DomainData) -> str:
+    """Hash labels and pictures in their order; where pictures are read when they are needed, their names."""
+    found: dict[str, Tensor] = {}
+    for name, part in (("train", data.train), ("val", data.val), ("test", data.test)):
+        if part is not None:
+            found[f"{name}.y"] = part.y
+            if isinstance(part.x, Tensor):
+                found[f"{name}.x"] = part.x
+    return digest(found, {"classes": json.dumps(data.classes), "names": json.dumps(data.test_names)})

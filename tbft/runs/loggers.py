@@ -1,0 +1,34 @@
+"""Where a run logs: a table in its folder, and Weights & Biases."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from lightning.pytorch.loggers import CSVLogger, Logger
+
+from tbft.adaptation.adaptation import Adaptation
+from tbft.runs.settings import RunSettings
+
+
+def make_loggers(folder: Path, settings: RunSettings, adaptation: Adaptation) -> list[Logger]:
+    """The loggers of a run.
+
+    Args:
+        folder: the run's folder; the metrics of an interrupted part of the run in it are kept under another name.
+        settings: whether and how Weights & Biases logs.
+        adaptation: what the run is tagged by.
+    """
+    metrics = folder / "metrics.csv"
+    if metrics.is_file():  # which the logger would delete
+        metrics.replace(folder / f"metrics.until-{time.strftime('%Y%m%d-%H%M%S')}.csv")
+    loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
+    if settings.wandb != "off":
+        from tbft.runs.wandb_logger import RunLogger
+
+        data, freeze, chain = adaptation.data, adaptation.freeze, adaptation.classifier.model
+        tags = [data.drift.level or freeze.level, data.name, adaptation.strategy]
+        tags += [f"block:{name}" for name in adaptation.target if name in chain.blocks]
+        group = [*(tag for tag in tags if tag), *settings.tags]
+        loggers.append(RunLogger(folder, folder.name, settings.project, settings.wandb_offline, settings.group, group))
+    return loggers

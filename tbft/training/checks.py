@@ -1,0 +1,233 @@
+"""What can be wrong with a run, found before anything of it is written."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
+
+from tbft.adaptation.adaptation import Adaptation
+from tbft.adaptation.freezing import BlockFreeze
+from tbft.callbacks.checkpoint import LAST, PREVIOUS
+from tbft.data import DomainData
+from tbft.data.labelled import LabelledData
+from tbft.errors import BadInput, check_at_least
+from tbft.module import ImageClassifier
+from tbft.paths import is_file, user_path
+from tbft.training.trainer_options import check_trainer_options
+
+_GPUS = {"gpu": (CUDAAccelerator, MPSAccelerator), "cuda": (CUDAAccelerator,), "mps": (MPSAccelerator,)}
+
+_LEADERS = {
+    "image_size": "model.image_size",
+    "mean": "model.mean",
+    "std": "model.std",
+    "base_classes": "the base model's own names",
+}
+_LEAST = {
+    "max_epochs": -1,
+    "max_steps": -1,
+    "accumulate_grad_batches": 1,
+    "check_val_every_n_epoch": 1,
+    "min_epochs": 0,
+    "min_steps": 0,
+    "log_every_n_steps": 0,
+    "gradient_clip_val": 0,
+    "num_sanity_val_steps": -1,
+}
+
+
+def check_followers(data: Any) -> None:
+    """Refuse options of the data that follow the model's, for what is given here would not be heard.
+
+    Args:
+        data: the section ``data`` of a configuration, as parsed.
+
+    Raises:
+        BadInput: naming the option to give instead.
+    """
+    given = (data or {}).get("init_args") or {}
+    own = inspect.signature(DomainData.__init__).parameters
+    for name, leader in _LEADERS.items():
+        if name in given and given[name] != own[name].default:
+            raise BadInput(f"data.{name} follows {leader}: leave it out")
+
+
+def check_accelerator(name: Any) -> None:
+    """Make sure that the device which is asked for by name is there.
+
+    Raises:
+        BadInput: if it is not.
+    """
+    if name in _GPUS and not any(kind.is_available() for kind in _GPUS[name]):
+        raise BadInput(
+            f"trainer.accelerator is {name} and torch finds no such device here: leave gpu.yaml out, or give "
+            "--trainer.accelerator cpu"
+        )
+
+
+def check_fit(module: ImageClassifier, data: DomainData, freeze: BlockFreeze, trainer: Mapping[str, Any]) -> None:
+    """Make sure that model, data and what is to be trained belong together; opens the data.
+
+    Args:
+        module: the classifier.
+        data: its data.
+        freeze: which blocks train.
+        trainer: arguments of the trainer.
+
+    Raises:
+        BadInput: naming what is wrong.
+    """
+    target = freeze.target_of(module.model, data.drift)
+    check_training(module, trainer)
+    if not target and trainer.get("max_epochs") != 0:
+        raise BadInput(
+            "no parameter would train: name at least one block in freeze.blocks, or give --trainer.max_epochs 0 "
+            "to adapt the statistics alone"
+        )
+    check_classes(module, data)
+    check_validation_interval(data, trainer)
+
+
+def check_climb(module: ImageClassifier, data: DomainData, checkpoint: Any) -> None:
+    """Make sure that model and data belong together where nobody names the drift; opens the data.
+
+    Args:
+        module: the classifier.
+        data: its data.
+        checkpoint: to go on from, if one is given.
+
+    Raises:
+        BadInput: naming what is wrong, or an option that the ladder chooses itself.
+    """
+    if data.drift.is_source:
+        raise BadInput("ladder.climb adapts a base model to its target domain: leave data.domain source out")
+    if module.base is None:
+        raise BadInput("ladder.climb needs a base model to begin with: give --model.base")
+    if checkpoint is not None:
+        raise BadInput("an adaptation without a drift level is not resumed: leave ckpt_path out, it begins again")
+    if module.learning_rates is not None or module.schedule != "one_cycle":
+        raise BadInput(
+            "ladder.climb trains by the recipes of input.yaml and feature.yaml: leave model.learning_rates and "
+            "model.schedule out"
+        )
+    if data.augment != "none":
+        raise BadInput(f"data.augment is {data.augment} and ladder.climb looks at each image as it is: leave it out")
+    data.must_split = False  # too few labels, or too few classes, are a verdict and no error
+    check_classes(module, data)
+
+
+def check_training(module: ImageClassifier, trainer: Mapping[str, Any]) -> None:
+    """Make sure that an optimiser and its schedule can be made.
+
+    Raises:
+        BadInput: naming what is wrong.
+    """
+    module.model.resolve([*(module.learning_rates or {})])
+    module.check_length(trainer.get("max_epochs"), trainer.get("max_steps", -1))
+    module.check_optimizer()
+
+
+def check_adaptation(adaptation: Adaptation, trainer: Mapping[str, Any]) -> None:
+    """Make sure that an adaptation with images from Python can be trained by steps.
+
+    Raises:
+        BadInput: naming what is wrong.
+    """
+    module = adaptation.classifier
+    assert isinstance(module, ImageClassifier)
+    check_accelerator(trainer.get("accelerator"))
+    check_trainer(trainer)
+    check_trainer_options({"num_sanity_val_steps": 0, "use_distributed_sampler": False, **trainer})
+    check_training(module, trainer)
+    check_validation_interval(adaptation.data, trainer)
+
+
+def check_classes(module: ImageClassifier, data: DomainData) -> None:
+    """Make sure that the data has as many classes as the network tells apart; opens the data.
+
+    Raises:
+        BadInput: if it has not, or cannot be opened.
+    """
+    data.setup()
+    if len(data.classes) != module.num_classes:
+        where = module.base.path if module.base else "the network"
+        raise BadInput(
+            f"{where} tells {module.num_classes} classes apart and the data has {len(data.classes)}: "
+            "choose the base model that belongs to this data"
+        )
+
+
+def check_trainer(options: Mapping[str, Any]) -> None:
+    """Refuse numbers that Lightning's trainer takes and that end in the middle of a run, or mean nothing.
+
+    Raises:
+        BadInput: naming the option.
+    """
+    for name, least in _LEAST.items():
+        check_at_least(least, "trainer", **{name: options.get(name)})
+    interval = options.get("val_check_interval")
+    if isinstance(interval, int | float) and not 0 < interval < math.inf:
+        raise BadInput(f"trainer.val_check_interval is {interval}: give a number of batches, or a share of an epoch")
+
+
+def check_validation_interval(data: LabelledData, options: Mapping[str, Any]) -> None:
+    """Make sure that an epoch is long enough to be interrupted by validation as often as asked for.
+
+    Args:
+        data: opened data.
+        options: of the trainer.
+
+    Raises:
+        BadInput: if it has fewer batches than lie between two validations.
+    """
+    interval, batches = options.get("val_check_interval"), len(data.train_dataloader())
+    if isinstance(interval, int) and interval > batches and options.get("check_val_every_n_epoch", 1) is not None:
+        raise BadInput(
+            f"trainer.val_check_interval is {interval} and an epoch has {batches} batches: give a smaller number, or "
+            "--trainer.check_val_every_n_epoch null to count over epochs"
+        )
+
+
+def make_trainer(kind: Callable[..., Trainer], options: Mapping[str, Any]) -> Trainer:
+    """Lightning's trainer.
+
+    Raises:
+        BadInput: with Lightning's words, if it does not take its options.
+    """
+    try:
+        return kind(**options)
+    except Exception as error:  # MisconfigurationException, TypeError, ValueError, ModuleNotFoundError, ...
+        raise BadInput(f"the trainer does not take its options ({error}): correct them") from None
+
+
+def checkpoint_file(given: Any, folder: Path, *, fitting: bool) -> str | None:
+    """The file that ``--ckpt_path`` names: by its path, or as ``last`` of the run's folder.
+
+    Args:
+        given: path, ``last`` or ``None``.
+        folder: of the run.
+        fitting: whether the run goes on from it; ``last`` without a file is then a run that begins again.
+
+    Raises:
+        BadInput: if it is not there, is not on this machine, or no run can go on from it.
+    """
+    if given is None:
+        return None
+    if "://" in str(given):  # Lightning would fetch it, and run what is pickled in it
+        raise BadInput(f"ckpt_path {given} is an address: download the file and give its path")
+    file = folder / LAST if given == "last" else user_path(given)
+    if not is_file(file) and not (fitting and is_file(file.with_name(PREVIOUS))):
+        if given == "last" and fitting:
+            return None
+        raise BadInput(f"there is no checkpoint {file}: give a file, or last for the one in the run's folder")
+    if fitting and file.suffix == ".safetensors":
+        raise BadInput(f"{file} holds weights, from which no run goes on: give them as model.base")
+    if not file.stat().st_size:
+        raise BadInput(f"{file} cannot be read as a checkpoint: it is empty, give another one")
+    return str(file)

@@ -1,0 +1,76 @@
+"""Training by steps on the way up the ladder: one level's block, or the whole network, by that level's recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import copy
+from typing import Any
+
+from tbft.adaptation.adaptation import Adaptation
+from tbft.adaptation.climb import Climb, Trained
+from tbft.adaptation.closed_form_head import ClosedFormHead
+from tbft.adaptation.score import Score
+from tbft.recipe import callbacks_of, optimizer_of, recipe_of
+
+
+def train_step_by_step(climb: Climb, level: Trained, options: Mapping[str, Any]) -> Score:
+    """Train from the weights that stand; the network then has those of the best epoch.
+
+    Args:
+        climb: whose network, images, meter and progress these are.
+        level: whose block and recipe; ``full`` trains all by the recipe of ``strategy/tuned-full.yaml``.
+        options: of the trainer; ``max_epochs`` is the most that a recipe may run.
+    """
+    from tbft.callbacks import BlockFreezeCallback
+    from tbft.command_line.terminal import quiet
+    from tbft.module import ImageClassifier
+    from tbft.training.steps import train_by_steps
+
+    files = ["strategy/tuned-full.yaml"] if level == "full" else []
+    recipe = recipe_of("feature" if level == "full" else level, files, {})
+    training = {name: recipe["model"][name] for name in ("learning_rates", "schedule") if name in recipe["model"]}
+    freeze = BlockFreezeCallback(**recipe["freeze"])
+    freeze.refreshed = climb.statistics == "refresh"  # on all images
+    trial = _Trial(
+        ImageClassifier.around(climb.classifier, optimizer=optimizer_of(recipe["model"]["optimizer"]), **training),
+        copy(climb.data),  # a cache takes the place of its images
+        freeze,
+        ClosedFormHead(),
+        copy(climb.cache),
+        _same_meter(climb),
+        seed=climb.seed,
+        accelerator=climb.accelerator,
+    )
+    epochs = int(recipe["trainer"]["max_epochs"])
+    most = options.get("max_epochs")
+    given = {
+        **options,
+        "callbacks": callbacks_of(options.get("callbacks")),
+        "max_epochs": epochs if most in (None, -1) else min(epochs, int(most)),
+    }
+    with quiet():
+        train_by_steps(trial, {**given, "accelerator": climb.accelerator or "auto"})
+    climb.meter.stopped_by = trial.meter.stopped_by
+    climb.progress.epochs += trial.progress.epochs
+    climb.progress.steps += trial.progress.steps
+    climb.progress.curve += trial.progress.curve
+    assert trial.keep.best is not None
+    return trial.keep.best
+
+
+class _Trial(Adaptation):
+    """One rung of the ladder: what becomes of it is the climb's to judge."""
+
+    @property
+    def has_base(self) -> bool:
+        """The climb compares with what stands."""
+        return False
+
+
+def _same_meter(climb: Climb) -> Any:
+    """A callback that books to the climb's own meter and budgets."""
+    from tbft.callbacks import EnergyCallback
+
+    meter = EnergyCallback(budget_joules=climb.meter.budget_joules, budget_seconds=climb.meter.budget_seconds)
+    meter.meter, meter.process = climb.meter.meter, climb.meter.process
+    return meter

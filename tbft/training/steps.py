@@ -1,0 +1,88 @@
+"""Training by steps: Lightning's Trainer around an adaptation's target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.loggers import Logger
+
+from tbft.adaptation.adaptation import Adaptation, seed_everything
+from tbft.callbacks import (
+    AtomicCheckpointIO,
+    BlockFreezeCallback,
+    DataOnDevice,
+    EnergyCallback,
+    EpochCheckpoint,
+    FeatureCacheCallback,
+    KeepBestCallback,
+    LearningCurveCallback,
+)
+from tbft.data.sample import Sample
+from tbft.module import ImageClassifier
+from tbft.training.checks import make_trainer
+
+DEFAULTS: dict[str, Any] = {
+    "num_sanity_val_steps": 0,
+    "enable_model_summary": False,
+    "log_every_n_steps": 10,
+    # Training images are shared out by their own sampler; every process evaluates all images.
+    "use_distributed_sampler": False,
+}
+"""Trainer options that differ from Lightning's own defaults."""
+
+
+def train_by_steps(
+    adaptation: Adaptation,
+    options: Mapping[str, Any],
+    *,
+    folder: Path | None = None,
+    loggers: Sequence[Logger] = (),
+    checkpoint: EpochCheckpoint | None = None,
+    resume: Path | None = None,
+) -> Trainer:
+    """Train the adaptation's target; its network ends with what is kept.
+
+    Args:
+        adaptation: made of an ``ImageClassifier`` and of the callbacks' own classes.
+        options: of the trainer.
+        folder: of the run, for features that do not fit the memory.
+        loggers: of the run.
+        checkpoint: what the run can be resumed from; ``None`` keeps nothing on disk.
+        resume: a checkpoint to go on from.
+    """
+    module, freeze, meter, data = adaptation.classifier, adaptation.freeze, adaptation.meter, adaptation.data
+    assert isinstance(module, ImageClassifier)
+    assert isinstance(freeze, BlockFreezeCallback) and isinstance(meter, EnergyCallback)
+    keep = KeepBestCallback(adaptation.has_base, freeze.statistics != "source", meter)
+    adaptation.keep = keep
+    # The order in which they prepare: pictures move, the base is scored, statistics change, then features are cached.
+    callbacks: list[Callback] = [meter, DataOnDevice(), keep, freeze, FeatureCacheCallback(freeze, adaptation.cache)]
+    callbacks.append(LearningCurveCallback(adaptation.progress, meter))
+    callbacks += [checkpoint] if checkpoint else []
+    given = {**DEFAULTS, **options}
+    given["callbacks"] = [*callbacks, *(given.get("callbacks") or [])]
+    given["enable_checkpointing"] = checkpoint is not None
+    given["default_root_dir"] = str(folder) if folder else None
+    if given.get("logger") in (None, True):
+        given["logger"] = list(loggers) or False
+    given["plugins"] = [AtomicCheckpointIO(), *(given.get("plugins") or [])]
+    trainer = make_trainer(Trainer, given)
+    seed_everything(adaptation.seed)  # the same numbers, whatever was drawn to build the network
+    datamodule = data if isinstance(data, LightningDataModule) else SampleModule(data)  # type: ignore[arg-type]
+    trainer.fit(module, datamodule=datamodule, ckpt_path=resume)
+    return trainer
+
+
+class SampleModule(Sample, LightningDataModule):  # type: ignore[misc]  # both have a name
+    """Images given from Python, as Lightning takes them.
+
+    Args:
+        sample: the images, which both share.
+    """
+
+    def __init__(self, sample: Sample) -> None:
+        LightningDataModule.__init__(self)
+        self.__dict__.update(sample.__dict__)
