@@ -5,7 +5,7 @@ from typing import Any
 
 from jsonargparse import ActionConfigFile
 
-from tbft.command_line.yaml_file import check_yaml_file
+from tbft.command_line.yaml_file import MOST_BYTES, check_yaml_file
 from tbft.errors import BadInput
 from tbft.presets import find
 
@@ -27,13 +27,14 @@ class PresetConfig(ActionConfigFile):
                 and was cut short.
         """
         path = find(values)
+        _check_whole(path)
         if not check_yaml_file(path):
             raise BadInput(f"{path} gives no option: write sections and their options, as in the presets")
-        _check_whole(path)
         super().__call__(parser, cfg, str(path), option_string)
 
 
 def _check_whole(file: Path) -> None:
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() or [""]
+    with file.open("rb") as opened:
+        lines = opened.read(MOST_BYTES).decode("utf-8", errors="replace").splitlines() or [""]
     if lines[0] == BEGIN_OF_CONFIG and lines[-1] != END_OF_CONFIG:
         raise BadInput(f"{file} was cut short: give the presets and options that the run was started with")
