@@ -101,6 +101,8 @@ def personalize(
     if level is None and not {"level", "blocks"} & set(recipe["freeze"]):
         recipe = recipe_of(AUTO, config, options)
     climbs = bool(recipe["ladder"].get("climb"))
+    if climbs and (named := {"optimizer", "learning_rates", "schedule"} & set(recipe["model"])):
+        raise BadInput(f"without a level blocks are trained by the levels' own recipes: leave model.{min(named)} out")
     recipe["energy"] = {"codecarbon": False, **recipe["energy"]}
     recipe["energy"] |= {"budget_joules": budget_joules, "budget_seconds": budget_seconds}
     if not (climbs or has_labels(images, labels)):

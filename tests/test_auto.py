@@ -196,3 +196,8 @@ def test_lightning_is_not_imported_unless_something_is_trained_by_steps():
         "assert not [name for name in sys.modules if name.startswith(('lightning', 'torchmetrics'))]\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_optimizer_beside_the_ladder_is_refused(run, capsys):
+    code, _ = run("fit", "--config", "auto.yaml", "--model.optimizer.init_args.lr", "0.1")
+    assert code == 2 and "leave model.optimizer" in capsys.readouterr().err

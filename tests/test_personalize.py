@@ -77,6 +77,22 @@ def test_the_command_line_gives_the_same_weights_bit_for_bit(run, drifted, tmp_p
         assert theirs.keys() == ours.keys() and all(torch.equal(theirs[key], ours[key]) for key in theirs)
 
 
+def test_without_a_level_both_doors_lead_to_the_same_weights(run, tmp_path):
+    data = Digits(image_size=16, train_size=100, corruption="contrast", label_map="flip")
+    data.setup()
+    x, y = torch.cat([data.train.x, data.val.x]), torch.cat([data.train.y, data.val.y])
+    for i, (image, label) in enumerate(zip(x, y.tolist(), strict=True)):
+        file = tmp_path / "mine" / str(label) / f"{i:03d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(file)
+    options = ["--config", "auto.yaml", "--config", "data/folder.yaml", "--model.base", "digits"]
+    options += ["--data.root", str(tmp_path / "mine"), "--data.test_size", "0", "--energy.codecarbon", "false"]
+    assert run("fit", *options)[0] == 0
+    tbft.personalize("digits", tmp_path / "mine", out=tmp_path / "out")
+    theirs, ours = load_file("runs/run/model.safetensors"), load_file(tmp_path / "out" / "model.safetensors")
+    assert theirs.keys() == ours.keys() and all(torch.equal(theirs[key], ours[key]) for key in theirs)
+
+
 class OwnNetwork(nn.Module):
     """A small convolutional network as anybody writes one."""
 
@@ -241,6 +257,7 @@ BAD = {
     "branching": (lambda c: {"model": Branching(), "mean": [0.5], "std": [0.5], "image_size": 16}, "trace"),
     "no logits": (lambda c: {"model": NoLogits(), "mean": [0.5], "std": [0.5], "image_size": 16}, "logits"),
     "budget": (lambda c: {"budget_seconds": -1}, "budget_seconds"),
+    "optimizer beside no level": (lambda c: {"level": None, "model.optimizer": torch.optim.SGD}, "model.optimizer"),
     "share": (lambda c: {"validation": 1.5}, "share between 0 and 1"),
     "learning rate": (
         lambda c: {"level": "input", "model_options": {"class_path": "torch.optim.AdamW", "init_args": {"lr": -1}}},

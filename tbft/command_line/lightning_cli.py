@@ -154,7 +154,8 @@ class PersonalizationCLI(LightningCLI):
         ladder = self._get(self.config_init, "ladder")
         more: dict[str, Any] = {}
         if ladder.climb:
-            check_climb(self.model, self.datamodule, self._arguments.get("ckpt_path"))
+            optimizer = self._options()["model"]["optimizer"]
+            check_climb(self.model, self.datamodule, self._arguments.get("ckpt_path"), optimizer)
             more = {"ladder": ladder, "train": partial(train_step_by_step, options=options)}
         else:
             check_fit(self.model, self.datamodule, freeze, options)

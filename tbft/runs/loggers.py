@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def make_loggers(folder: Path, settings: RunSettings, adaptation: Adaptation) ->
     if metrics.is_file():  # which the logger would delete
         metrics.replace(folder / f"metrics.until-{time.strftime('%Y%m%d-%H%M%S')}.csv")
     loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
-    if settings.wandb != "off":
+    if settings.wandb != "off" and not (settings.wandb == "auto" and os.environ.get("WANDB_MODE") == "disabled"):
         from tbft.runs.wandb_logger import RunLogger
 
         data, freeze, chain = adaptation.data, adaptation.freeze, adaptation.classifier.model

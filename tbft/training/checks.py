@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 
@@ -94,13 +95,14 @@ def check_fit(module: ImageClassifier, data: DomainData, freeze: BlockFreeze, tr
     check_validation_interval(data, trainer)
 
 
-def check_climb(module: ImageClassifier, data: DomainData, checkpoint: Any) -> None:
+def check_climb(module: ImageClassifier, data: DomainData, checkpoint: Any, optimizer: Mapping[str, Any]) -> None:
     """Make sure that model and data belong together where nobody names the drift; opens the data.
 
     Args:
         module: the classifier.
         data: its data.
         checkpoint: to go on from, if one is given.
+        optimizer: ``class_path`` and ``init_args`` as configured.
 
     Raises:
         BadInput: naming what is wrong, or an option that the ladder chooses itself.
@@ -111,15 +113,23 @@ def check_climb(module: ImageClassifier, data: DomainData, checkpoint: Any) -> N
         raise BadInput("ladder.climb needs a base model to begin with: give --model.base")
     if checkpoint is not None:
         raise BadInput("an adaptation without a drift level is not resumed: leave ckpt_path out, it begins again")
-    if module.learning_rates is not None or module.schedule != "one_cycle":
+    if module.learning_rates is not None or module.schedule != "one_cycle" or not _is_default(optimizer):
         raise BadInput(
-            "ladder.climb trains by the recipes of input.yaml and feature.yaml: leave model.learning_rates and "
-            "model.schedule out"
+            "ladder.climb trains by the recipes of input.yaml and feature.yaml: leave model.optimizer, "
+            "model.learning_rates and model.schedule out"
         )
     if data.augment != "none":
         raise BadInput(f"data.augment is {data.augment} and ladder.climb looks at each image as it is: leave it out")
     data.must_split = False  # too few labels, or too few classes, are a verdict and no error
     check_classes(module, data)
+
+
+def _is_default(optimizer: Mapping[str, Any]) -> bool:
+    """Whether an optimiser is what ``ImageClassifier`` takes where nobody gives one."""
+    usual = {name: p.default for name, p in inspect.signature(torch.optim.AdamW).parameters.items()} | {"lr": 5e-3}
+    given = optimizer.get("init_args") or {}
+    same = all(usual.get(name) == (tuple(v) if isinstance(v, list) else v) for name, v in dict(given).items())
+    return optimizer.get("class_path") == "torch.optim.AdamW" and same
 
 
 def check_training(module: ImageClassifier, trainer: Mapping[str, Any]) -> None:

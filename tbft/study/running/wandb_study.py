@@ -1,14 +1,19 @@
 """A study's table and figures as one run in W&B, in the group of its cells."""
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tbft.errors import BadInput
 from tbft.study.reporting.table import Table
 
 if TYPE_CHECKING:
     from tbft.study.reporting.report import Report
+
+log = logging.getLogger(__name__)
+
+_REACH_SECONDS = 10.0
+"""How long a study waits for the server before it logs offline."""
 
 
 def log_study(name: str, report: "Report", mode: Literal["offline", "online"]) -> None:
@@ -19,9 +24,24 @@ def log_study(name: str, report: "Report", mode: Literal["offline", "online"]) -
         report: What to log; the offline run lies beside it, in the ledger.
         mode: `offline`, which opens no connection, or `online`.
 
-    Raises:
-        BadInput: When an online run cannot be started.
+    What goes wrong with W&B costs a warning, and never the study: an online run that cannot be started is logged
+    offline.
     """
+    try:
+        _log(name, report, mode)
+    except Exception as error:  # whatever W&B raises
+        said = " ".join(str(error).split())[:200]
+        if mode == "offline":
+            log.warning("W&B does not log the study's tables and figures (%s); they lie in %s", said, report.folder)
+            return
+        folder = report.folder.parent
+        log.warning(
+            "W&B cannot be reached (%s): logged offline; `wandb sync %s/wandb/offline-run-*` later", said, folder
+        )
+        log_study(name, report, "offline")
+
+
+def _log(name: str, report: "Report", mode: Literal["offline", "online"]) -> None:
     os.environ["WANDB_MODE"] = mode
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
@@ -38,15 +58,12 @@ def log_study(name: str, report: "Report", mode: Literal["offline", "online"]) -
         x_disable_meta=True,
         x_disable_machine_info=True,
         x_save_requirements=False,
+        init_timeout=_REACH_SECONDS,
     )
     folder = report.folder.parent
-    try:
-        run = wandb.init(
-            project="tbft", name=f"{name} study", group=name, job_type="study", dir=folder, settings=settings
-        )
-    except wandb.Error as error:
-        raise BadInput(f"W&B cannot be reached ({error}): use --wandb offline and `wandb sync` later") from None
-    with run:
+    with wandb.init(
+        project="tbft", name=f"{name} study", group=name, job_type="study", dir=folder, settings=settings
+    ) as run:
         for table in (records_table(report.results), *report.tables):
             run.log({f"study/{table.name}": wandb.Table(columns=list(table.columns), data=_data(table))})
         for picture in sorted(report.folder.glob("*.png")):
