@@ -164,7 +164,7 @@ def test_the_command_tells_the_same_story(run, capsys):
     ("args", "says"),
     [
         (["--freeze.level", "input"], "freeze.level is input and ladder.climb"),
-        (["--model.schedule", "cosine"], "leave model.learning_rates and model.schedule out"),
+        (["--model.schedule", "cosine"], "model.learning_rates and model.schedule out"),
         (["--data.domain", "source"], "leave data.domain source out"),
         (["--ladder.target_accuracy", "2"], "ladder.target_accuracy is 2"),
     ],
