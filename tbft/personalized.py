@@ -28,6 +28,7 @@ class Model:
 
     def __init__(self, classifier: Classifier, network: nn.Module, classes: tuple[str, ...]) -> None:
         self._classifier, self.model, self.classes = classifier, network, classes
+        self._card = classifier.base.card if classifier.base else None
         self._is_base = True
 
     def predict(self, images: Images) -> Predictions:
@@ -78,7 +79,7 @@ class Model:
 
         classifier, path = self._classifier, Path(file).expanduser()
         mean, std = classifier.mean or None, classifier.std or None
-        return export_bundle(classifier.model, path, classes=self.classes, mean=mean, std=std)
+        return export_bundle(classifier.model, path, classes=self.classes, mean=mean, std=std, card=self._card)
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,8 @@ class Personalized(Model):
     ) -> None:
         super().__init__(classifier, network, classes)
         self.record, self._validated = record, validated
+        if record.kept == "adapted":
+            self._card = None  # which tells of the base model's weights
         self._is_base = record.kept == "base"
 
     @property

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from exported import bundle_bytes, write_bundle, write_pictures
+from exported import bundle_bytes, pictures, write_bundle, write_pictures
 
 from tbft.device import load
 from tbft.device.bundle import Bundle
@@ -120,3 +120,13 @@ def test_releases_that_run_on_old_boards_are_taken(release: str | None) -> None:
 def test_releases_that_crash_on_old_boards_are_refused_before_they_do(release: str) -> None:
     with pytest.raises(BadInput, match=r'pip install "onnxruntime>=1\.22,<1\.27"'):
         refuse_crashing_release(release)
+
+
+def test_the_card_in_a_models_file_is_enough_to_align_by(tmp_path: Path) -> None:
+    from tbft.export.command import export_model
+
+    device = load(export_model("digits", tmp_path / "card.pyz"))
+    assert not device.info()["left_out"]
+    pixels, _ = pictures("input")
+    record = device.personalize(pixels, level="input", labelled=False)
+    assert record["kept"] == "adapted" and record["drift"]["level"] == "input"

@@ -32,10 +32,10 @@ from tbft.export.alignment import SIDE, STRIDE, alignment_step, source_moments
 from tbft.export.check import check_forward, check_steps
 from tbft.export.forward import Forward, export_forward
 from tbft.export.optimizer import AdamW
-from tbft.export.source_card import measure_tensors
+from tbft.export.source_card import measure_on, tensors_of
 from tbft.export.training import Trained, evaluation, training_step
 from tbft.models.chain import LEVELS, BlockChain
-from tbft.remedies import Head
+from tbft.remedies import Head, SourceCard
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,7 @@ def export_bundle(
     std: Sequence[float] | None = None,
     source: NDArray[np.uint8] | None = None,
     source_labels: NDArray[np.int64] | None = None,
+    card: SourceCard | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a model as one file that a device runs without torch.
@@ -82,6 +83,7 @@ def export_bundle(
         source: source images ``(N, C, H, W)`` that the model was not trained on, to which the front block is aligned;
             500 are enough. Without them that remedy is left out.
         source_labels: their labels ``(N,)``, for the source card; without it a diagnosis knows less.
+        card: the source card that the model's file holds, where no source images are given.
         about: what else the manifest shall say.
 
     Returns:
@@ -98,15 +100,16 @@ def export_bundle(
     chain = copy.deepcopy(chain).cpu().eval()
     mean, std = tuple(mean or chain.mean), tuple(std or chain.std)
     forward = export_forward(chain)
-    graphs, blocks, left_out, source_tensors = _make_graphs(chain, forward, mean, std, source)
+    graphs, blocks, left_out, source_tensors = _make_graphs(chain, forward, mean, std, source, card)
     weights = write_tensors(forward.weights)
     members: dict[str, bytes] = {WEIGHTS: weights}
     members |= {f"{GRAPHS}{name}.onnx": content for name, content in graphs.items()}
     head_keys = _head_keys(chain)
     if source is not None and source_labels is not None and head_keys is not None:
         head = Head(*(forward.weights[head_keys[name]].astype(np.float64) for name in ("weight", "bias")))
-        card = measure_tensors(_open(graphs["forward"], forward), source, source_labels, head)
-        source_tensors |= {f"card.{name}": value for name, value in card.items()}
+        card = measure_on(_open(graphs["forward"], forward), source, source_labels, head)
+    if card is not None:
+        source_tensors |= {f"card.{name}": value for name, value in tensors_of(card).items()}
     if source_tensors:
         members[SOURCE] = write_tensors(source_tensors)
     members |= dict(_code())
@@ -179,6 +182,7 @@ def _make_graphs(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     source: NDArray[np.uint8] | None,
+    card: SourceCard | None,
 ) -> tuple[dict[str, bytes], dict[str, Any], dict[str, str], dict[str, NDArray[Any]]]:
     graphs = {"forward": inference.whole_network(forward, mean, std)}
     blocks: dict[str, Any] = {}
@@ -200,16 +204,18 @@ def _make_graphs(
         blocks[block] = {"parameters": made[1].parameters, "statistics": made[1].statistics}
     front = chain.links[0]
     try:
-        if source is None:
-            raise BadInput("no source images were given")
+        kept = card.moments if card is not None and card.moments and card.moments.neighbourhood == SIDE else None
+        if source is None and kept is None:
+            raise BadInput("no source images were given, and the model's file has no card with such moments")
         step, trained = alignment_step(forward, front, parameters_of(chain, front), AdamW(), mean, std)
-        moments = source_moments(chain, _normalised(source, mean, std), front)
+        moments = kept if source is None else source_moments(chain, _normalised(source, mean, std), front)
+        assert moments is not None
     except BadInput as error:
         left_out[f"aligning {front}"] = str(error)
     else:
         graphs["align"] = step
         blocks["align"] = {"parameters": trained.parameters, "statistics": ()}
-        tensors = {"moments.mean": moments.mean, "moments.covariance": moments.covariance}
+        tensors = {f"moments.{name}": getattr(moments, name).astype(np.float32) for name in ("mean", "covariance")}
     return graphs, blocks, left_out, tensors
 
 

@@ -101,6 +101,7 @@ def export_model(model: str, to: Path, *, source: str | None = None, classes: Se
             std=base.std or None,
             source=pictures,
             source_labels=labels,
+            card=base.card,
             about={"architecture": network["architecture"]},
         )
     except OSError as error:

@@ -14,7 +14,7 @@ from tbft.data.picture_file import read_picture
 from tbft.data.picture_folders import class_folders, pictures_in
 from tbft.device.runtime import Session
 from tbft.errors import BadInput
-from tbft.remedies import Head, measure_card
+from tbft.remedies import Head, SourceCard, measure_card
 
 SOURCE_IMAGES = 500
 """Source images that are looked at; more do not change their moments much."""
@@ -46,10 +46,8 @@ def read_source(
     return pixels, np.array(labels, dtype=np.int64)
 
 
-def measure_tensors(
-    session: Session, pixels: NDArray[np.uint8], labels: NDArray[np.int64], head: Head
-) -> dict[str, NDArray[Any]]:
-    """The source card as tensors by name.
+def measure_on(session: Session, pixels: NDArray[np.uint8], labels: NDArray[np.int64], head: Head) -> SourceCard:
+    """Measure the source card in the runtime of the device.
 
     Args:
         session: pixels to ``features`` of the head.
@@ -58,7 +56,11 @@ def measure_tensors(
         head: of the model.
     """
     parts = [session(pixels=pixels[i : i + 100])["features"] for i in range(0, len(pixels), 100)]
-    card = measure_card(np.concatenate(parts).astype(np.float64), labels, head)
-    values = {field.name: getattr(card, field.name) for field in fields(card)}
+    return measure_card(np.concatenate(parts).astype(np.float64), labels, head)
+
+
+def tensors_of(card: SourceCard) -> dict[str, NDArray[Any]]:
+    """A source card as tensors by name, without the moments, which a bundle holds apart."""
+    values = {field.name: getattr(card, field.name) for field in fields(card) if field.name != "moments"}
     tensors = {name: np.asarray(value) for name, value in values.items() if value is not None}
     return {name: value.astype(np.float32) if value.ndim else value for name, value in tensors.items()}
