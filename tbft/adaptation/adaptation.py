@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -93,15 +95,8 @@ class Adaptation:
     def run_without_steps(self) -> None:
         """Adapt what needs no optimiser: statistics and a solved head. The network ends with what is kept."""
         assert not self.trains_by_steps and self.data.train is not None
-        seed_everything(self.seed)
-        device = choose_device(self.accelerator)
-        cuda = device.type == "cuda"
-        self.meter.start(threads=torch.get_num_threads(), synchronize=torch.cuda.synchronize if cuda else None)
         chain = self.classifier.model
-        with self.meter.phase("prepare"):
-            self.classifier.place(device)
-            self.data.move_to(device)
-            self.keep.remember_base(chain)
+        with self._preparing():
             self.freeze.freeze(chain, self.target)
             if self.freeze.statistics != "source":
                 self._score_base()
@@ -111,6 +106,19 @@ class Adaptation:
                 self.head.solve_into(self.classifier, self.data)
             self._score_base()
             self.keep.settle(chain, self._validate)
+
+    @contextmanager
+    def _preparing(self) -> Iterator[None]:
+        """Seed, start the meter, place network and images; what happens inside is booked to ``prepare``."""
+        seed_everything(self.seed)
+        device = choose_device(self.accelerator)
+        cuda = device.type == "cuda"
+        self.meter.start(threads=torch.get_num_threads(), synchronize=torch.cuda.synchronize if cuda else None)
+        with self.meter.phase("prepare"):
+            self.classifier.place(device)
+            self.data.move_to(device)
+            self.keep.remember_base(self.classifier.model)
+            yield
 
     def test(self) -> Tally:
         """Score what was kept, and the base model beside it, on the test images; gives what was kept's.

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from tbft.adaptation.adaptation import Adaptation, choose_device, seed_everything
+from tbft.adaptation.adaptation import Adaptation, choose_device
 from tbft.adaptation.align import align
 from tbft.adaptation.keep_best import reason_to_keep_base
 from tbft.adaptation.ladder import Ladder, check_nothing_is_named
@@ -103,15 +103,7 @@ class Climb(Adaptation):
     def run_without_steps(self) -> None:
         """Climb; the network ends with what is kept."""
         assert self.data.train is not None and self.data.val is not None
-        seed_everything(self.seed)
-        device = choose_device(self.accelerator)
-        cuda = device.type == "cuda"
-        self.meter.start(threads=torch.get_num_threads(), synchronize=torch.cuda.synchronize if cuda else None)
-        chain = self.classifier.model
-        with self.meter.phase("prepare"):
-            self.classifier.place(device)
-            self.data.move_to(device)
-            self.keep.remember_base(chain)
+        with self._preparing():
             examples = joined(self.data.train, self.data.val)
             seen = observe(self.classifier, examples, labelled=self.data.labelled, seed=self.seed)
             self.diagnosis = diagnose(seen.samples, seen.head, self.card, forward=seen.forward)
