@@ -160,6 +160,17 @@ def test_a_torn_checkpoint_falls_back_to_the_one_before(run, caplog):
     assert same(weights_of(), whole)
 
 
+@pytest.mark.parametrize("left", [None, b""])
+def test_a_kill_between_two_files_leaves_the_checkpoint_before(run, caplog, left):
+    run(*SHORT, name="whole")
+    run(*SHORT)
+    newest = Path("runs/run/last.ckpt")
+    newest.unlink() if left is None else newest.write_bytes(left)
+    code, record = run(*SHORT, "--ckpt_path", "last")
+    assert code == 0 and record["epochs"] == 2 and "one checkpoint earlier" in caplog.text
+    assert same(weights_of(), weights_of("whole"))
+
+
 def test_a_run_that_stopped_early_stays_stopped(run):
     options = [EARLY_STOP, "--trainer.callbacks.monitor=val/loss", "--trainer.callbacks.patience=1"]
     options += ["--model.optimizer.init_args.lr", "0.3", "--model.schedule", "constant", "--trainer.max_epochs", "30"]

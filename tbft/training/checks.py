@@ -232,7 +232,9 @@ def checkpoint_file(given: Any, folder: Path, *, fitting: bool) -> str | None:
     if "://" in str(given):  # Lightning would fetch it, and run what is pickled in it
         raise BadInput(f"ckpt_path {given} is an address: download the file and give its path")
     file = folder / LAST if given == "last" else user_path(given)
-    if not is_file(file) and not (fitting and is_file(file.with_name(PREVIOUS))):
+    if fitting and file.name == LAST and is_file(file.with_name(PREVIOUS)):
+        return str(file)  # which may be torn, empty or missing: a run then goes on from the one before
+    if not is_file(file):
         if given == "last" and fitting:
             return None
         raise BadInput(f"there is no checkpoint {file}: give a file, or last for the one in the run's folder")
