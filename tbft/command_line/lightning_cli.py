@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import ExitStack
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +154,7 @@ class PersonalizationCLI(LightningCLI):
         ladder = self._get(self.config_init, "ladder")
         more: dict[str, Any] = {}
         if ladder.climb:
-            optimizer = self._options()["model"]["optimizer"]
+            optimizer = self._options["model"]["optimizer"]
             check_climb(self.model, self.datamodule, self._arguments.get("ckpt_path"), optimizer)
             more = {"ladder": ladder, "train": partial(train_step_by_step, options=options)}
         else:
@@ -173,18 +173,19 @@ class PersonalizationCLI(LightningCLI):
             **more,
         )
         self.run_folder = self._claim_folder()
-        self.fingerprint = fingerprint(self._options(), self.model.base, self.datamodule)
+        self.fingerprint = fingerprint(self._options, self.model.base, self.datamodule)
         self._find_resumable()
         return self.run_folder.path
 
     def config_hash(self) -> str:
         """Hash everything that the outcome depends on; not where it is recorded or how it is metered."""
-        config = self._options()
+        config = self._options
         decisive = {k: v for k, v in config.items() if k not in _NOT_HASHED}
         decisive |= {name: config["energy"][name] for name in _BUDGETS}
         text = json.dumps(decisive, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
+    @cached_property
     def _options(self) -> dict[str, Any]:
         """The resolved options of this command, as plain values; ``cheapest`` is the format that it means here."""
         config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
@@ -306,8 +307,8 @@ class PersonalizationCLI(LightningCLI):
 
     def _config_text(self, loggers: list[Logger]) -> str:
         """The run's configuration as a file, which other commands take; loggers hear of it too."""
-        options = self._options()
-        options["ckpt_path"] = None  # they take what the run has kept, not what it went on from
+        # Commands that take the file use what the run has kept, not what it went on from.
+        options = {**self._options, "ckpt_path": None}
         for logger in loggers:
             logger.log_hyperparams(options)
         text = yaml.safe_dump(options, sort_keys=False, allow_unicode=True)

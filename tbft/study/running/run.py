@@ -1,6 +1,5 @@
 """Runs the cells of a study that have no completed record yet."""
 
-import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -9,13 +8,12 @@ from typing import Protocol
 
 from tbft.command_line.suggestions import advise, unknown_option
 from tbft.errors import BadInput
+from tbft.runs.folder import FULL_DISK
 from tbft.schema import BAD_INPUT, DONE
 from tbft.study.running.executors import Executor, Job, Outcome
 from tbft.study.running.fit_parser import Check, options_of_fit
 from tbft.study.running.grid import REPLICATES, Cell, Study, cells_of
 from tbft.study.running.ledger import Ledger, State
-
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Progress(Protocol):
@@ -127,7 +125,7 @@ def _settle(outcome: Outcome, ledger: Ledger) -> str:
         return ""
     reason = outcome.reason or "it ended well but left no completed record"
     ledger.fail(cell, reason)
-    if any(words in reason for words in map(os.strerror, DISK_FULL)):
+    if any(words in reason for words in map(os.strerror, FULL_DISK)):
         raise BadInput(f"no space was left for {cell.key} ({reason}): free some and start the study again")
     return reason
 
@@ -138,7 +136,7 @@ def _translate_full_disk(study: Study) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in DISK_FULL:
+        if error.errno not in FULL_DISK:
             raise
         raise BadInput(f"no space is left for {study.root} ({error}): free some and start the study again") from None
 
