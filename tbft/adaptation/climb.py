@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -11,22 +11,24 @@ import torch
 
 from tbft.adaptation.adaptation import Adaptation, choose_device
 from tbft.adaptation.align import align
+from tbft.adaptation.freezing import refresh_statistics
 from tbft.adaptation.keep_best import reason_to_keep_base
 from tbft.adaptation.ladder import Ladder, check_nothing_is_named
-from tbft.adaptation.observation import Observation, Samples, look, observe, put_head
+from tbft.adaptation.looking import Look, look_until_decided
+from tbft.adaptation.observation import Samples, put_head
+from tbft.adaptation.observation import look as look_at
 from tbft.adaptation.score import Score
 from tbft.adaptation.standing import (
     candidate_chosen,
     copy_weights,
     figures_of,
-    first_images,
+    images_at,
     judge_aligned,
-    part_of,
-    plain_step,
+    recorded_steps,
     score_of,
 )
 from tbft.data.batches import Examples, joined
-from tbft.diagnosis import Diagnosis, diagnose
+from tbft.diagnosis import Diagnosis
 from tbft.remedies import REFRESHED, SOURCE, Choice, SourceCard, choose
 from tbft.remedies.combinations import candidates
 from tbft.remedies.evidence import Interval, clopper_pearson
@@ -105,19 +107,18 @@ class Climb(Adaptation):
         assert self.data.train is not None and self.data.val is not None
         with self._preparing():
             examples = joined(self.data.train, self.data.val)
-            seen = observe(self.classifier, examples, labelled=self.data.labelled, seed=self.seed)
-            self.diagnosis = diagnose(seen.samples, seen.head, self.card, forward=seen.forward)
-            choice = self.diagnosis.choice
-            self.trail += [plain_step(asdict(step)) for step in choice.steps]
+            look = self._look(examples)
+            self.diagnosis, seen, choice = look.diagnosis, look.observation, look.diagnosis.choice
+            self.trail += recorded_steps(choice.steps, look.cpu_seconds)
             if choice.verdict == "adapt":
-                self._take(choice, seen)
+                self._take(choice, look, examples)
             samples = seen.samples
             if self._is_worth_aligning(choice):
-                choice, samples = self._align(choice, seen, examples)
+                choice, samples = self._align(choice, look, examples)
             self._score(choice, samples)
             self._reached = choice.accuracy
         if self._is_worth_training(choice):
-            self._train_blocks(choice, samples)
+            self._train_blocks(choice, samples, look.positions)
         self._settle(choice)
 
     def add_to(self, record: RunRecord) -> None:
@@ -138,10 +139,29 @@ class Climb(Adaptation):
             "left": figures_of(self.card.left_above(self._reached) if self._reached else None),
         }
 
-    def _take(self, choice: Choice, seen: Observation) -> None:
-        """Put the chosen statistics and head into the network."""
-        if choice.statistics == REFRESHED:
-            self.classifier.model.load_state_dict(seen.refreshed, strict=False)
+    def _look(self, examples: Examples) -> Look:
+        held_out = len(self.data.val) if self.data.val is not None else 0
+        return look_until_decided(
+            self.classifier,
+            examples,
+            self.card,
+            labelled=self.data.labelled,
+            seed=self.seed,
+            reserved=held_out,
+            train=self._may_train,
+        )
+
+    @property
+    def _may_train(self) -> bool:
+        allowed = self.max_epochs != 0 and self.ladder.train and self.train is not None
+        return bool(allowed and self.data.labelled and self.data.val is not None and len(self.data.val))
+
+    def _take(self, choice: Choice, look: Look, examples: Examples) -> None:
+        """Put the chosen statistics, of all images, and the chosen head into the network."""
+        if choice.statistics == REFRESHED and len(look.positions) == len(examples):
+            self.classifier.model.load_state_dict(look.observation.refreshed, strict=False)
+        elif choice.statistics == REFRESHED:
+            refresh_statistics(self.classifier, examples, self.seed)
         put_head(self.classifier, choice.head)
         self._standing = choice.statistics
 
@@ -153,15 +173,16 @@ class Climb(Adaptation):
             return False
         return not self.meter.over_budget()
 
-    def _align(self, choice: Choice, seen: Observation, examples: Examples) -> tuple[Choice, Samples]:
+    def _align(self, choice: Choice, seen_of: Look, examples: Examples) -> tuple[Choice, Samples]:
         """Align the front block, and choose again with its features; kept if the evidence is no worse."""
         assert self.card.moments is not None
+        seen, part = seen_of.observation, examples.subset(seen_of.positions)
         began, before = time.process_time(), copy_weights(self.classifier.model)
         aligned = choice
         samples = seen.samples
         accepted, reason = False, "training diverged"
         if align(self.classifier, examples, self.card.moments, self.seed):
-            sample = look(self.classifier, examples, seen.head, labelled=self.data.labelled)
+            sample = look_at(self.classifier, part, seen.head, labelled=self.data.labelled)
             samples = {SOURCE: seen.samples[SOURCE], REFRESHED: sample}
             aligned = choose(samples, seen.head, self.card, forward=seen.forward)
             accepted, reason = judge_aligned(choice, aligned, seen.samples[SOURCE])
@@ -184,27 +205,24 @@ class Climb(Adaptation):
         self.keep.best = score_of(standing.fit.logits, labels) if standing else self.keep.base
 
     def _is_worth_training(self, choice: Choice) -> bool:
-        assert self.diagnosis is not None and self.data.val is not None
-        if self.max_epochs == 0 or not (self.ladder.train and self.train and self.data.labelled and len(self.data.val)):
-            return False
-        if not choice.drifted or choice.verdict == "cannot tell":
+        assert self.diagnosis is not None
+        if not self._may_train or not choice.drifted or choice.verdict == "cannot tell":
             return False
         if self._has_reached_target(choice.accuracy) or self.meter.over_budget():
             return False
         return "feature" in self.diagnosis.levels or _is_much(choice.left)
 
-    def _train_blocks(self, choice: Choice, samples: Samples) -> None:
+    def _train_blocks(self, choice: Choice, samples: Samples, positions: Sequence[int]) -> None:
         """Train the level's block, then the whole network, as long as much is left to gain."""
-        assert self.diagnosis is not None and self.train is not None and self.keep.best is not None
-        assert self.data.train is not None and self.data.val is not None
-        chain, held_out = self.classifier.model, len(self.data.train)
+        assert self.diagnosis is not None and self.train is not None
+        chain = self.classifier.model
         first: Trained = "input" if "feature" not in self.diagnosis.levels and self._standing != SOURCE else "feature"
-        standing = part_of(self.keep.best, held_out, self._validation_loss(choice, samples, held_out))
-        base = part_of(self.keep.base or self.keep.best, held_out)
+        kept = copy_weights(chain)
+        self._forget_validation(choice, samples, positions)
+        start, base, standing = copy_weights(chain), self._validate_base(), self._validate()
         for level in (first, "full"):
-            began, before = time.process_time(), copy_weights(chain)
-            if not self._trained:
-                self._forget_validation(choice, samples, held_out)
+            began = time.process_time()
+            chain.load_state_dict(start)
             score = self.train(self, level)
             self.classifier.place(choose_device(self.accelerator))
             reason = reason_to_keep_base(standing, score)
@@ -215,30 +233,32 @@ class Climb(Adaptation):
             self._note((level if level == "full" else f"{level} block",), reason is None, told, accuracy,
                        cpu_seconds=time.process_time() - began)  # fmt: skip
             if reason is None:
+                kept = start = copy_weights(chain)
                 standing, self._trained, self._standing = score, True, REFRESHED
                 self.keep.best, self.keep.base, self._reached = score, base, accuracy
-            else:
-                chain.load_state_dict(before)
             reached = clopper_pearson(standing.correct, len(standing.right))
-            left = self.card.left_above(reached)
             if self._has_reached_target(reached) or self.meter.over_budget():
-                return
-            if not (_is_much(left) and self._has_many_errors(reached)):
-                return
+                break
+            if not (_is_much(self.card.left_above(reached)) and self._has_many_errors(reached)):
+                break
+        chain.load_state_dict(kept)
 
-    def _forget_validation(self, choice: Choice, samples: Samples, held_out: int) -> None:
+    def _forget_validation(self, choice: Choice, samples: Samples, positions: Sequence[int]) -> None:
         """Fit the head that training starts from again, without the labels that validate it."""
-        if choice.verdict != "adapt":
+        assert self.data.train is not None
+        known = [i for i, position in enumerate(positions) if position < len(self.data.train)]
+        if choice.verdict != "adapt" or len(known) == len(positions):
             return
-        part = {state: first_images(sample, held_out) for state, sample in samples.items()}
+        part = {state: images_at(sample, known) for state, sample in samples.items()}
         fitted = {c.remedies: c for c in candidates(part, choice.tried[0].fit.whole.head, self.card)}
         put_head(self.classifier, fitted[choice.remedies].fit.whole.head)
 
-    @staticmethod
-    def _validation_loss(choice: Choice, samples: Samples, held_out: int) -> float:
-        labels, standing = samples[SOURCE].labels, candidate_chosen(choice)
-        assert labels is not None and standing is not None
-        return -float(standing.scores(labels)[held_out:].mean())
+    def _validate_base(self) -> Score:
+        stands = copy_weights(self.classifier.model)
+        self.classifier.model.load_state_dict(self.keep.base_weights)
+        score = self._validate()
+        self.classifier.model.load_state_dict(stands)
+        return score
 
     def _settle(self, choice: Choice) -> None:
         """Say what was kept, and which blocks that changed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,12 +31,14 @@ class Observation:
         head: of the base model.
         forward: multiply-adds of one image's forward pass.
         refreshed: the network's buffers under refreshed statistics, by state-dict key.
+        cpu_seconds: of the passes, by state of the statistics.
     """
 
     samples: Samples
     head: Head
     forward: float
     refreshed: dict[str, Tensor]
+    cpu_seconds: dict[str, float]
 
 
 def observe(classifier: Classifier, examples: Examples, *, labelled: bool, seed: int) -> Observation:
@@ -56,17 +59,19 @@ def observe(classifier: Classifier, examples: Examples, *, labelled: bool, seed:
             "the head of this network is more than one linear layer on features, and what drifted cannot be told from "
             "it: name the drift level"
         )
-    head, samples = head_of(classifier), {}
+    head, samples, began = head_of(classifier), {}, time.process_time()
     samples[SOURCE] = look(classifier, examples, head, labelled=labelled)
     refreshed: dict[str, Tensor] = {}
+    spent = {SOURCE: time.process_time() - began}
     if has_statistics(chain.modules()) and len(examples) > 1:
         before = {key: value.clone() for key, value in chain.named_buffers()}
         refresh_statistics(classifier, examples, seed)
         samples[REFRESHED] = look(classifier, examples, head, labelled=labelled)
         refreshed = {key: value.clone() for key, value in chain.named_buffers()}
         chain.load_state_dict(before, strict=False)
+        spent[REFRESHED] = time.process_time() - began - spent[SOURCE]
     image = examples.__getitems__([0]).x.to(next(chain.parameters()).device)
-    return Observation(samples, head, count_multiply_adds(chain, image.float()), refreshed)
+    return Observation(samples, head, count_multiply_adds(chain, image.float()), refreshed, spent)
 
 
 def look(classifier: Classifier, examples: Examples, head: Head, *, labelled: bool) -> Sample:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from tbft.adaptation.score import Score
 from tbft.remedies import REFRESHED, Choice, Sample
+from tbft.remedies.choice import Step
 from tbft.remedies.combinations import Candidate
 from tbft.remedies.evidence import Interval, largest_gains, paired_gain
 from tbft.remedies.sample import correct, log_softmax
@@ -52,15 +54,11 @@ def score_of(logits: np.ndarray, labels: np.ndarray) -> Score:
     return Score(loss, torch.from_numpy(correct(logits, labels)))
 
 
-def part_of(score: Score, first: int, loss: float | None = None) -> Score:
-    """The score on the images from this position on."""
-    return Score(score.loss if loss is None else loss, score.right[first:])
-
-
-def first_images(sample: Sample, count: int) -> Sample:
-    """The first images of a sample."""
-    labels = None if sample.labels is None else sample.labels[:count]
-    return Sample(sample.features[:count], sample.logits[:count], labels)
+def images_at(sample: Sample, positions: Sequence[int]) -> Sample:
+    """Some images of a sample."""
+    where = np.asarray(positions, np.int64)
+    labels = None if sample.labels is None else sample.labels[where]
+    return Sample(sample.features[where], sample.logits[where], labels)
 
 
 def copy_weights(network: torch.nn.Module) -> dict[str, Tensor]:
@@ -68,6 +66,17 @@ def copy_weights(network: torch.nn.Module) -> dict[str, Tensor]:
     return {key: value.detach().clone() for key, value in network.state_dict().items()}
 
 
-def plain_step(step: dict[str, Any]) -> dict[str, Any]:
-    """A step of the remedies without gradients, as the record has it."""
-    return {**step, "remedies": list(step["remedies"]), "accepted": bool(step["accepted"]), "cpu_seconds": None}
+def recorded_steps(steps: Sequence[Step], looking: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Steps of the remedies without gradients, as the record has them.
+
+    Args:
+        steps: in the order tried.
+        looking: CPU-seconds of the passes over the sample by state of the statistics, booked to the first step that
+            needs them.
+    """
+    left, told = dict(looking), []
+    for step in steps:
+        seconds = step.cpu_seconds + left.pop(step.statistics, 0.0)
+        plain = {**asdict(step), "remedies": list(step.remedies), "accepted": bool(step.accepted)}
+        told.append({**plain, "cpu_seconds": seconds})
+    return told

@@ -12,7 +12,7 @@ import numpy as np
 from tbft.diagnosis.findings import Finding, find_levels
 from tbft.remedies.card import SourceCard
 from tbft.remedies.choice import Choice, Sign, Verdict
-from tbft.remedies.choose import choose
+from tbft.remedies.choose import DRIFT_LEVEL, choose
 from tbft.remedies.evidence import Interval, clopper_pearson
 from tbft.remedies.label_free import estimate_accuracy
 from tbft.remedies.sample import SOURCE, Head, Sample, correct
@@ -99,7 +99,12 @@ class Diagnosis:
 
 
 def diagnose(
-    samples: Mapping[str, Sample], head: Head, card: SourceCard | None = None, *, forward: float = 0.0
+    samples: Mapping[str, Sample],
+    head: Head,
+    card: SourceCard | None = None,
+    *,
+    forward: float = 0.0,
+    level: float = DRIFT_LEVEL,
 ) -> Diagnosis:
     """Say what drifted, from the same arrays that the remedies take.
 
@@ -108,10 +113,11 @@ def diagnose(
         head: of the base model.
         card: what is known of the source; less is told without one.
         forward: multiply-adds of one image's forward pass, for the costs.
+        level: at which the sample counts as drifted.
     """
     card = card or SourceCard()
     source = samples[SOURCE]
-    choice = choose(samples, head, card, forward=forward)
+    choice = choose(samples, head, card, forward=forward, level=level)
     findings: tuple[Finding, ...] = ()
     accuracy: Interval | None = None
     if source.labels is None:

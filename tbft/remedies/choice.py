@@ -43,6 +43,7 @@ class Step:
         accepted: whether it stood afterwards.
         reason: why, or why not.
         detail: what was fitted.
+        cpu_seconds: what fitting it took, beyond the combinations before it.
     """
 
     remedies: tuple[str, ...]
@@ -54,6 +55,7 @@ class Step:
     accepted: bool
     reason: str
     detail: str = ""
+    cpu_seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)

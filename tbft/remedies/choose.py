@@ -53,7 +53,12 @@ _STEP_DRAWS = 999
 
 
 def choose(
-    samples: Mapping[str, Sample], head: Head, card: SourceCard | None = None, *, forward: float = 0.0
+    samples: Mapping[str, Sample],
+    head: Head,
+    card: SourceCard | None = None,
+    *,
+    forward: float = 0.0,
+    level: float = DRIFT_LEVEL,
 ) -> Choice:
     """Climb the remedies that need no gradient.
 
@@ -68,6 +73,7 @@ def choose(
         head: of the base model.
         card: what is known of the source; less is told without one.
         forward: multiply-adds of one image's forward pass, for the costs.
+        level: corrected for the number of tests, at which the sample counts as drifted.
 
     Raises:
         BadInput: if the head does not fit the sample.
@@ -84,7 +90,7 @@ def choose(
     tried = tuple(candidates(samples, head, card, forward))
     hits = [correct(candidate.fit.logits, labels) for candidate in tried]
     signs = labelled_signs(source, labels, hits, card)
-    drifted = min(holm([sign.p for sign in signs])) <= DRIFT_LEVEL
+    drifted = min(holm([sign.p for sign in signs])) <= level
     steps, standing = climb(tried, hits, labels, drifted)
     base, chosen = tried[0], tried[standing]
     accuracy = clopper_pearson(int(hits[standing].sum()), len(labels))
@@ -108,7 +114,7 @@ def choose(
         )
     best = max(range(len(tried)), key=lambda i: int(hits[i].sum()))
     gain = paired_gain(hits[0], hits[best])
-    needed = labels_needed(gain.interval.value, (gain.better + gain.worse) / len(labels), DRIFT_LEVEL)
+    needed = labels_needed(gain.interval.value, (gain.better + gain.worse) / len(labels), level)
     if drifted and needed is not None and len(labels) < needed <= MORE_LABELS * len(labels):
         return replace(
             told,
@@ -167,7 +173,7 @@ def climb(
             accepted, reason = _judge(candidate, gain, p, drifted)
         accuracy = clopper_pearson(int(hits[i].sum()), len(labels))
         told = candidate.remedies, candidate.statistics, accuracy, gain, p, candidate.cost, accepted, reason
-        steps.append(Step(*told, candidate.fit.detail))
+        steps.append(Step(*told, candidate.fit.detail, candidate.cpu_seconds))
         standing = i if accepted else standing
     return tuple(steps), standing
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -59,12 +60,14 @@ class Candidate:
         statistics: state of the BatchNorm statistics.
         fit: the head, and the held-out logits.
         cost: estimated multiply-adds beyond the forward pass of the sample.
+        cpu_seconds: what fitting it took, beyond the combinations before it.
     """
 
     remedies: tuple[str, ...]
     statistics: str
     fit: Fit
     cost: float
+    cpu_seconds: float = field(default=0.0, compare=False)
 
     @property
     def names_without_keep(self) -> tuple[str, ...]:
@@ -97,10 +100,12 @@ def candidates(
         sample = samples[statistics]
         if sample.labels is None and any(remedy.needs_labels for remedy in chain):
             continue
+        began = time.process_time()
         size = Size(len(sample), sample.features.shape[1], sample.num_classes, forward)
         names: tuple[str, ...] = ()
         for remedy in chain:
             before, names = fits[names], (*names, remedy.name)
             if names not in fits:
                 fits[names] = remedy.apply(before, sample, card)
-        yield Candidate(names, statistics, fits[names], sum(remedy.cost(size) for remedy in chain))
+        cost = sum(remedy.cost(size) for remedy in chain)
+        yield Candidate(names, statistics, fits[names], cost, time.process_time() - began)

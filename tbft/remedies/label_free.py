@@ -170,4 +170,4 @@ def _with_model_error(accuracy: float, images: int) -> Interval:
 
 def _step(candidate: Candidate, accuracy: Interval, p: float, judged: tuple[bool, str]) -> Step:
     told = candidate.remedies, candidate.statistics, accuracy, None, p, candidate.cost, *judged
-    return Step(*told, candidate.fit.detail)
+    return Step(*told, candidate.fit.detail, candidate.cpu_seconds)
