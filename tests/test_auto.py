@@ -201,3 +201,28 @@ def test_lightning_is_not_imported_unless_something_is_trained_by_steps():
 def test_an_optimizer_beside_the_ladder_is_refused(run, capsys):
     code, _ = run("fit", "--config", "auto.yaml", "--model.optimizer.init_args.lr", "0.1")
     assert code == 2 and "leave model.optimizer" in capsys.readouterr().err
+
+@pytest.mark.parametrize(
+    ("drift", "train", "looked_at"),
+    [
+        ({"label_map": "flip"}, True, 200),  # the map is found, and nothing is left to gain
+        ({"task": "superclasses"}, True, 200),  # training takes the rest
+        ({"task": "superclasses"}, False, 500),  # the head takes all labels
+    ],
+)
+def test_the_rest_of_a_sample_is_looked_at_only_where_it_can_decide_something(drift, train, looked_at):
+    x, y, test = device(500, **drift)
+    base = "digits_superclasses" if "task" in drift else "digits"
+    better = tbft.personalize(base, x, y, **{"ladder.train": train})
+    record = better.record.as_dict
+    assert record["diagnosis"]["images"] == looked_at and record["train_size"] == 500
+    assert better.kept == "adapted" and accuracy(better, test) > 0.88
+
+
+def test_what_every_remedy_cost_is_in_the_record():
+    x, y, _ = device(100, corruption="contrast")
+    record = tbft.personalize("digits", x, y).record.as_dict
+    spent = {"+".join(step["remedies"]): step["cpu_seconds"] for step in record["remedies"]}
+    assert all(seconds >= 0 for seconds in spent.values())
+    assert spent["keep"] > spent["prior"] and spent["refresh"] > spent["refresh+prior"]  # passes over the images
+    assert sum(spent.values()) <= record["cpu_seconds"]["adaptation"]

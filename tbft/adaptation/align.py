@@ -19,7 +19,7 @@ from tbft.schema import LEVELS
 
 log = logging.getLogger(__name__)
 
-STEPS = 20
+STEPS = 30
 IMAGES_IN_A_STEP = 16
 LEARNING_RATE = 4e-3
 """Found on CIFAR-10 with gaussian_noise and contrast at severity 5."""
@@ -65,7 +65,7 @@ def align(classifier: Classifier, examples: Examples, source: Moments, seed: int
             parameter.requires_grad_(False)
         for parameter in trained:
             parameter.requires_grad_(True)
-        optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE)
+        optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, fused=device.type in ("cpu", "cuda"))
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS)
         with inference_mode_of(chain):
             set_modes(chain, (link,))

@@ -43,6 +43,9 @@ WORTH_ALL = 3.0
 five, and gain up to 3 points; CIFAR-10's corruptions with 1.6 and the sub-populations of Tiny-ImageNet with 2.5, where
 training everything gains at most 1.6 points at four times a block's cost."""
 
+LEAST_VALIDATION = 20
+"""Validation images without which no block is trained: of ten, one more that is right tells nothing."""
+
 Trained = Literal["input", "feature", "output", "full"]
 """A drift level, whose block is trained by its recipe, or the whole network."""
 
@@ -154,7 +157,8 @@ class Climb(Adaptation):
     @property
     def _may_train(self) -> bool:
         allowed = self.max_epochs != 0 and self.ladder.train and self.train is not None
-        return bool(allowed and self.data.labelled and self.data.val is not None and len(self.data.val))
+        held_out = len(self.data.val) if self.data.val is not None and self.data.labelled else 0
+        return allowed and held_out >= LEAST_VALIDATION
 
     def _take(self, choice: Choice, look: Look, examples: Examples) -> None:
         """Put the chosen statistics, of all images, and the chosen head into the network."""
