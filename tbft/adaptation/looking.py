@@ -92,6 +92,8 @@ def _is_open(found: Diagnosis, train: bool) -> bool:
         return min(holm([sign.p for sign in choice.signs])) < UNSURE
     if not found.labelled:
         return False
+    if "prior" in found.levels:  # class shares are counted, and every label counts
+        return True
     if "feature" in found.levels:
         return not train
     if choice.statistics == REFRESHED:
