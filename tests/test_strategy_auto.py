@@ -1,7 +1,7 @@
 """The strategy `auto` is `auto.yaml` whatever level's file it is laid over."""
 
 DRIFT = ("--data.corruption", "null", "--data.label_map", "flip", "--data.train_size", "60", "--data.test_size", "50")
-DIGITS = ("--model.base", "digits", "--data.task", "digits")
+DIGITS = ("--model.base", "digits", "--data.task", "digits", "--data.batch_size", "8")
 
 
 def test_over_a_levels_file_it_is_the_file_that_names_no_level(run):

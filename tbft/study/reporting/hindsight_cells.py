@@ -13,7 +13,8 @@ from tbft.study.reporting.table import Value
 NONE = "none"
 PART = "part"
 TUNED_FULL = "tuned-full"
-ALWAYS = ("refresh + head", "head")  # the second for a network without BatchNorm
+ALWAYS = "always refresh + head"
+ALWAYS_TRIED = ("refresh + head", "head")  # the second for a network without BatchNorm
 
 
 @dataclass(frozen=True, order=True)
@@ -62,17 +63,18 @@ class Cells:
 
     @cached_property
     def strategies(self) -> list[str]:
-        """All strategies, `none` first and full fine-tuning last."""
-        found = {NONE, *(name for of in self.runs.values() for name in of)}
-
-        def rank(name: str) -> tuple[int, str]:
-            known = next((i for i, other in enumerate(ORDER) if name == other), len(ORDER))
-            return known, name
-
-        return sorted(found, key=rank)
+        """All strategies, `none` and always refreshing and solving the head first, full fine-tuning last."""
+        found = {name for of in self.runs.values() for name in of} - {NONE}
+        return [
+            NONE,
+            ALWAYS,
+            *sorted(found, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)),
+        ]
 
     def accuracy(self, cell: Cell, strategy: str) -> float | None:
-        """Test accuracy, a fraction of 1; `none` is the base model of any run of the cell."""
+        """Test accuracy, a fraction of 1; that of `none` is the base model's in any run of the cell."""
+        if strategy == ALWAYS:
+            return self._always(cell)
         own = [record.accuracy["test"] for record in self.runs[cell].get(strategy, ())]
         if own or strategy != NONE:
             return statistics.fmean(own) if own else None
@@ -85,10 +87,10 @@ class Cells:
         tried = [value for climb in climbs for value in climb.hindsight.values()]
         return max(known(self.accuracy(cell, name) for name in self.strategies) + tried)
 
-    def always_refresh_and_head(self, cell: Cell) -> float | None:
+    def _always(self, cell: Cell) -> float | None:
         """Test accuracy of refreshed statistics and a solved head, whatever the evidence; None where untested."""
         climbs = [r.climbed for of in self.runs[cell].values() for r in of if r.climbed and r.climbed.labelled]
-        found = [next((c.hindsight[name] for name in ALWAYS if name in c.hindsight), None) for c in climbs]
+        found = [next((c.hindsight[name] for name in ALWAYS_TRIED if name in c.hindsight), None) for c in climbs]
         return next(iter(known(found)), None)
 
     def better_full(self, cell: Cell) -> float | None:

@@ -5,7 +5,7 @@ import statistics
 import numpy as np
 
 from tbft.study.reporting.diagnosis_tables import diagnosis_table, label_free_table
-from tbft.study.reporting.hindsight_cells import Cells, known
+from tbft.study.reporting.hindsight_cells import ALWAYS, Cells, known
 from tbft.study.reporting.intervals import Estimate, mean_sd
 from tbft.study.reporting.results import Results
 from tbft.study.reporting.table import Table, Value
@@ -54,7 +54,7 @@ def regret_table(cells: Cells) -> Table:
             if not ran:
                 continue
             lost = percent(cells.best(cell) - value for cell, value in ran.items())
-            always = {cell: cells.always_refresh_and_head(cell) for cell in ran}
+            always = {cell: cells.accuracy(cell, ALWAYS) for cell in ran}
             gained = percent(ran[cell] - other for cell, other in always.items() if other is not None)
             seconds = known(cells.cpu_seconds(cell, name) for cell in ran)
             over = Estimate(statistics.fmean(gained), n=len(gained), signed=True) if gained else None
