@@ -98,3 +98,11 @@ def test_the_record_says_all_that_drifted(run):
     code, record = run("fit", "--config", "auto.yaml", *drift)
     assert code == 0 and record["drift"]["name"] == "flip+prior"
     assert record["drift"]["levels"] == ["output", "prior"] and record["drift"]["level"] is None
+
+
+def test_what_looks_on_honours_that_there_are_no_labels(run, capsys):
+    assert run("diagnose", "--config", "auto.yaml", "--data.train_size", "60", "--data.labelled", "false")[0] == 0
+    assert "60 unlabelled images" in capsys.readouterr().out
+    args = ("--model.base", "digits", "--data", "Digits", "--data.labelled", "false", "--to", "x.safetensors")
+    assert run("card", *args)[0] == 2
+    assert "data.labelled is false" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The study of what not naming the drift costs, on digits and with its photographs planned."""
+"""The study of what not naming the drift costs, on digits."""
 
 import json
 from pathlib import Path
@@ -37,9 +37,3 @@ def test_little_is_lost_by_not_naming_the_drift(capsys: pytest.CaptureFixture[st
         assert cells.kind(cell.drift) == cell.drift
     for title in ("Regret against the best in hindsight", "What drifted, as the sample told", "Without labels"):
         assert title in printed
-
-
-def test_the_photographs_are_planned_in_two_parts(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["study", "--config", "study/adaptive.yaml", "--plan", "--share", "1/2"]) == 0
-    planned = capsys.readouterr().out.splitlines()
-    assert 300 < len(planned) < 450 and all("-" in line for line in planned)

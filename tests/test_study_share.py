@@ -6,7 +6,8 @@ import pytest
 
 from tbft.errors import BadInput
 from tbft.study.running.grid import Study, cells_of
-from tbft.study.running.share import share_of
+from tbft.study.running.ledger import Ledger
+from tbft.study.running.share import check_root, share_of
 
 GRID = {
     "drift": {name: {"data.corruption": name} for name in ("fog", "snow", "frost")},
@@ -33,6 +34,14 @@ def test_shares_are_all_cells_once_and_keep_what_is_compared_together():
 def test_what_is_no_share_is_refused(share):
     with pytest.raises(BadInput, match="share is"):
         share_of(cells_of(study()), share)
+
+
+def test_a_share_does_not_take_over_the_folder_of_another(tmp_path):
+    first, second = (share_of(cells_of(study()), f"{number}/2") for number in (1, 2))
+    Ledger(tmp_path).enter(first)
+    check_root(tmp_path, first)
+    with pytest.raises(BadInput, match="a --root of its own"):
+        check_root(tmp_path, second)
 
 
 def test_a_part_is_a_label_of_the_cell_and_changes_neither_its_key_nor_its_arguments():

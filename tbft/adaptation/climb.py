@@ -11,7 +11,7 @@ import torch
 
 from tbft.adaptation.adaptation import Adaptation, choose_device
 from tbft.adaptation.align import align
-from tbft.adaptation.hindsight import check_can_test, test_in_hindsight
+from tbft.adaptation.hindsight import check_can_test, score_in_hindsight
 from tbft.adaptation.keep_best import reason_to_keep_base
 from tbft.adaptation.ladder import Ladder, check_nothing_is_named
 from tbft.adaptation.observation import Observation, Samples, look, observe, put_head
@@ -127,7 +127,7 @@ class Climb(Adaptation):
         """Score what was kept, and in hindsight what was not."""
         counted = super().test()
         if self.ladder.hindsight:
-            test_in_hindsight(self)
+            score_in_hindsight(self)
         return counted
 
     def add_to(self, record: RunRecord) -> None:

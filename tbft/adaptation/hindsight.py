@@ -29,7 +29,7 @@ def check_can_test(data: LabelledData) -> None:
         raise BadInput("ladder.hindsight tests what was tried and there is no image to test on: leave it out")
 
 
-def test_in_hindsight(climb: Climb) -> None:
+def score_in_hindsight(climb: Climb) -> None:
     """Write into the climb's trail what each combination gets right on the test images; booked to ``test``.
 
     Args:

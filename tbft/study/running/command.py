@@ -14,7 +14,7 @@ from tbft.study.reporting.command import parse_arguments, print_report
 from tbft.study.running.executors import Executor
 from tbft.study.running.fit_parser import Check, check_arguments
 from tbft.study.running.grid import Cell, Study
-from tbft.study.running.share import share_of
+from tbft.study.running.share import check_root, share_of
 
 FLAGS = {  # options of Execution that are given without a value, or as --no_...
     "isolate": "A process for each cell, not one for all.",
@@ -103,6 +103,7 @@ def execute(study: Study, how: Execution, check: Check, runner: str) -> int:
     cells = plan(study, check)
     if how.share is not None:
         cells = share_of(cells, how.share)
+        check_root(study.root, cells)
     if how.plan:
         for cell in cells:
             print(cell.key, *cell.arguments)

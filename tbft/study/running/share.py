@@ -3,8 +3,10 @@
 import random
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from tbft.errors import BadInput
+from tbft.study.reporting.ledger_reading import SUPERSEDED, read_cells
 from tbft.study.running.grid import STRATEGY, Cell
 
 
@@ -32,6 +34,20 @@ def share_of(cells: Sequence[Cell], share: str) -> list[Cell]:
     if not dealt:
         raise BadInput(f"share is {share}, and there are {len(places)} places to share: take fewer shares")
     return dealt
+
+
+def check_root(root: Path, cells: Sequence[Cell]) -> None:
+    """Refuse a ledger with cells of another share, which would count as no longer planned.
+
+    Raises:
+        BadInput: When there are any.
+    """
+    mine = {cell.key for cell in cells}
+    others = [key for key, entry in read_cells(root).items() if key not in mine and not entry.get(SUPERSEDED)]
+    if others:
+        raise BadInput(
+            f"{root} holds cells beside this share's, such as {others[0]}: give each share a --root of its own"
+        )
 
 
 def _place(cell: Cell) -> tuple[tuple[str, str], ...]:
