@@ -83,7 +83,8 @@ def main_diagnose(args: list[str]) -> None:
         raise BadInput("there is no model to diagnose: give --model.base")
     check_classes(model, data)
     assert data.train is not None and data.val is not None
-    found = diagnose_examples(model, joined(data.train, data.val), labelled=not own.unlabelled, seed=data.seed)
+    labelled = data.labelled and not own.unlabelled
+    found = diagnose_examples(model, joined(data.train, data.val), labelled=labelled, seed=data.seed)
     if own.json:
         print(json.dumps(found.as_dict()))
         return

@@ -60,6 +60,8 @@ class RecordedDrift(TypedDict):
     level: str | None
     name: str
     severity: int | None
+    levels: NotRequired[list[str]]
+    """All that drifted, ``prior`` among it, as data and options tell; missing where they cannot."""
     diagnosed: NotRequired[list[str]]
     """Levels that the sample itself showed, ``prior`` among them; only where nobody named one."""
 
@@ -108,7 +110,8 @@ class RunRecord(TypedDict, total=False):
     """Fractions of 1: ``base`` and ``test`` on test images, ``base_validation`` and ``validation`` on validation's."""
     remedies: list[dict[str, Any]]
     """Each remedy that was tried, in order: ``remedies``, ``accuracy`` with its interval, ``gain``, ``p``, ``cost`` (in
-    multiply-adds) or ``cpu_seconds``, ``accepted`` and ``reason``; only where nobody named the drift level."""
+    multiply-adds) or ``cpu_seconds``, ``accepted`` and ``reason``; only where nobody named the drift level. With
+    ``ladder.hindsight`` also ``test``, the combination's accuracy on the test images."""
     diagnosis: dict[str, Any]
     """What drifted and what to do next: ``verdict``, ``reason``, ``advice``, ``left``; likewise."""
     kept: str | None

@@ -57,7 +57,7 @@ def test_official_cifar10c_files(run, cifar):
     )
     assert code == 0
     assert record["dataset"] == "cifar10c" and record["blocks"] == ["block1"]
-    assert record["drift"] == {"level": "input", "name": "fog", "severity": 5}
+    assert record["drift"] == {"level": "input", "name": "fog", "severity": 5, "levels": ["input"]}
 
 
 @pytest.mark.parametrize(

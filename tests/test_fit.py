@@ -65,7 +65,12 @@ def test_each_level_wins_back_at_least_twenty_points(run, level):
 def test_the_record_keeps_its_contract(fitted):
     record = fitted.record
     assert record["schema"] == 1 and record["seed"] == 3 and record["name"] == "run"
-    assert record["drift"] == {"level": "feature", "name": "subpopulation", "severity": None}
+    assert record["drift"] == {
+        "level": "feature",
+        "name": "subpopulation",
+        "severity": None,
+        "levels": ["feature"],
+    }
     assert (record["strategy"], record["blocks"], record["statistics"]) == ("block", ["block3"], "refresh")
     assert 0 <= record["accuracy"]["base"] < record["accuracy"]["validation"] <= 1
     for figure in ("joules", "cpu_seconds", "wall_seconds"):

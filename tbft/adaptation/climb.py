@@ -12,12 +12,13 @@ import torch
 from tbft.adaptation.adaptation import Adaptation, choose_device
 from tbft.adaptation.align import align
 from tbft.adaptation.freezing import refresh_statistics
+from tbft.adaptation.hindsight import check_can_test, score_in_hindsight
 from tbft.adaptation.keep_best import reason_to_keep_base
 from tbft.adaptation.ladder import Ladder, check_nothing_is_named
 from tbft.adaptation.looking import Look, look_until_decided
 from tbft.adaptation.observation import Samples, put_head
 from tbft.adaptation.observation import look as look_at
-from tbft.adaptation.score import Score
+from tbft.adaptation.score import Score, Tally
 from tbft.adaptation.standing import (
     candidate_chosen,
     copy_weights,
@@ -79,6 +80,8 @@ class Climb(Adaptation):
 
     def __post_init__(self) -> None:
         check_nothing_is_named(self.freeze, self.head)
+        if self.ladder.hindsight:
+            check_can_test(self.data)
         self.target = ()
         self._standing = SOURCE
         self._reached: Interval | None = None
@@ -123,6 +126,13 @@ class Climb(Adaptation):
         if self._is_worth_training(choice):
             self._train_blocks(choice, samples, look.positions)
         self._settle(choice)
+
+    def test(self) -> Tally:
+        """Score what was kept, and in hindsight what was not."""
+        counted = super().test()
+        if self.ladder.hindsight:
+            score_in_hindsight(self)
+        return counted
 
     def add_to(self, record: RunRecord) -> None:
         """Say what drifted, each remedy that was tried, and what to do next."""

@@ -14,17 +14,24 @@ class Ladder:
         climb: let the sample decide, instead of a drift level by name.
         train: whether blocks may be trained by steps where what is left to gain is worth it.
         target_accuracy: stop once the sample shows this accuracy, a fraction of 1.
+        hindsight: test every combination of the remedies without gradients on the test images, after the adaptation
+            and apart from its cost, to see what the best choice would have been.
 
     Raises:
         BadInput: if the target is no accuracy, or there is nothing to climb.
     """
 
-    def __init__(self, climb: bool = False, train: bool = True, target_accuracy: float | None = None) -> None:
+    def __init__(
+        self, climb: bool = False, train: bool = True, target_accuracy: float | None = None, hindsight: bool = False
+    ) -> None:
         if target_accuracy is not None and not 0 < target_accuracy <= 1:
             raise BadInput(f"ladder.target_accuracy is {target_accuracy:g}: give a fraction of 1, such as 0.9")
-        if not climb and (target_accuracy is not None or not train):
-            raise BadInput("ladder.target_accuracy and ladder.train are for ladder.climb, which is off: leave them out")
-        self.climb, self.train, self.target_accuracy = climb, train, target_accuracy
+        if not climb and (target_accuracy is not None or not train or hindsight):
+            raise BadInput(
+                "ladder.target_accuracy, ladder.train and ladder.hindsight are for ladder.climb, which is off: leave "
+                "them out"
+            )
+        self.climb, self.train, self.target_accuracy, self.hindsight = climb, train, target_accuracy, hindsight
 
 
 def check_nothing_is_named(freeze: BlockFreeze, head: ClosedFormHead) -> None:

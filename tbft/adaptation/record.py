@@ -95,6 +95,8 @@ def make_record(
         "skipped_pictures": data.skipped,
         "environment": _environment(adaptation.classifier),
     }
+    if drift.levels is not None:
+        found["drift"]["levels"] = list(drift.levels)
     adaptation.add_to(found)
     return found
 

@@ -38,8 +38,10 @@ def measure_source_card(classifier: Classifier, data: LabelledData) -> SourceCar
     if not drift.is_source and drift.name != "unknown":
         raise BadInput(
             f"a source card describes the source domain, and these images drifted ({drift.name}): leave "
-            "data.corruption and data.label_map out, or give --data.domain source"
+            "out what changes them, such as data.corruption and data.label_map, or give --data.domain source"
         )
+    if not data.labelled:
+        raise BadInput("a source card counts right answers, and data.labelled is false: leave it out")
     if not classifier.model.linear_head:
         raise BadInput("the head of this network is more than one linear layer on features: it can have no source card")
     unseen = joined(data.val, data.test)

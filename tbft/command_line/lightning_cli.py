@@ -156,6 +156,8 @@ class PersonalizationCLI(LightningCLI):
         if ladder.climb:
             optimizer = self._options["model"]["optimizer"]
             check_climb(self.model, self.datamodule, self._arguments.get("ckpt_path"), optimizer)
+            if ladder.hindsight and not self.settings.test:
+                raise BadInput("ladder.hindsight tests what was tried and run.test is off: leave one of them out")
             more = {"ladder": ladder, "train": partial(train_step_by_step, options=options)}
         else:
             check_fit(self.model, self.datamodule, freeze, options)

@@ -35,6 +35,8 @@ class Breeds(DomainData):
         kwargs: see ``DomainData``.
     """
 
+    drifts_as_told = True
+
     def __init__(self, root: str, table: str = "living17", variant: str = "rand", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.root = user_path(root)

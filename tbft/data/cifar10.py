@@ -50,6 +50,7 @@ class CIFAR10(DomainData):
 
     name = "cifar10"
     classes = CLASSES
+    drifts_as_told = True
 
     def __init__(self, root: str, download: bool = False, url: str = URL, **kwargs: Any) -> None:
         super().__init__(**kwargs)

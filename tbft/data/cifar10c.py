@@ -44,6 +44,7 @@ class CIFAR10C(DomainData):
 
     name = "cifar10c"
     classes = CLASSES
+    drifts_as_told = True
 
     def __init__(
         self, root: str, download: bool = False, check_md5: bool = True, url: str = URL, **kwargs: Any

@@ -36,6 +36,7 @@ class Digits(DomainData):
     """
 
     name = "digits"
+    drifts_as_told = True
 
     def __init__(self, task: Literal["digits", "superclasses"] = "digits", **kwargs: Any) -> None:
         super().__init__(**kwargs)

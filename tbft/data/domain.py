@@ -15,12 +15,15 @@ from torch import Tensor
 from tbft.data.batches import Examples
 from tbft.data.class_names import check_distinct, match_classes
 from tbft.data.drift import Drift
+from tbft.data.imbalance import long_tail
 from tbft.data.label_maps import label_map
+from tbft.data.label_noise import wrong_labels
 from tbft.data.labelled import AUGMENT, LabelledData
 from tbft.data.pictures import Pictures
 from tbft.data.splits import Indices, Split, device_split, draw, paper_split
-from tbft.errors import BadInput, check_at_least
+from tbft.errors import BadInput, check_at_least, check_between
 from tbft.normalisation import check_normalisation
+from tbft.schema import LEVELS
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +46,10 @@ class DomainData(LabelledData, LightningDataModule, ABC):
         corruption: corrupts every picture, e.g. ``gaussian_noise`` (see ``tbft.data.corruptions``).
         severity: of the corruption, 1 to 5.
         label_map: changes the labels, e.g. ``flip`` (see ``tbft.data.label_maps``).
+        imbalance: changes the class prior: how many times rarer the last class is than the first, those between
+            falling exponentially, in the labelled and in the test images. 1 leaves the data's own shares.
+        label_noise: share of the labels, of those for training and validation alone, that are wrong.
+        labelled: whether the device has labels. Without them nothing validates, and it takes ``ladder.climb``.
         batch_size: images in a training batch.
         augment: ``none``, ``crop`` or ``crop_and_flip``, in training only.
         mean: normalisation of the pictures on the scale 0 to 1, one value or one a channel; the CLI takes it
@@ -60,6 +67,8 @@ class DomainData(LabelledData, LightningDataModule, ABC):
     """
 
     name = "domain"
+    drifts_as_told = False
+    """Whether the target domain differs from the source by nothing but what the options and the data set say."""
 
     def __init__(
         self,
@@ -71,6 +80,9 @@ class DomainData(LabelledData, LightningDataModule, ABC):
         corruption: str | None = None,
         severity: int = 5,
         label_map: str | list[int] | None = None,
+        imbalance: float = 1.0,
+        label_noise: float = 0.0,
+        labelled: bool = True,
         batch_size: int = 64,
         augment: Literal["none", "crop", "crop_and_flip"] = "none",
         mean: tuple[float, ...] = (0.5,),
@@ -88,10 +100,18 @@ class DomainData(LabelledData, LightningDataModule, ABC):
         check_at_least(0, "data", test_size=test_size, memory_limit=memory_limit, workers=workers)
         if not 0 < validation < 1:
             raise BadInput(f"data.validation is {validation}: it is a share between 0 and 1")
+        check_between(1, 1e6, "data", imbalance=imbalance)
+        check_between(0, 1, "data", label_noise=label_noise)
+        if label_noise and not labelled:
+            raise BadInput("data.label_noise makes labels wrong and data.labelled false has none: leave one out")
+        if domain == "source" and (imbalance != 1 or label_noise or not labelled):
+            raise BadInput(
+                "data.imbalance, data.label_noise and data.labelled are of the target domain: leave them out"
+            )
         check_normalisation("data.", mean, std)
         self.domain, self.train_size, self.split, self.validation = domain, train_size, split, validation
         self.test_size, self.corruption, self.severity = test_size, corruption, severity
-        self.label_map = label_map
+        self.label_map, self.imbalance, self.label_noise, self.labelled = label_map, imbalance, label_noise, labelled
         self.batch_size, self.augment, self.mean, self.std = batch_size, augment, mean, std
         self.memory_limit, self.workers, self.image_size, self.seed = memory_limit, workers, image_size, seed
         self.on_device = on_device
@@ -125,10 +145,17 @@ class DomainData(LabelledData, LightningDataModule, ABC):
         if self.label_map is not None:
             name = self.label_map if isinstance(self.label_map, str) else "label_map"
             found.append(("output", name))
-        if not found:
-            return Drift(None, "unknown")
-        level = found[0][0] if len(found) == 1 else None
-        return Drift(level, "+".join(name for _, name in found), self.severity if self.corruption else None)
+        if self.imbalance != 1:
+            found.append(("prior", "prior"))
+        levels = tuple(level for level, _ in found)
+        names = [name for _, name in found] + ["label_noise"] * bool(self.label_noise)
+        level = levels[0] if len(levels) == 1 and levels[0] in LEVELS else None
+        return Drift(
+            level,
+            "+".join(names) or "unknown",
+            self.severity if self.corruption else None,
+            levels=levels if self.drifts_as_told else None,
+        )
 
     def setup(self, stage: str | None = None) -> None:
         """Open, split and drift the pictures, once, whatever the stage.
@@ -141,10 +168,17 @@ class DomainData(LabelledData, LightningDataModule, ABC):
         pictures = self.open()
         self.skipped = pictures.skipped
         self._check_labels(pictures)
+        if self.imbalance != 1:
+            pictures = self._imbalanced(pictures)
         split = self._split(pictures)
-        labels = torch.from_numpy(self._in_base_order(pictures.labels))
+        labels = torch.from_numpy(self._in_base_order(pictures.labels)).clone()
         if self.label_map is not None and self.domain == "target":
             labels = label_map(self.label_map, len(self.classes))[labels]
+        sample = np.concatenate([split.train, split.validation])
+        if self.label_noise:
+            labels[sample] = wrong_labels(labels[sample], len(self.classes), self.label_noise, self.seed)
+        elif not self.labelled:
+            labels[sample] = 0  # nothing can look at what a device does not have
         self.test_names = [pictures.where(int(i)) for i in split.test]
         total = len(split.train) + len(split.validation) + len(split.test)
         mib = total * 3 * self.image_size**2 / 2**20
@@ -190,7 +224,20 @@ class DomainData(LabelledData, LightningDataModule, ABC):
         self.classes = tuple(self.base_classes)
         return position[labels]
 
+    def _imbalanced(self, pictures: Pictures) -> Pictures:
+        """The pictures with fewer of each later class, in the order of the data set's own classes."""
+        parts = [part for part in (pictures.pool, pictures.validation, pictures.test) if part is not None]
+        kept = [part[long_tail(pictures.labels[part], len(self.classes), self.imbalance, self.seed)] for part in parts]
+        return pictures.subset(np.sort(np.concatenate(kept)))
+
     def _split(self, pictures: Pictures) -> Split:
+        split = self._drawn(pictures)
+        if self.labelled:
+            return split
+        everything = np.sort(np.concatenate([split.train, split.validation]))
+        return Split(everything, everything[:0], split.test)
+
+    def _drawn(self, pictures: Pictures) -> Split:
         labels = pictures.labels
         if self.split == "paper":
             return paper_split(labels, self.train_size, self.seed, pool=pictures.pool)

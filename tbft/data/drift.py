@@ -14,9 +14,11 @@ class Drift:
         name: e.g. ``gaussian_noise``, ``subpopulation``, ``flip``; several at once are joined with ``+``.
         severity: 1 to 5 for corruptions, else ``None``.
         is_source: the data is the source domain itself, on which base models are trained.
+        levels: all that drifted, of ``input``, ``feature``, ``output`` and ``prior``; ``None`` where nobody can say.
     """
 
     level: str | None
     name: str
     severity: int | None = None
     is_source: bool = False
+    levels: tuple[str, ...] | None = None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 from torch import Tensor
 
 from tbft.data.splits import Indices, outside
@@ -36,3 +37,18 @@ class Pictures:
     def pool(self) -> Indices:
         """Positions of the pictures in neither of the data set's own parts."""
         return outside(self.labels, self.validation, self.test)
+
+    def subset(self, kept: Indices) -> Pictures:
+        """Some of the pictures, by their positions, sorted."""
+
+        def part(positions: Indices | None) -> Indices | None:
+            return None if positions is None else np.flatnonzero(np.isin(kept, positions))
+
+        return replace(
+            self,
+            labels=self.labels[kept],
+            read=lambda positions: self.read(kept[positions]),
+            validation=part(self.validation),
+            test=part(self.test),
+            where=lambda position: self.where(int(kept[position])),
+        )

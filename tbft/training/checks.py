@@ -84,6 +84,8 @@ def check_fit(module: ImageClassifier, data: DomainData, freeze: BlockFreeze, tr
     Raises:
         BadInput: naming what is wrong.
     """
+    if not data.labelled:
+        raise BadInput("data.labelled is false and only ladder.climb adapts without labels: give auto.yaml, or labels")
     target = freeze.target_of(module.model, data.drift)
     check_training(module, trainer)
     if not target and trainer.get("max_epochs") != 0:

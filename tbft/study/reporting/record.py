@@ -9,7 +9,9 @@ from typing import Any, cast
 
 from tbft.errors import BadInput
 from tbft.schema import HEAD, SCHEMA, STATUSES, CurveEntry, RunRecord, block_of
+from tbft.study.reporting.climbed import Climbed, read_climb
 
+UNLABELLED = "auto-unlabelled"  # the series of a climb without labels, which has another sample than one with them
 BUSY_THREADS = 0.1  # that other programs keep busy on average, above which the machine's joules are not the run's
 
 
@@ -54,6 +56,8 @@ class Record:
         machine: Where it ran.
         error: Why a failed run failed, where the record says so.
         labels: The study's axes and this cell's place on each; empty outside a study.
+        levels: All that drifted, as data and options tell; None where they cannot.
+        climbed: What a run adds whose drift nobody named; None for others.
         planned: Strategies that its study's plan has at this place on the other axes; empty outside a study.
     """
 
@@ -80,6 +84,8 @@ class Record:
     machine: str = ""
     error: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    levels: frozenset[str] | None = None
+    climbed: Climbed | None = None
     planned: frozenset[str] = frozenset()
 
     @property
@@ -136,14 +142,16 @@ def _record(key: str, content: RunRecord, labels: dict[str, str]) -> Record:
     accuracy = _numbers(content["accuracy"])
     if "test" not in accuracy:
         raise KeyError("accuracy.test")
-    level_block = _level_block(content)
+    level_block, climbed = _level_block(content), read_climb(content)
     return Record(
         key=key,
         status="completed",
         level=drift.get("level") or "",
         dataset=content["dataset"] or "",
         drift=f"{name} {severity}" if severity is not None else name,
-        series=_series(content["strategy"], content["blocks"], level_block),
+        series=UNLABELLED
+        if climbed and not climbed.labelled
+        else _series(content["strategy"], content["blocks"], level_block),
         level_block=level_block,
         train_size=int(content["train_size"]),
         seed=int(content["seed"]),
@@ -160,6 +168,8 @@ def _record(key: str, content: RunRecord, labels: dict[str, str]) -> Record:
         busy_threads=float((content.get("conditions") or {}).get("other_programs_threads") or 0.0),
         machine=str((content.get("environment") or {}).get("machine", "")),
         labels=labels,
+        levels=None if drift.get("levels") is None else frozenset(drift["levels"]),
+        climbed=climbed,
     )
 
 

@@ -12,7 +12,19 @@ from tbft.study.reporting.record import Record
 
 SINGLE_BLOCKS = ("block1", "block2", "block3", "block4", "fc")
 FULL_FINE_TUNINGS = ("tuned-full", "paper-full", "full")  # the strongest first
-ORDER = ("none", "bn", "block", *SINGLE_BLOCKS, "block2+block3", "head", "auto-rgn", *FULL_FINE_TUNINGS)
+ORDER = (
+    "none",
+    "bn",
+    "block",
+    *SINGLE_BLOCKS,
+    "block2+block3",
+    "head",
+    "refresh+head",
+    "auto",
+    "auto-unlabelled",
+    "auto-rgn",
+    *FULL_FINE_TUNINGS,
+)
 AVERAGED_AXES = frozenset({"drift", "seed", "repeat", "strategy", "data.train_size"})
 
 Metric = Callable[[Record], float | None]

@@ -11,6 +11,7 @@ from tbft.study.reporting.ledger_reading import NOT_RUN, Problem
 from tbft.study.reporting.noised_blocks import noised_blocks_table, without_noise
 from tbft.study.reporting.pairs import Pair, at, common_pairs, per_seed
 from tbft.study.reporting.paper import paper_block
+from tbft.study.reporting.regret import regret_tables
 from tbft.study.reporting.results import (
     Results,
     Setting,
@@ -49,6 +50,7 @@ def all_tables(results: Results, problems: Sequence[Problem] = ()) -> list[Table
         noised_blocks_table(results),
         cost_table(plain),
         energy_to_accuracy_table(plain),
+        *regret_tables(plain),
         problem_table(problems),
     ]
     return [table for table in made if table.rows]

@@ -14,6 +14,7 @@ from tbft.study.reporting.command import parse_arguments, print_report
 from tbft.study.running.executors import Executor
 from tbft.study.running.fit_parser import Check, check_arguments
 from tbft.study.running.grid import Cell, Study
+from tbft.study.running.share import check_root, share_of
 
 FLAGS = {  # options of Execution that are given without a value, or as --no_...
     "isolate": "A process for each cell, not one for all.",
@@ -39,6 +40,8 @@ class Execution:
         share_machine: Let cells run on one machine at once, and mark their records.
         resume: Go on with a ledger that a study has used before.
         plan: List the cells and run none.
+        share: One of several shares of the cells, such as `1/2`, each with a `root` of its own: for processes or
+            machines that work at the same time. `report` takes the folder that holds all roots.
     """
 
     executor: Literal["local", "ray"] = "local"
@@ -52,6 +55,7 @@ class Execution:
     share_machine: bool = False
     resume: bool = True
     plan: bool = False
+    share: str | None = None
 
 
 def main_study(args: list[str], runner: str) -> int:
@@ -97,6 +101,9 @@ def execute(study: Study, how: Execution, check: Check, runner: str) -> int:
     from tbft.study.running.run import plan, run_study
 
     cells = plan(study, check)
+    if how.share is not None:
+        cells = share_of(cells, how.share)
+        check_root(study.root, cells)
     if how.plan:
         for cell in cells:
             print(cell.key, *cell.arguments)

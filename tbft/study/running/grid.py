@@ -6,7 +6,7 @@ import json
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ from tbft.study.running.cell_options import (
 
 REPLICATES = ("repeat", "seed")  # outermost, so that slow changes of the machine affect all strategies alike
 STRATEGY = "strategy"
+DRIFT = "drift"
+PART = "part"  # a cell's label beside those of the axes, where the study has parts
 LARGEST_SEED = 2**32 - 1
 LEVELS_OWN = "block"  # the strategy that needs no preset: the recipe of the level
 
@@ -61,6 +63,8 @@ class Study:
             `repeat` how many times or under which labels to run the same again. The axis `drift`, seeds and
             repeats are averaged in the tables.
         options: Options of `fit` that all cells share; `config` lists presets or files. An axis wins over them.
+        parts: Drifts that tables keep apart: name of the part to labels on the axis `drift`, such as those on which a
+            threshold was set and those on which it is tried.
         exclude: Parts of the grid to leave out; each names labels on some axes, as one or a list.
         order_seed: Seed by which the order of the strategies is shuffled at each place of the other axes, so that no
             strategy always runs on a warmer machine.
@@ -71,6 +75,7 @@ class Study:
     # Bare mappings: jsonargparse reads the strings in a `dict[str, Any]` as YAML again, and "off" becomes false.
     grid: dict
     options: dict = field(default_factory=dict)
+    parts: dict = field(default_factory=dict)
     exclude: list[dict] = field(default_factory=list)
     order_seed: int = 0
 
@@ -81,7 +86,7 @@ class Cell:
 
     Attributes:
         key: Readable name and a hash of the arguments; the run's folder in the ledger.
-        labels: Its place on each axis.
+        labels: Its place on each axis, and the part that its drift belongs to, if any.
         arguments: Arguments of `fit`, without where it is recorded.
     """
 
@@ -106,6 +111,7 @@ def cells_of(study: Study) -> list[Cell]:
     clauses = [{text_of(axis): wanted for axis, wanted in clause.items()} for clause in study.exclude]
     for clause in clauses:
         _check_clause(clause, axes)
+    part_of = _parts(study.parts, axes)
     outer = [name for name in REPLICATES if name in axes]
     inner = [name for name in axes if name not in (*REPLICATES, STRATEGY)]
     chance = random.Random(study.order_seed)
@@ -118,11 +124,28 @@ def cells_of(study: Study) -> list[Cell]:
             ordered = {name: points.get(name, strategy) for name in axes}
             labels = {name: point.label for name, point in ordered.items()}
             if not any(_excludes(clause, labels, axes) for clause in clauses):
-                cells.append(_cell(study, ordered, labels))
+                cell = _cell(study, ordered, labels)
+                part = part_of.get(labels.get(DRIFT, ""))
+                cells.append(replace(cell, labels={PART: part, **labels}) if part else cell)
     if not cells:
         raise BadInput(f"study {study.name!r} has no cell: all of its grid is excluded; leave some of it in")
     _refuse_doubles(cells)
     return cells
+
+
+def _parts(parts: Mapping[Any, Any], axes: Mapping[str, list[Point]]) -> dict[str, str]:
+    """The part that each drift belongs to, by the drift's label; a part may name drifts that the grid lacks."""
+    if parts and (DRIFT not in axes or PART in axes):
+        raise BadInput("parts name drifts, and grid has no axis drift or one called part: leave parts out")
+    part_of: dict[str, str] = {}
+    for part, drifts in parts.items():
+        for drift in map(text_of, drifts if isinstance(drifts, list) else [drifts]):
+            if part_of.setdefault(drift, text_of(part)) != text_of(part):
+                raise BadInput(f"parts has {drift} under {part_of[drift]} and {text_of(part)}: keep one of them")
+    apart = [point.label for point in axes.get(DRIFT, ()) if part_of and point.label not in part_of]
+    if apart:
+        raise BadInput(f"no part has {', '.join(apart)}: name them under parts, or leave parts out")
+    return part_of
 
 
 def _axis(name: str, points: Any) -> list[Point]:

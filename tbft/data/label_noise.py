@@ -1,0 +1,33 @@
+"""Labels that are wrong here and there, as hurried people give them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tbft.errors import BadInput
+
+
+def wrong_labels(labels: Tensor, num_classes: int, share: float, seed: int) -> Tensor:
+    """Replace a share of labels by another class each, all others as likely (symmetric label noise).
+
+    Args:
+        labels: class of each image ``(N,)``.
+        num_classes: C, at least 2.
+        share: of the labels that become wrong, rounded to whole images.
+        seed: draws the images and their new labels.
+
+    Returns:
+        int64 tensor ``(N,)``.
+
+    Raises:
+        BadInput: if there is no other class.
+    """
+    if num_classes < 2:
+        raise BadInput("data.label_noise makes labels wrong and there is one class alone: leave it out")
+    rng = np.random.default_rng(seed)
+    hit = torch.from_numpy(rng.permutation(len(labels))[: round(share * len(labels))])
+    noisy = labels.clone()
+    noisy[hit] = (labels[hit] + torch.from_numpy(rng.integers(1, num_classes, len(hit)))) % num_classes
+    return noisy
