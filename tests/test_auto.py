@@ -202,6 +202,7 @@ def test_an_optimizer_beside_the_ladder_is_refused(run, capsys):
     code, _ = run("fit", "--config", "auto.yaml", "--model.optimizer.init_args.lr", "0.1")
     assert code == 2 and "leave model.optimizer" in capsys.readouterr().err
 
+
 @pytest.mark.parametrize(
     ("drift", "train", "looked_at"),
     [

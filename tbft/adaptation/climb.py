@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from tbft.adaptation.adaptation import Adaptation, choose_device
 from tbft.adaptation.align import align
@@ -18,6 +19,7 @@ from tbft.adaptation.ladder import Ladder, check_nothing_is_named
 from tbft.adaptation.looking import Look, look_until_decided
 from tbft.adaptation.observation import Samples, put_head
 from tbft.adaptation.observation import look as look_at
+from tbft.adaptation.race import RACE_EPOCHS, Trained, contenders_for, is_worth_training
 from tbft.adaptation.score import Score, Tally
 from tbft.adaptation.standing import (
     candidate_chosen,
@@ -35,20 +37,8 @@ from tbft.remedies.combinations import candidates
 from tbft.remedies.evidence import Interval, clopper_pearson
 from tbft.schema import RunRecord
 
-WORTH_TRAINING = 0.1
-"""Accuracy below the source's from which on a block is trained by steps. Aligned statistics leave 0.06 to 0.11 on
-CIFAR-10's corruptions, where full fine-tuning gains 1 to 2 points more on those above and nothing on the others."""
-
-WORTH_ALL = 3.0
-"""Errors for each of the source's from which on all is trained after a block. Digits are left with three to
-five, and gain up to 3 points; CIFAR-10's corruptions with 1.6 and the sub-populations of Tiny-ImageNet with 2.5, where
-training everything gains at most 1.6 points at four times a block's cost."""
-
 LEAST_VALIDATION = 20
 """Validation images without which no block is trained: of ten, one more that is right tells nothing."""
-
-Trained = Literal["input", "feature", "output", "full"]
-"""A drift level, whose block is trained by its recipe, or the whole network."""
 
 
 @dataclass
@@ -62,8 +52,9 @@ class Climb(Adaptation):
 
     Args:
         ladder: how far to climb.
-        train: trains one level's block, or all, from the weights that stand; gives the validation score of the best
-            epoch, whose weights the network then has. ``None`` trains nothing by steps.
+        train: trains one level's block, or all, from the weights that stand, for so many epochs or as many as its
+            recipe says; gives the validation score of the best epoch, whose weights the network then has. ``None``
+            trains nothing by steps.
 
     Attributes:
         diagnosis: what drifted, once it is known.
@@ -74,7 +65,7 @@ class Climb(Adaptation):
     """
 
     ladder: Ladder = field(default_factory=Ladder)
-    train: Callable[[Climb, Trained], Score] | None = None
+    train: Callable[[Climb, Trained, int | None], Score] | None = None
     diagnosis: Diagnosis | None = None
     trail: list[dict[str, Any]] = field(default_factory=list)
 
@@ -85,7 +76,6 @@ class Climb(Adaptation):
         self.target = ()
         self._standing = SOURCE
         self._reached: Interval | None = None
-        self._trained = False
 
     @property
     def trains_by_steps(self) -> bool:
@@ -224,38 +214,46 @@ class Climb(Adaptation):
             return False
         if self._has_reached_target(choice.accuracy) or self.meter.over_budget():
             return False
-        return "feature" in self.diagnosis.levels or _is_much(choice.left)
+        return is_worth_training(choice.left, self.card)
 
     def _train_blocks(self, choice: Choice, samples: Samples, positions: Sequence[int]) -> None:
-        """Train the level's block, then the whole network, as long as much is left to gain."""
-        assert self.diagnosis is not None and self.train is not None
+        """Train the level's block or the whole network, whichever wins a short race; kept only on evidence."""
+        assert self.diagnosis is not None and self.train is not None and choice.left is not None
         chain = self.classifier.model
-        first: Trained = "input" if "feature" not in self.diagnosis.levels and self._standing != SOURCE else "feature"
-        kept = copy_weights(chain)
+        chosen = copy_weights(chain)
         self._forget_validation(choice, samples, positions)
         start, base, standing = copy_weights(chain), self._validate_base(), self._validate()
-        for level in (first, "full"):
-            began = time.process_time()
-            chain.load_state_dict(start)
-            score = self.train(self, level)
-            self.classifier.place(choose_device(self.accelerator))
-            reason = reason_to_keep_base(standing, score)
-            accuracy = clopper_pearson(score.correct, len(score.right))
+        contenders = contenders_for(self.diagnosis.levels, choice.left, self.card)
+        if len(contenders) > 1:
+            losses = {level: self._train(level, start, RACE_EPOCHS).loss for level in contenders}
+            winner = min(losses, key=losses.__getitem__)
+        else:
+            (winner,) = contenders
+        began = time.process_time()
+        score = self._train(winner, start)
+        reason = reason_to_keep_base(standing, score)
+        reached = clopper_pearson(score.correct, len(score.right))
+        if reason is None:
             told = f"{score.correct} of {len(score.right)} validation images are right, {standing.correct} before"
-            if reason:
-                told = reason.replace("with the base", "with what stood")
-            self._note((level if level == "full" else f"{level} block",), reason is None, told, accuracy,
-                       cpu_seconds=time.process_time() - began)  # fmt: skip
-            if reason is None:
-                kept = start = copy_weights(chain)
-                standing, self._trained, self._standing = score, True, REFRESHED
-                self.keep.best, self.keep.base, self._reached = score, base, accuracy
-            reached = clopper_pearson(standing.correct, len(standing.right))
-            if self._has_reached_target(reached) or self.meter.over_budget():
-                break
-            if not (_is_much(self.card.left_above(reached)) and self._has_many_errors(reached)):
-                break
-        chain.load_state_dict(kept)
+            self._standing, self._reached = REFRESHED, reached
+            self.keep.best, self.keep.base = score, base
+        else:
+            told = reason.replace("with the base", "with what stood")
+            chain.load_state_dict(chosen)
+        self._note((_called(winner),), reason is None, told, reached, cpu_seconds=time.process_time() - began)
+
+    def _train(self, level: Trained, start: dict[str, Tensor], epochs: int | None = None) -> Score:
+        """Train from the given weights; a race's part of it is a step of its own in the record."""
+        assert self.train is not None
+        began = time.process_time()
+        self.classifier.model.load_state_dict(start)
+        score = self.train(self, level, epochs)
+        self.classifier.place(choose_device(self.accelerator))
+        if epochs is not None:
+            reached = clopper_pearson(score.correct, len(score.right))
+            told = f"a race of {epochs} epochs: validation loss {score.loss:.3g}"
+            self._note((_called(level),), False, told, reached, cpu_seconds=time.process_time() - began)
+        return score
 
     def _forget_validation(self, choice: Choice, samples: Samples, positions: Sequence[int]) -> None:
         """Fit the head that training starts from again, without the labels that validate it."""
@@ -295,10 +293,6 @@ class Climb(Adaptation):
         target = self.ladder.target_accuracy
         return target is not None and accuracy is not None and accuracy.value >= target
 
-    def _has_many_errors(self, accuracy: Interval) -> bool:
-        source = self.card.accuracy
-        return source is not None and 1 - accuracy.value >= WORTH_ALL * (1 - source)
-
     def _note(
         self,
         remedies: tuple[str, ...],
@@ -313,5 +307,5 @@ class Climb(Adaptation):
         self.trail.append({**told, "reason": reason, "detail": "", "cpu_seconds": cpu_seconds})
 
 
-def _is_much(left: Interval | None) -> bool:
-    return left is not None and left.low > 0 and left.value >= WORTH_TRAINING
+def _called(level: Trained) -> str:
+    return level if level == "full" else f"{level} block"

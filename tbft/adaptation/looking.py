@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from tbft.adaptation.observation import Observation, observe
+from tbft.adaptation.race import is_worth_training
 from tbft.data.batches import Examples
 from tbft.diagnosis import Diagnosis, diagnose
 from tbft.models.classifier import Classifier
@@ -78,12 +79,12 @@ def look_until_decided(
         seen = observe(classifier, part, labelled=labelled, seed=seed)
         found = diagnose(seen.samples, seen.head, card, forward=seen.forward, level=DRIFT_LEVEL / len(parts))
         spent = {state: spent.get(state, 0.0) + seconds for state, seconds in seen.cpu_seconds.items()}
-        if not _is_open(found, train):
+        if not _is_open(found, card, train):
             break
     return Look(positions, seen, found, spent)
 
 
-def _is_open(found: Diagnosis, train: bool) -> bool:
+def _is_open(found: Diagnosis, card: SourceCard, train: bool) -> bool:
     """Whether more images of the same kind could change what is done."""
     choice: Choice = found.choice
     if choice.verdict in ("cannot tell", "undecided"):
@@ -94,8 +95,8 @@ def _is_open(found: Diagnosis, train: bool) -> bool:
         return False
     if "prior" in found.levels:  # class shares are counted, and every label counts
         return True
-    if "feature" in found.levels:
-        return not train
-    if choice.statistics == REFRESHED:
+    if train and is_worth_training(choice.left, card):
+        return False
+    if choice.statistics == REFRESHED and "feature" not in found.levels:
         return False
     return choice.left is None or choice.left.low > 0

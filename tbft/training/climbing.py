@@ -7,18 +7,20 @@ from copy import copy
 from typing import Any
 
 from tbft.adaptation.adaptation import Adaptation
-from tbft.adaptation.climb import Climb, Trained
+from tbft.adaptation.climb import Climb
 from tbft.adaptation.closed_form_head import ClosedFormHead
+from tbft.adaptation.race import Trained
 from tbft.adaptation.score import Score
 from tbft.recipe import callbacks_of, optimizer_of, recipe_of
 
 
-def train_step_by_step(climb: Climb, level: Trained, options: Mapping[str, Any]) -> Score:
+def train_step_by_step(climb: Climb, level: Trained, epochs: int | None, options: Mapping[str, Any]) -> Score:
     """Train from the weights that stand; the network then has those of the best epoch.
 
     Args:
         climb: whose network, images, meter and progress these are.
         level: whose block and recipe; ``full`` trains all by the recipe of ``strategy/tuned-full.yaml``.
+        epochs: how many at most, schedule included; ``None`` leaves that to the recipe.
         options: of the trainer; ``max_epochs`` is the most that a recipe may run.
     """
     from tbft.callbacks import BlockFreezeCallback
@@ -41,12 +43,11 @@ def train_step_by_step(climb: Climb, level: Trained, options: Mapping[str, Any])
         seed=climb.seed,
         accelerator=climb.accelerator,
     )
-    epochs = int(recipe["trainer"]["max_epochs"])
-    most = options.get("max_epochs")
+    bounds = [epochs, recipe["trainer"]["max_epochs"], options.get("max_epochs")]
     given = {
         **options,
         "callbacks": callbacks_of(options.get("callbacks")),
-        "max_epochs": epochs if most in (None, -1) else min(epochs, int(most)),
+        "max_epochs": min(int(bound) for bound in bounds if bound not in (None, -1)),
     }
     with quiet():
         train_by_steps(trial, {**given, "accelerator": climb.accelerator or "auto"})
