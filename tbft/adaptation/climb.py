@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from tbft.adaptation.adaptation import Adaptation, choose_device
-from tbft.adaptation.align import align
+from tbft.adaptation.align import STATISTICS_IMAGES, align
 from tbft.adaptation.freezing import refresh_statistics
 from tbft.adaptation.hindsight import check_can_test, score_in_hindsight
 from tbft.adaptation.keep_best import reason_to_keep_base
 from tbft.adaptation.ladder import Ladder, check_nothing_is_named
 from tbft.adaptation.looking import Look, look_until_decided
-from tbft.adaptation.observation import Samples, put_head
+from tbft.adaptation.observation import Observation, Samples, put_head
 from tbft.adaptation.observation import look as look_at
 from tbft.adaptation.race import RACE_EPOCHS, Trained, contenders_for, is_worth_training
 from tbft.adaptation.score import Score, Tally
@@ -25,7 +25,7 @@ from tbft.adaptation.standing import (
     candidate_chosen,
     copy_weights,
     figures_of,
-    images_at,
+    heads_of_part,
     judge_aligned,
     recorded_steps,
     score_of,
@@ -33,7 +33,6 @@ from tbft.adaptation.standing import (
 from tbft.data.batches import Examples, joined
 from tbft.diagnosis import Diagnosis
 from tbft.remedies import REFRESHED, SOURCE, Choice, SourceCard, choose
-from tbft.remedies.combinations import candidates
 from tbft.remedies.evidence import Interval, clopper_pearson
 from tbft.schema import RunRecord
 
@@ -107,10 +106,12 @@ class Climb(Adaptation):
             self.diagnosis, seen, choice = look.diagnosis, look.observation, look.diagnosis.choice
             self.trail += recorded_steps(choice.steps, look.cpu_seconds)
             if choice.verdict == "adapt":
-                self._take(choice, look, examples)
+                self._take(choice, seen)
             samples = seen.samples
             if self._is_worth_aligning(choice):
                 choice, samples = self._align(choice, look, examples)
+            elif self._standing == REFRESHED and len(look.positions) < len(examples):
+                refresh_statistics(self.classifier, examples, self.seed, STATISTICS_IMAGES)
             self._score(choice, samples)
             self._reached = choice.accuracy
         if self._is_worth_training(choice):
@@ -160,12 +161,10 @@ class Climb(Adaptation):
         held_out = len(self.data.val) if self.data.val is not None and self.data.labelled else 0
         return allowed and held_out >= LEAST_VALIDATION
 
-    def _take(self, choice: Choice, look: Look, examples: Examples) -> None:
-        """Put the chosen statistics, of all images, and the chosen head into the network."""
-        if choice.statistics == REFRESHED and len(look.positions) == len(examples):
-            self.classifier.model.load_state_dict(look.observation.refreshed, strict=False)
-        elif choice.statistics == REFRESHED:
-            refresh_statistics(self.classifier, examples, self.seed)
+    def _take(self, choice: Choice, seen: Observation) -> None:
+        """Put the chosen statistics and head into the network."""
+        if choice.statistics == REFRESHED:
+            self.classifier.model.load_state_dict(seen.refreshed, strict=False)
         put_head(self.classifier, choice.head)
         self._standing = choice.statistics
 
@@ -218,11 +217,15 @@ class Climb(Adaptation):
 
     def _train_blocks(self, choice: Choice, samples: Samples, positions: Sequence[int]) -> None:
         """Train the level's block or the whole network, whichever wins a short race; kept only on evidence."""
-        assert self.diagnosis is not None and self.train is not None and choice.left is not None
+        assert self.diagnosis is not None and self.data.train is not None and choice.left is not None
         chain = self.classifier.model
         chosen = copy_weights(chain)
-        self._forget_validation(choice, samples, positions)
-        start, base, standing = copy_weights(chain), self._validate_base(), self._validate()
+        known = [i for i, position in enumerate(positions) if position < len(self.data.train)]
+        head, unsolved = heads_of_part(choice, samples, known, self.card)
+        put_head(self.classifier, head)
+        base, standing = self._validate_base(), self._validate()
+        put_head(self.classifier, unsolved)
+        start = copy_weights(chain)
         contenders = contenders_for(self.diagnosis.levels, choice.left, self.card)
         if len(contenders) > 1:
             losses = {level: self._train(level, start, RACE_EPOCHS).loss for level in contenders}
@@ -254,16 +257,6 @@ class Climb(Adaptation):
             told = f"a race of {epochs} epochs: validation loss {score.loss:.3g}"
             self._note((_called(level),), False, told, reached, cpu_seconds=time.process_time() - began)
         return score
-
-    def _forget_validation(self, choice: Choice, samples: Samples, positions: Sequence[int]) -> None:
-        """Fit the head that training starts from again, without the labels that validate it."""
-        assert self.data.train is not None
-        known = [i for i, position in enumerate(positions) if position < len(self.data.train)]
-        if choice.verdict != "adapt" or len(known) == len(positions):
-            return
-        part = {state: images_at(sample, known) for state, sample in samples.items()}
-        fitted = {c.remedies: c for c in candidates(part, choice.tried[0].fit.whole.head, self.card)}
-        put_head(self.classifier, fitted[choice.remedies].fit.whole.head)
 
     def _validate_base(self) -> Score:
         stands = copy_weights(self.classifier.model)
