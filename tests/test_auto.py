@@ -75,10 +75,11 @@ def test_a_block_is_trained_only_on_evidence():
     x, y, test = device(200, corruption="contrast")
     trained = tbft.personalize("digits", x, y)
     assert {"refresh", "align"} <= accepted(trained) and accuracy(trained, test) > 0.85
-    steps = [step for step in trained.record.as_dict["remedies"] if step["cpu_seconds"] is not None]
-    assert any(step["remedies"][0].endswith("block") for step in steps) and trained.record.steps > 0
-    for step in steps:
-        assert step["accepted"] or "right" in step["reason"] or "likely" in step["reason"]
+    steps = [step for step in trained.record.as_dict["remedies"] if step["cost"] is None]
+    raced = {step["remedies"][0]: step["reason"] for step in steps if "race" in step["reason"]}
+    assert {"input block", "full"} <= set(raced) and trained.record.steps > 0
+    (finished,) = (step for step in steps if step["remedies"][0] in raced and "race" not in step["reason"])
+    assert "right" in finished["reason"]  # which says by how many validation images
     still = tbft.personalize("digits", x, y, **{"ladder.train": False})
     assert still.record.steps == 0 and "align" in accepted(still)
     reached = tbft.personalize("digits", x, y, **{"ladder.target_accuracy": 0.5})
@@ -207,8 +208,8 @@ def test_an_optimizer_beside_the_ladder_is_refused(run, capsys):
     ("drift", "train", "looked_at"),
     [
         ({"label_map": "flip"}, True, 200),  # the map is found, and nothing is left to gain
-        ({"task": "superclasses"}, True, 200),  # training takes the rest
-        ({"task": "superclasses"}, False, 500),  # the head takes all labels
+        ({"task": "superclasses"}, True, 200),  # a solved head reaches the source
+        ({"imbalance": 10}, True, 500),  # every label counts for the shares of the classes
     ],
 )
 def test_the_rest_of_a_sample_is_looked_at_only_where_it_can_decide_something(drift, train, looked_at):
@@ -217,7 +218,7 @@ def test_the_rest_of_a_sample_is_looked_at_only_where_it_can_decide_something(dr
     better = tbft.personalize(base, x, y, **{"ladder.train": train})
     record = better.record.as_dict
     assert record["diagnosis"]["images"] == looked_at and record["train_size"] == 500
-    assert better.kept == "adapted" and accuracy(better, test) > 0.88
+    assert accuracy(better, test) > 0.88
 
 
 def test_what_every_remedy_cost_is_in_the_record():
