@@ -36,7 +36,8 @@ class RunMeter:
         codecarbon: estimate CO2e, and what has no sensor, with CodeCarbon (offline).
         budget_joules: training stops when the adaptation has used so much; the best so far is kept.
         budget_seconds: likewise in seconds of wall time.
-        plot: draw power over time, phases marked, when the run is over (about a second, booked to no phase).
+        plot: draw power over time, phases marked, and the climb up the ladder of remedies if there was one, when the run
+            is over (about a second, booked to no phase).
     """
 
     def __init__(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tbft.errors import BadInput
+from tbft.runs.ladder_plot import Step, steps_of
 from tbft.schema import HEAD, SCHEMA, STATUSES, CurveEntry, RunRecord, block_of
 
 BUSY_THREADS = 0.1  # that other programs keep busy on average, above which the machine's joules are not the run's
@@ -44,8 +45,10 @@ class Record:
         joules: By phase, with their sum as `adaptation`.
         cpu_seconds: By phase, with `adaptation`.
         wall_seconds: By phase, with `adaptation`.
+        process: `joules` and `cpu_seconds` of the whole process without testing, where they are known from its start.
         peak_rss_mib: Peak resident memory in MiB.
         curve: Validations over the adaptation, oldest first; empty where none was recorded.
+        ladder: Steps up the ladder of remedies, in order; empty where nothing was climbed.
         measured: Whether the energy comes from a sensor rather than a model.
         void: Why the run's cost must not be used (a throttled board), or empty.
         shared_machine: Whether other cells ran on the same machine meanwhile.
@@ -70,8 +73,10 @@ class Record:
     joules: Mapping[str, float] = field(default_factory=dict)
     cpu_seconds: Mapping[str, float] = field(default_factory=dict)
     wall_seconds: Mapping[str, float] = field(default_factory=dict)
+    process: Mapping[str, float] = field(default_factory=dict)
     peak_rss_mib: float | None = None
     curve: tuple[CurvePoint, ...] = ()
+    ladder: tuple[Step, ...] = ()
     measured: bool = False
     void: str = ""
     shared_machine: bool = False
@@ -151,8 +156,10 @@ def _record(key: str, content: RunRecord, labels: dict[str, str]) -> Record:
         joules=_numbers(content["joules"]),
         cpu_seconds=_numbers(content["cpu_seconds"]),
         wall_seconds=_numbers(content["wall_seconds"]),
+        process=_process(content.get("process") or {}),
         peak_rss_mib=content.get("peak_rss_mib"),
         curve=tuple(_curve(content.get("curve") or ())),
+        ladder=tuple(steps_of(content)),
         measured=bool(source.get("measured", False)),
         void=("marked void" if void is True else str(void)) if void else "",
         shared_machine=bool(content.get("shared_machine", False)),
@@ -184,6 +191,14 @@ def _level_block(content: RunRecord) -> str:
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     """Keep what is a finite number: an unknown figure is absent, never zero."""
     return {name: float(value) for name, value in values.items() if _is_number(value)}
+
+
+def _process(cost: Mapping[str, Any]) -> dict[str, float]:
+    """Cost of a whole process without that of testing, which a device does not do."""
+    if cost.get("since") != "process start" or "test" not in cost:
+        return {}
+    whole, test = _numbers(cost), _numbers(cost["test"])
+    return {name: whole[name] - test[name] for name in ("joules", "cpu_seconds") if name in whole and name in test}
 
 
 def _is_number(value: object) -> bool:

@@ -12,7 +12,9 @@ from tbft.study.reporting.record import Record
 
 SINGLE_BLOCKS = ("block1", "block2", "block3", "block4", "fc")
 FULL_FINE_TUNINGS = ("tuned-full", "paper-full", "full")  # the strongest first
-ORDER = ("none", "bn", "block", *SINGLE_BLOCKS, "block2+block3", "head", "auto-rgn", *FULL_FINE_TUNINGS)
+TBFT = "TBFT"  # how figures name the series that tunes the level's block, whatever its name in the records
+AUTO = "auto"  # the series for which nobody named the drift
+ORDER = ("none", "bn", "block", AUTO, *SINGLE_BLOCKS, "block2+block3", "head", "auto-rgn", *FULL_FINE_TUNINGS)
 AVERAGED_AXES = frozenset({"drift", "seed", "repeat", "strategy", "data.train_size"})
 
 Metric = Callable[[Record], float | None]
@@ -54,6 +56,16 @@ def adaptation_joules(record: Record) -> float | None:
 def adaptation_cpu_seconds(record: Record) -> float | None:
     """CPU-seconds of the whole adaptation; None for a void run."""
     return None if record.void else record.cpu_seconds.get("adaptation")
+
+
+def process_joules(record: Record) -> float | None:
+    """Joules of the whole process, what testing took left out; None where it is not known, and for a void run."""
+    return None if record.void else record.process.get("joules")
+
+
+def process_cpu_seconds(record: Record) -> float | None:
+    """CPU-seconds of the whole process, likewise."""
+    return None if record.void else record.process.get("cpu_seconds")
 
 
 def peak_memory(record: Record) -> float | None:
@@ -132,6 +144,28 @@ class Results:
     def target(self, setting: Setting) -> str | None:
         """Name the series that is TBFT: the level's own recipe, or else its block; None if neither ran."""
         return next((name for name in ("block", self.level_block(setting)) if self.runs(setting, name)), None)
+
+    def label(self, setting: Setting, series: str) -> str:
+        """Name a series as figures do, the same at every level: TBFT as such, another by what it tunes."""
+        return TBFT if series == self.target(setting) else series
+
+    def title(self, setting: Setting, *, size: bool = True) -> str:
+        """Head a panel: what drifted; on a line below, the block that TBFT tunes, the training size and the variant.
+
+        Args:
+            setting: What the panel shows.
+            size: Whether it shows one training size only.
+        """
+        where = f"{setting.level} level, {setting.dataset}" if setting.level else setting.dataset
+        tuned = self.level_block(setting) if self.target(setting) else ""
+        images = f"{setting.train_size} images" if size else ""
+        which = ", ".join(filter(None, [tuned and f"TBFT tunes {tuned}", images, setting.variant]))
+        return "\n".join(filter(None, [where, which]))
+
+    def largest(self) -> list[Setting]:
+        """Rows with the most labelled images among those that differ in nothing else."""
+        rows = {(setting.level, setting.dataset, setting.variant): setting for setting in self.settings()}
+        return list(rows.values())
 
     def single_blocks(self, setting: Setting) -> dict[str, str]:
         """Single blocks with the series that tuned each; the level's own recipe stands in for its block."""
