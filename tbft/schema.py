@@ -121,8 +121,9 @@ class RunRecord(TypedDict, total=False):
     wall_seconds: dict[str, float]
     process_cpu_seconds: float
     """CPU-seconds of the whole process, imports and children included, up to the writing of the record."""
-    process: dict[str, float]
-    """The same with what else the whole process has cost: see ``tbft.energy.metering.process_cost``."""
+    process: dict[str, Any]
+    """What the whole process has cost, what of it was the test's, and peak memory up to the end of the adaptation: see
+    ``tbft.energy.metering.process_cost``. A study that isolates its cells counts up to the end of the process."""
     joules_net: dict[str, float] | None
     """By phase, without what the machine draws at rest."""
     energy_source: dict[str, Any]
@@ -147,4 +148,5 @@ class RunRecord(TypedDict, total=False):
     """Validations, oldest first."""
     skipped_pictures: int
     environment: dict[str, Any]
-    """Versions, ``device``, ``number_format``, ``threads`` and ``machine``."""
+    """Versions and ``revision`` of tbft, ``device``, ``number_format``, ``threads``, ``machine`` and the processor's
+    ``instructions`` as torch uses them."""
