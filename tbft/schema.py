@@ -23,11 +23,20 @@ HEAD = "fc"
 DONE, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 """Exit codes: done, the run failed, bad usage or bad input, ended by SIGINT, ended by SIGTERM."""
 
+DEVELOPMENT, HELD_OUT = "development", "held out"
+"""Whether a study's drift is one on which the recipes were found, or one on which nothing was tuned."""
+
 SCHEMA = 1
 """Version of the record; within one version fields are added, and none changes its meaning."""
 
 RESULT_FILE = "result.json"
 """Name of a run's record in the run's folder."""
+
+PROCESS_START, RUN_START, RESUME = "process start", "run start", "resume"
+"""Since when a process's cost is counted: ``resume`` where an interrupted process had done a part of the run before."""
+
+RECORDED, EXIT = "record", "exit"
+"""Until when: the writing of the record, or the end of the process, which only its parent sees."""
 
 Status = Literal["completed", "interrupted", "failed"]
 STATUSES: tuple[str, ...] = get_args(Status)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tbft.energy import ADAPTATION, EnergyMeter, find_sources
-from tbft.energy.metering.process_cost import RESUME, ProcessCost
+from tbft.energy.metering.process_cost import ProcessCost
 from tbft.energy.sensors import codecarbon_tables
 from tbft.errors import BadInput
+from tbft.schema import RESUME
 
 log = logging.getLogger(__name__)
 

@@ -10,13 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tbft.energy.sensors.cpu_time import tree_cpu_seconds
-from tbft.schema import PHASES
-
-PROCESS_START, RUN_START, RESUME = "process start", "run start", "resume"
-"""Since when the cost is counted: ``resume`` where an interrupted process had done a part of the run before."""
-
-RECORD, EXIT = "record", "exit"
-"""Until when: the writing of the record, or the end of the process, which only its parent sees."""
+from tbft.schema import EXIT, PHASES, PROCESS_START, RECORDED, RUN_START
 
 
 class ProcessCost:
@@ -65,14 +59,14 @@ class ProcessCost:
             reading_test: CPU-seconds and seconds that reading the test images took outside of the phases.
 
         Returns:
-            `since` and `until`, as named above; `cpu_seconds` of all threads and all child processes,
+            `since` and `until`, as `tbft.schema` names them; `cpu_seconds` of all threads and all child processes,
             `wall_seconds`, and `joules` (None without a meter): the metered ones, and the mean power for the seconds
             before and after the meter ran, `mean_watts`; `test`, the part of these three that testing and reading the
             test images took, which a device does not do; and `peak_rss_mib` up to the end of the adaptation.
         """
-        cost = {
+        cost: dict[str, Any] = {
             "since": PROCESS_START if self._first else RUN_START,
-            "until": RECORD,
+            "until": RECORDED,
             "cpu_seconds": tree_cpu_seconds() - self._cpu_start,
             "wall_seconds": time.time() - self._start,
             "peak_rss_mib": max(self._peak_before, self.peak_rss_mib()),

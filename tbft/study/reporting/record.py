@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tbft.errors import BadInput
-from tbft.schema import HEAD, SCHEMA, STATUSES, CurveEntry, RunRecord, block_of
+from tbft.schema import EXIT, HEAD, PROCESS_START, SCHEMA, STATUSES, CurveEntry, RunRecord, block_of
 
 BUSY_THREADS = 0.1  # that other programs keep busy on average, above which the machine's joules are not the run's
 
@@ -44,7 +44,10 @@ class Record:
         joules: By phase, with their sum as `adaptation`.
         cpu_seconds: By phase, with `adaptation`.
         wall_seconds: By phase, with `adaptation`.
-        peak_rss_mib: Peak resident memory in MiB.
+        process: `cpu_seconds` and `joules` of the whole process, from its start to its end and children included, but
+            without testing and reading the test images, which only a study does. Empty unless the run had a process of
+            its own, in a study that isolates its cells.
+        peak_rss_mib: Peak resident memory in MiB, up to the end of the adaptation.
         curve: Validations over the adaptation, oldest first; empty where none was recorded.
         measured: Whether the energy comes from a sensor rather than a model.
         void: Why the run's cost must not be used (a throttled board), or empty.
@@ -52,8 +55,15 @@ class Record:
         inflated: Whether threads spun while other programs had their cores: its CPU-seconds are too high.
         busy_threads: Threads that other programs kept busy meanwhile, on average; 0 where it is not known.
         machine: Where it ran.
+        instructions: The processor's instruction set as torch used it; empty where the record does not say.
+        number_format: Of the convolutions; likewise.
+        threads: That computed; None where the record does not say.
+        revision: Of tbft; empty where the record does not say.
         error: Why a failed run failed, where the record says so.
         labels: The study's axes and this cell's place on each; empty outside a study.
+        drifts: Whether its study calls its drift `development` or `held out`; empty where it does not say.
+        ledger: Folder of its ledger, from the folder that is reported on.
+        apart: What sets it apart from runs with the same labels, in the order in which tables name it.
         planned: Strategies that its study's plan has at this place on the other axes; empty outside a study.
     """
 
@@ -70,6 +80,7 @@ class Record:
     joules: Mapping[str, float] = field(default_factory=dict)
     cpu_seconds: Mapping[str, float] = field(default_factory=dict)
     wall_seconds: Mapping[str, float] = field(default_factory=dict)
+    process: Mapping[str, float] = field(default_factory=dict)
     peak_rss_mib: float | None = None
     curve: tuple[CurvePoint, ...] = ()
     measured: bool = False
@@ -78,8 +89,15 @@ class Record:
     inflated: bool = False
     busy_threads: float = 0.0
     machine: str = ""
+    instructions: str = ""
+    number_format: str = ""
+    threads: int | None = None
+    revision: str = ""
     error: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    drifts: str = ""
+    ledger: str = ""
+    apart: tuple[str, ...] = ()
     planned: frozenset[str] = frozenset()
 
     @property
@@ -131,7 +149,7 @@ def _record(key: str, content: RunRecord, labels: dict[str, str]) -> Record:
         return Record(key, content["status"], error=str(content.get("error") or ""), labels=labels)
     drift = content["drift"]
     name, severity = drift.get("name") or "", drift.get("severity")
-    source = content.get("energy_source") or {}
+    source, environment = content.get("energy_source") or {}, content.get("environment") or {}
     void = content.get("void")
     accuracy = _numbers(content["accuracy"])
     if "test" not in accuracy:
@@ -151,6 +169,7 @@ def _record(key: str, content: RunRecord, labels: dict[str, str]) -> Record:
         joules=_numbers(content["joules"]),
         cpu_seconds=_numbers(content["cpu_seconds"]),
         wall_seconds=_numbers(content["wall_seconds"]),
+        process=_whole_process(content),
         peak_rss_mib=content.get("peak_rss_mib"),
         curve=tuple(_curve(content.get("curve") or ())),
         measured=bool(source.get("measured", False)),
@@ -158,7 +177,11 @@ def _record(key: str, content: RunRecord, labels: dict[str, str]) -> Record:
         shared_machine=bool(content.get("shared_machine", False)),
         inflated=bool((content.get("conditions") or {}).get("cpu_seconds_inflated")),
         busy_threads=float((content.get("conditions") or {}).get("other_programs_threads") or 0.0),
-        machine=str((content.get("environment") or {}).get("machine", "")),
+        machine=str(environment.get("machine") or ""),
+        instructions=str(environment.get("instructions") or ""),
+        number_format=str(environment.get("number_format") or ""),
+        threads=environment.get("threads"),
+        revision=str(environment.get("revision") or ""),
         labels=labels,
     )
 
@@ -179,6 +202,15 @@ def _level_block(content: RunRecord) -> str:
     stages = [f"block{number}" for number in range(1, len(blocks))]
     whole_network = len(stages) > 1 and blocks == [*stages, HEAD] and strategy != "+".join(blocks)
     return block_of(level, blocks) if level and whole_network else ""
+
+
+def _whole_process(content: RunRecord) -> dict[str, float]:
+    """Read what the process cost but for its test, where it was the run's own and was counted up to its end."""
+    process = content.get("process") or {}
+    if process.get("since") != PROCESS_START or process.get("until") != EXIT:
+        return {}
+    whole, test = _numbers(process), _numbers(process.get("test") or {})
+    return {name: whole[name] - test[name] for name in ("cpu_seconds", "joules") if name in whole and name in test}
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
