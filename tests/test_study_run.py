@@ -94,6 +94,16 @@ def test_a_study_runs_every_cell_once_and_reports(isolate: bool, capfd: pytest.C
     assert Path("runs/report/report.html").exists()
 
 
+def test_a_cell_in_a_process_of_its_own_is_counted_up_to_the_processes_end() -> None:
+    run(study(), isolate=True)
+    run(study(root=Path("shared")), isolate=False)
+    alone, together = (
+        [json.loads(path.read_text())["process"]["until"] for path in Path(root).glob("*/result.json")]
+        for root in ("runs", "shared")
+    )
+    assert (set(alone), set(together)) == ({"exit"}, {"record"})
+
+
 def test_a_grown_grid_runs_only_what_is_new() -> None:
     run(study())
     grown = study()

@@ -102,7 +102,7 @@ class RecordedRun:
             if hasattr(logger, "finish"):
                 logger.finish(self.record)
         # Drawing and the loggers' last words are part of what the process costs.
-        self.record["process"] = meter.process.record()
+        self.record["process"] = meter.process_record(self.adaptation.data.reading_test)
         self.record["process_cpu_seconds"] = self.record["process"]["cpu_seconds"]
         with suppress(OSError):  # the record then stays as it was
             write_text(file, as_text(self.record))

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tbft.study.reporting.answer import Finding, Spent, choose_cost, find
+from tbft.schema import HELD_OUT
+from tbft.study.reporting.answer import Finding, Spent, choose_cost, find, settings_to_tell
 from tbft.study.reporting.intervals import Estimate
-from tbft.study.reporting.results import AUTO, Results
+from tbft.study.reporting.results import ADAPTIVE, AMP, Results
 from tbft.study.reporting.table import show
 from tbft.study.reporting.table_parts import energy_kind
 
@@ -15,7 +16,7 @@ _OPPONENTS = {
     "paper-full": "full fine-tuning as in the paper",
     "full": "full fine-tuning",
 }
-_SUBJECTS = {AUTO: "auto, which nobody tells the drift,"}
+_SUBJECTS = {ADAPTIVE: "auto, which nobody tells the drift,"}
 
 
 @dataclass(frozen=True)
@@ -159,13 +160,17 @@ def _notes(results: Results, found: Sequence[Finding], spent: Spent) -> list[str
     told = [f"{_share(f.saved_of_process)} {place_of(f, found)}" for f in found if f.saved_of_process]
     if told:
         notes.append(f"Of the whole process, from its start to its end without testing, it is {', '.join(told)}.")
-    if len(results.largest()) < len(results.settings()):
+    told_of = settings_to_tell(results)
+    if {setting.train_size for setting in results.settings()} - {setting.train_size for setting in told_of}:
         notes.append("Where there are several training sizes, this is of the largest.")
+    if any(HELD_OUT in setting.variant for setting in told_of):
+        notes.append("It is of the held-out drifts, on which nothing was tuned.")
     return notes
 
 
 def _named(opponent: str) -> str:
-    return _OPPONENTS.get(opponent, f"full fine-tuning ({opponent})")
+    name = opponent.removesuffix(AMP)
+    return _OPPONENTS.get(name, f"full fine-tuning ({name})")
 
 
 def _sign(estimate: Estimate) -> int:

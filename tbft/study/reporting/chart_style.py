@@ -2,11 +2,11 @@
 
 import math
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
-from tbft.study.reporting.results import TBFT
+from tbft.study.reporting.results import AMP, TBFT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,12 +22,14 @@ class Look:
         hatch: Of bars, for print.
         marker: Of points.
         line: Of lines.
+        filled: Whether markers are.
     """
 
     colour: str
     hatch: str
     marker: str
     line: str
+    filled: bool = True
 
 
 # Okabe and Ito, "Color Universal Design" (2008), its yellow a little darker to be seen on white. Eight colours do not
@@ -36,7 +38,7 @@ LOOKS = {
     "none": Look("#BBBBBB", "", "o", ":"),
     "bn": Look("#56B4E9", "", "s", ":"),
     "block": Look("#D55E00", "", "D", "-"),
-    "auto": Look("#884400", "--", "H", "-"),
+    "auto": Look("#6666FF", "--", "H", "-"),
     "block1": Look("#E69F00", "", "^", "-"),
     "block2": Look("#009E73", "", "v", "-"),
     "block3": Look("#0072B2", "", "P", "-"),
@@ -55,7 +57,6 @@ INK, GRID = "#1a1a1a", "#dddddd"
 DARK = {
     INK: "#e6e6e6",
     GRID: "#444444",
-    LOOKS["auto"].colour: "#c08050",
     LOOKS["head"].colour: "#a08a40",
     LOOKS["auto-rgn"].colour: "#9a7bff",
     LOOKS["paper-full"].colour: "#c05a8c",
@@ -105,10 +106,14 @@ def save_svg(figure: "Figure", file: Path | BinaryIO) -> None:
 
 
 def look_of(series: str) -> Look:
-    """How a strategy is drawn, by its name or by `TBFT`; no two alike among the known ones."""
+    """How a strategy is drawn, by its name or by `TBFT`; no two alike among the known ones.
+
+    In another number format it has the same colour, and its marker is hollow.
+    """
     number = sum(map(ord, series))
-    known = LOOKS.get("block" if series == TBFT else series)
-    return known or Look(OTHERS[number % len(OTHERS)], "++", "HX8"[number % 3], "-.")
+    name = "block" if series == TBFT else series.removesuffix(AMP)
+    look = LOOKS.get(name) or Look(OTHERS[number % len(OTHERS)], "++", "HX8"[number % 3], "-.")
+    return replace(look, hatch=look.hatch + "oo", line=":", filled=False) if series.endswith(AMP) else look
 
 
 def log_joules(axis: "Axes") -> None:

@@ -8,10 +8,10 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from tbft.schema import ADAPTATION
-from tbft.study.reporting.answer import PROCESS_JOULES
+from tbft.study.reporting.answer import settings_to_tell
 from tbft.study.reporting.chart import Chart, Panel
 from tbft.study.reporting.chart_style import INK, PHASE_LOOKS, log_joules, look_of
-from tbft.study.reporting.costs import DISTURBED, JOULES, Cost, cost_of, undisturbed
+from tbft.study.reporting.costs import DISTURBED, JOULES, PROCESS_JOULES, Cost, cost_of, undisturbed
 from tbft.study.reporting.intervals import Estimate, mean_sd
 from tbft.study.reporting.pairs import per_seed
 from tbft.study.reporting.record import CurvePoint, Record
@@ -52,13 +52,13 @@ def pareto(results: Results) -> Chart:
 
 
 def lead(results: Results, front: Chart) -> Chart:
-    """The same at the largest training sizes, and of the whole process where all records have that.
+    """The same for the settings that the answer tells of, and of the whole process where all records have that.
 
     Args:
         results: The completed records.
         front: What `pareto` drew, which is returned where it would be drawn again.
     """
-    settings = results.largest()
+    settings = settings_to_tell(results)
     if all(process_joules(record) is not None for record in results.records if record.joules and not record.void):
         caption = f"Test accuracy against the energy of {PROCESS_ENERGY.of}. {_FRONT}"
         return Chart(front.title, caption, accuracy_against(PROCESS_ENERGY, results, settings))
@@ -94,8 +94,9 @@ def _pareto_panel(energy: Energy, results: Results, setting: Setting, axis: "Axe
             color=look.colour,
             marker=look.marker,
             markersize=7,
-            markeredgecolor=INK,
-            markeredgewidth=0.6,
+            markerfacecolor=look.colour if look.filled else "none",
+            markeredgecolor=INK if look.filled else look.colour,
+            markeredgewidth=0.6 if look.filled else 1.4,
             linestyle="none",
             capsize=2,
             label=label,
@@ -171,9 +172,7 @@ def learning_curves(results: Results) -> Chart:
         for setting in results.settings()
         if _curves(results, setting)
     ]
-    caption = (
-        "Validation accuracy against energy spent; thin lines are all runs, thick ones their medians."
-    )
+    caption = "Validation accuracy against energy spent; thin lines are all runs, thick ones their medians."
     return Chart("Learning curves", caption, panels)
 
 

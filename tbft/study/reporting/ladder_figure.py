@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from tbft.runs.ladder_plot import LOOKS, Step, draw_ladder, draw_standing
 from tbft.study.reporting.chart import Chart, Panel
 from tbft.study.reporting.record import Record
-from tbft.study.reporting.results import AUTO, Results, Setting
+from tbft.study.reporting.results import ADAPTIVE, Results, Setting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +17,7 @@ def ladders(results: Results) -> Chart:
     panels = []
     for setting in results.settings():
         runs: dict[str, list[Record]] = {}
-        for record in results.runs(setting, AUTO):
+        for record in results.runs(setting, ADAPTIVE):
             if record.ladder:
                 runs.setdefault(record.labels.get("drift") or record.drift, []).append(record)
         panels += [Panel(_title(setting, drift), partial(_panel, each)) for drift, each in runs.items()]

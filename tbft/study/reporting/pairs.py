@@ -62,11 +62,28 @@ def per_seed(column: Column) -> list[float]:
     return list(seeds_of(column).values())
 
 
+def clusters_of(column: Column) -> list[list[float]]:
+    """Group the values of a column for an interval: by drift where there are several, else each seed by itself."""
+    clusters: dict[str | int, list[float]] = defaultdict(list)
+    by_drift = len({pair.drift for pair in column}) > 1
+    for pair in sorted(column, key=lambda pair: (pair.drift, pair.seed)):
+        clusters[pair.drift if by_drift else pair.seed].append(column[pair])
+    return list(clusters.values())
+
+
+def basis_of(pairs: Iterable[Pair]) -> str:
+    """Say what an interval of `clusters_of` is over: `5 drifts`, or `3 seeds` of one drift."""
+    pairs = list(pairs)
+    drifts, seeds = {pair.drift for pair in pairs}, {pair.seed for pair in pairs}
+    number, what = (len(drifts), "drift") if len(drifts) > 1 else (len(seeds), "seed")
+    return f"{number} {what}{'s' * (number > 1)}" if number else ""
+
+
 def differences(ours: Column, theirs: Column) -> dict[Pair, float]:
     """`ours - theirs` wherever both ran."""
     return {pair: ours[pair] - theirs[pair] for pair in ours if pair in theirs}
 
 
-def ratios(ours: Column, theirs: Column) -> list[float]:
+def ratios(ours: Column, theirs: Column) -> dict[Pair, float]:
     """`ours / theirs` wherever both ran and theirs is above zero."""
-    return [ours[pair] / theirs[pair] for pair in ours if theirs.get(pair, 0) > 0]
+    return {pair: ours[pair] / theirs[pair] for pair in ours if theirs.get(pair, 0) > 0}

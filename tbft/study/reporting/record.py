@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from tbft.errors import BadInput
 from tbft.runs.ladder_plot import Step, steps_of
-from tbft.schema import HEAD, SCHEMA, STATUSES, CurveEntry, RunRecord, block_of
+from tbft.schema import EXIT, HEAD, PROCESS_START, SCHEMA, STATUSES, CurveEntry, RunRecord, block_of
 
 BUSY_THREADS = 0.1  # that other programs keep busy on average, above which the machine's joules are not the run's
 
@@ -45,8 +45,10 @@ class Record:
         joules: By phase, with their sum as `adaptation`.
         cpu_seconds: By phase, with `adaptation`.
         wall_seconds: By phase, with `adaptation`.
-        process: `joules` and `cpu_seconds` of the whole process without testing, where they are known from its start.
-        peak_rss_mib: Peak resident memory in MiB.
+        process: `cpu_seconds` and `joules` of the whole process, from its start to its end and children included, but
+            without testing and reading the test images, which only a study does. Empty unless the run had a process of
+            its own, in a study that isolates its cells.
+        peak_rss_mib: Peak resident memory in MiB, up to the end of the adaptation.
         curve: Validations over the adaptation, oldest first; empty where none was recorded.
         ladder: Steps up the ladder of remedies, in order; empty where nothing was climbed.
         measured: Whether the energy comes from a sensor rather than a model.
@@ -55,8 +57,15 @@ class Record:
         inflated: Whether threads spun while other programs had their cores: its CPU-seconds are too high.
         busy_threads: Threads that other programs kept busy meanwhile, on average; 0 where it is not known.
         machine: Where it ran.
+        instructions: The processor's instruction set as torch used it; empty where the record does not say.
+        number_format: Of the convolutions; likewise.
+        threads: That computed; None where the record does not say.
+        revision: Of tbft; empty where the record does not say.
         error: Why a failed run failed, where the record says so.
         labels: The study's axes and this cell's place on each; empty outside a study.
+        drifts: Whether its study calls its drift `development` or `held out`; empty where it does not say.
+        ledger: Folder of its ledger, from the folder that is reported on.
+        apart: What sets it apart from runs with the same labels, in the order in which tables name it.
         planned: Strategies that its study's plan has at this place on the other axes; empty outside a study.
     """
 
@@ -83,8 +92,15 @@ class Record:
     inflated: bool = False
     busy_threads: float = 0.0
     machine: str = ""
+    instructions: str = ""
+    number_format: str = ""
+    threads: int | None = None
+    revision: str = ""
     error: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    drifts: str = ""
+    ledger: str = ""
+    apart: tuple[str, ...] = ()
     planned: frozenset[str] = frozenset()
 
     @property
@@ -136,7 +152,7 @@ def _record(key: str, content: RunRecord, labels: dict[str, str]) -> Record:
         return Record(key, content["status"], error=str(content.get("error") or ""), labels=labels)
     drift = content["drift"]
     name, severity = drift.get("name") or "", drift.get("severity")
-    source = content.get("energy_source") or {}
+    source, environment = content.get("energy_source") or {}, content.get("environment") or {}
     void = content.get("void")
     accuracy = _numbers(content["accuracy"])
     if "test" not in accuracy:
@@ -156,7 +172,7 @@ def _record(key: str, content: RunRecord, labels: dict[str, str]) -> Record:
         joules=_numbers(content["joules"]),
         cpu_seconds=_numbers(content["cpu_seconds"]),
         wall_seconds=_numbers(content["wall_seconds"]),
-        process=_process(content.get("process") or {}),
+        process=_whole_process(content),
         peak_rss_mib=content.get("peak_rss_mib"),
         curve=tuple(_curve(content.get("curve") or ())),
         ladder=tuple(steps_of(content)),
@@ -165,7 +181,11 @@ def _record(key: str, content: RunRecord, labels: dict[str, str]) -> Record:
         shared_machine=bool(content.get("shared_machine", False)),
         inflated=bool((content.get("conditions") or {}).get("cpu_seconds_inflated")),
         busy_threads=float((content.get("conditions") or {}).get("other_programs_threads") or 0.0),
-        machine=str((content.get("environment") or {}).get("machine", "")),
+        machine=str(environment.get("machine") or ""),
+        instructions=str(environment.get("instructions") or ""),
+        number_format=str(environment.get("number_format") or ""),
+        threads=environment.get("threads"),
+        revision=str(environment.get("revision") or ""),
         labels=labels,
     )
 
@@ -188,17 +208,18 @@ def _level_block(content: RunRecord) -> str:
     return block_of(level, blocks) if level and whole_network else ""
 
 
+def _whole_process(content: RunRecord) -> dict[str, float]:
+    """Read what the process cost but for its test, where it was the run's own and was counted up to its end."""
+    process = content.get("process") or {}
+    if process.get("since") != PROCESS_START or process.get("until") != EXIT:
+        return {}
+    whole, test = _numbers(process), _numbers(process.get("test") or {})
+    return {name: whole[name] - test[name] for name in ("cpu_seconds", "joules") if name in whole and name in test}
+
+
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     """Keep what is a finite number: an unknown figure is absent, never zero."""
     return {name: float(value) for name, value in values.items() if _is_number(value)}
-
-
-def _process(cost: Mapping[str, Any]) -> dict[str, float]:
-    """Cost of a whole process without that of testing, which a device does not do."""
-    if cost.get("since") != "process start" or "test" not in cost:
-        return {}
-    whole, test = _numbers(cost), _numbers(cost["test"])
-    return {name: whole[name] - test[name] for name in ("joules", "cpu_seconds") if name in whole and name in test}
 
 
 def _is_number(value: object) -> bool:

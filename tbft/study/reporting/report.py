@@ -9,6 +9,7 @@ from pathlib import Path
 from tbft import atomic
 from tbft.errors import BadInput
 from tbft.study.reporting.answer_words import answer
+from tbft.study.reporting.apart import set_apart
 from tbft.study.reporting.ledger_reading import Problem, read_ledger
 from tbft.study.reporting.noised_blocks import without_noise
 from tbft.study.reporting.page import render_page
@@ -67,7 +68,7 @@ def _write(runs: Path, folder: Path, tables: Sequence[Table], results: Results, 
     for table in [*tables, records_table(results)]:
         atomic.write_text(folder / f"{table.name}.csv", to_csv(table))
     atomic.write_text(folder / "tables.md", "\n".join(to_markdown(table) for table in tables))
-    plain = without_noise(results)
+    plain = without_noise(set_apart(results))
     charts = all_figures(plain)
     for name, chart in charts.items():
         figure = chart.figure()

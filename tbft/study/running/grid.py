@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tbft.errors import BadInput
+from tbft.schema import DEVELOPMENT, HELD_OUT, LEVELS
 from tbft.study.running.cell_options import (
     Options,
     command_line,
@@ -30,6 +31,8 @@ REPLICATES = ("repeat", "seed")  # outermost, so that slow changes of the machin
 STRATEGY = "strategy"
 LARGEST_SEED = 2**32 - 1
 LEVELS_OWN = "block"  # the strategy that needs no preset: the recipe of the level
+ADAPTIVE = "auto.yaml"  # the preset that names no level: as a strategy it takes the place of the level's file
+LEVEL_FILES = frozenset(f"{level}.yaml" for level in LEVELS)
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,15 @@ class Study:
         root: Folder of the records, the ledger.
         grid: Axes. A mapping of labels to options of `fit` is an axis of its own name; a list is an axis over
             the values of the option it is named after. `strategy` lists presets (`block3` is
-            `strategy/block3.yaml`; `block` is the level's own recipe). What a strategy's preset sets wins over the
-            options of the study and of the other axes. `seed` lists values of `seed_everything`, and
+            `strategy/block3.yaml`; `block` is the level's own recipe; `auto` is `auto.yaml` in the place of the level's
+            file, or first where there is none, so that nobody names the drift). What another strategy's preset sets
+            wins over the options of the study and of the other axes. `seed` lists values of `seed_everything`, and
             `repeat` how many times or under which labels to run the same again. The axis `drift`, seeds and
             repeats are averaged in the tables.
         options: Options of `fit` that all cells share; `config` lists presets or files. An axis wins over them.
         exclude: Parts of the grid to leave out; each names labels on some axes, as one or a list.
+        development: Labels on the axis `drift` on which the recipes were found. The tables set them apart from all
+            others, which are held out; without any they say nothing of it.
         order_seed: Seed by which the order of the strategies is shuffled at each place of the other axes, so that no
             strategy always runs on a warmer machine.
     """
@@ -72,6 +78,7 @@ class Study:
     grid: dict
     options: dict = field(default_factory=dict)
     exclude: list[dict] = field(default_factory=list)
+    development: list[str] = field(default_factory=list)
     order_seed: int = 0
 
 
@@ -83,11 +90,13 @@ class Cell:
         key: Readable name and a hash of the arguments; the run's folder in the ledger.
         labels: Its place on each axis.
         arguments: Arguments of `fit`, without where it is recorded.
+        drifts: `development` or `held out`; empty where the study does not tell them apart.
     """
 
     key: str
     labels: Mapping[str, str]
     arguments: tuple[str, ...]
+    drifts: str = ""
 
 
 def cells_of(study: Study) -> list[Cell]:
@@ -106,6 +115,7 @@ def cells_of(study: Study) -> list[Cell]:
     clauses = [{text_of(axis): wanted for axis, wanted in clause.items()} for clause in study.exclude]
     for clause in clauses:
         _check_clause(clause, axes)
+    _check_development(study, axes)
     outer = [name for name in REPLICATES if name in axes]
     inner = [name for name in axes if name not in (*REPLICATES, STRATEGY)]
     chance = random.Random(study.order_seed)
@@ -157,6 +167,8 @@ def _value(name: str, value: Any) -> Point:
         preset = label.removesuffix(".yaml")
         if preset == LEVELS_OWN:
             return Point(preset, {})
+        if f"{preset}.yaml" == ADAPTIVE:
+            return Point(preset, {"config": ADAPTIVE})
         return Point(Path(preset).name, {"config": label if label.endswith(".yaml") else f"strategy/{preset}.yaml"})
     if name == "seed":
         if not re.fullmatch(r"\d+", label) or int(label) > LARGEST_SEED:
@@ -172,11 +184,14 @@ def _cell(study: Study, points: Mapping[str, Point], labels: dict[str, str]) -> 
     places = {name: point for name, point in points.items() if name != STRATEGY}
     _refuse_two_axes_for_one_option(places)
     presets = configs_in(strategy.options)
+    adaptive = ADAPTIVE in presets
+    presets = [preset for preset in presets if preset != ADAPTIVE]
     decided = options_of_configs(presets)
     for name, point in places.items():
         _refuse_overruled_axis(name, point, strategy, decided)
     given = (study.options, *(point.options for point in places.values()))
-    configs = [config for options in given for config in configs_in(options)] + presets
+    configs = [config for options in given for config in configs_in(options)]
+    configs = (_without_level(configs) if adaptive else configs) + presets
     options: dict[str, Any] = {}
     for each in given:
         options = lay_over(options, _own(each))
@@ -185,7 +200,20 @@ def _cell(study: Study, points: Mapping[str, Point], labels: dict[str, str]) -> 
     identity = json.dumps([read_configs(configs), reaching, labels.get("repeat")], sort_keys=True, default=str)
     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
     words = [_word(name, label) for name, label in labels.items()]
-    return Cell("-".join([*words, digest]), labels, command_line(configs, options))
+    return Cell("-".join([*words, digest]), labels, command_line(configs, options), _drifts(study, labels))
+
+
+def _without_level(configs: Sequence[str]) -> list[str]:
+    """Configurations with the adaptive preset in the place of the level's file, or first where there is none."""
+    if not LEVEL_FILES.intersection(configs):
+        return [ADAPTIVE, *configs]
+    return [ADAPTIVE if config in LEVEL_FILES else config for config in configs]
+
+
+def _drifts(study: Study, labels: Mapping[str, str]) -> str:
+    if not study.development:
+        return ""
+    return DEVELOPMENT if labels["drift"] in study.development else HELD_OUT
 
 
 def _own(options: Options) -> dict[str, Any]:
@@ -218,6 +246,15 @@ def _word(axis: str, label: str) -> str:
     plain = re.sub(r"[^A-Za-z0-9_.+]+", "_", label).strip("_.") or "none"
     bare = re.fullmatch(r"[\d.e+]+|true|false|null|none", plain) is not None
     return f"{axis.split('.')[-1]}{plain}" if bare and axis != STRATEGY else plain
+
+
+def _check_development(study: Study, axes: Mapping[str, list[Point]]) -> None:
+    known = [point.label for point in axes.get("drift", [])]
+    unknown = [label for label in study.development if label not in known]
+    if unknown:
+        raise BadInput(
+            f"development names {', '.join(unknown)}, but the axis drift has {', '.join(known) or 'nothing'}"
+        )
 
 
 def _check_clause(clause: Any, axes: Mapping[str, list[Point]]) -> None:
