@@ -31,9 +31,9 @@ def all_figures(results: Results) -> dict[str, Chart]:
         LEAD: lead(results, front),
         "bars": accuracy_bars(results),
         "pareto": front,
+        "ladder": ladders(results),
         "phases": energy_by_phase(results),
         "curves": learning_curves(results),
-        "ladder": ladders(results),
     }
     return {name: chart for name, chart in drawn.items() if chart.panels}
 

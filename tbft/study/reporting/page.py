@@ -4,17 +4,22 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+from tbft.schema import LEVELS
 from tbft.study.reporting.answer_words import Answer
 from tbft.study.reporting.chart import Chart
 from tbft.study.reporting.inline_svg import dark_colours
 from tbft.study.reporting.intervals import Estimate
+from tbft.study.reporting.paper import paper_block
+from tbft.study.reporting.results import TBFT
 from tbft.study.reporting.table import OURS, PAPER, Table, Value, show
 from tbft.study.reporting.table_parts import HEAD
 
 LEAD = "answer"  # name of the figure that stands below the answer
 DETAILS = frozenset({"cost", "energy_to_accuracy", "problems"})  # long tables, below the figures
+_BLOCK = re.compile(r"^block(?=$|,)")  # the level's own recipe, as records name it
 _KEYS = 6  # columns of figures that a narrow screen shows at first
 _WIDE = 12  # columns from which on a wide screen folds what a narrow one does
 
@@ -90,6 +95,7 @@ def render_page(
     tables: Sequence[Table],
     figures: Mapping[str, Chart],
     general: Sequence[str] = (),
+    tuned: Mapping[str, str] | None = None,
 ) -> str:
     """Fill the page; all text in it is escaped.
 
@@ -99,13 +105,18 @@ def render_page(
         answer: What the page leads with.
         tables: Shown in this order, but for long ones, which stand below the figures.
         figures: By name; the one named `LEAD` stands below the answer.
-        general: Notes that hold for all tables and figures; those of several tables are added, and told once.
+        general: Notes that hold for all tables and figures. They stand below the answer and nowhere else; what several
+            tables say beyond them stands there too, folded unless it is a warning.
+        tuned: The block that TBFT tunes at a level, of levels at which it is one.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     told = Counter(note for table in tables for note in table.notes)
-    general = list(dict.fromkeys([*general, *(note for note, times in told.items() if times > 1)]))
-    shown = [show_table(replace(table, notes=tuple(n for n in table.notes if n not in general))) for table in tables]
+    repeated = [note for note, times in told.items() if times > 1 and note not in general]
+    warnings = [note for note in repeated if note.startswith("Warning")]
+    seen = {*general, *repeated}
+    apart = [replace(table, notes=tuple(note for note in table.notes if note not in seen)) for table in tables]
+    shown = [show_table(name_tuned_blocks(table, tuned or {})) for table in apart]
     lead = figures.get(LEAD)
     others = {name: chart for name, chart in figures.items() if chart is not lead}
     page = {
@@ -113,7 +124,8 @@ def render_page(
         "summary": summary,
         "answer": [_unbroken(clause) for clause in answer.clauses],
         "lead": _draw(LEAD, lead) if lead else None,
-        "notes": [_unbroken(note) for note in [*answer.notes, *general]],
+        "notes": [_unbroken(note) for note in [*answer.notes, *general, *warnings]],
+        "repeated": [note for note in repeated if note not in warnings],
         "tables": [table for table in shown if table.name not in DETAILS],
         "figures": [_draw(name, chart) for name, chart in others.items()],
         "details": [table for table in shown if table.name in DETAILS],
@@ -142,6 +154,26 @@ def _draw(name: str, chart: Chart) -> dict[str, Any]:
         ],
         "keys": [(label, Markup(svg)) for label, svg in keys.items()],
     }
+
+
+def name_tuned_blocks(table: Table, tuned: Mapping[str, str]) -> Table:
+    """Name what records call `block` as the figures do: TBFT, and the block itself in the column of that name.
+
+    Args:
+        table: Any.
+        tuned: The block that TBFT tunes at a level; the paper's is known.
+    """
+    level = table.columns.index("level") if "level" in table.columns else None
+
+    def named(row: Sequence[Value], heading: str, value: Value) -> Value:
+        if not isinstance(value, str) or not _BLOCK.match(value):
+            return value
+        place = str(row[level]) if level is not None else ""
+        blocks = {each: paper_block(each) for each in LEVELS} if row[0] == PAPER else tuned
+        return _BLOCK.sub(blocks.get(place, TBFT) if heading == TBFT else TBFT, value)
+
+    rows = tuple(tuple(map(partial(named, row), table.columns, row)) for row in table.rows)
+    return replace(table, columns=tuple(_BLOCK.sub(TBFT, heading) for heading in table.columns), rows=rows)
 
 
 def show_table(table: Table) -> ShownTable:

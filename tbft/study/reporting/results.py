@@ -148,6 +148,13 @@ class Results:
         """Name the series that is TBFT: the level's own recipe, or else its block; None if neither ran."""
         return next((name for name in ("block", self.level_block(setting)) if self.runs(setting, name)), None)
 
+    def tuned(self) -> dict[str, str]:
+        """Name the block that TBFT tunes at each level at which that is one block in all networks."""
+        blocks: dict[str, set[str]] = defaultdict(set)
+        for setting in self.settings():
+            blocks[setting.level].add(self.level_block(setting))
+        return {level: min(names) for level, names in blocks.items() if len(names) == 1 and names != {""}}
+
     def targets(self, setting: Setting) -> list[str]:
         """Name the series that are TBFT: that of `target`, and the adaptive one; those that ran."""
         adaptive = [ADAPTIVE] if self.runs(setting, ADAPTIVE) else []
