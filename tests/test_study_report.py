@@ -254,9 +254,7 @@ def test_the_page_fetches_nothing_and_escapes_what_records_say(reported: Path) -
     page = (reported / "report.html").read_text()
     assert "<script" not in page
     assert "&lt;script&gt;" in page
-    sources = re.findall(r'(?:src|href)="([^"]{0,30})', page)
-    assert len(sources) == 4
-    assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
+    assert not re.findall(r"""src=|href="(?!#)|url\((?!#)|@import""", page)
 
 
 def test_report_needs_neither_torch_nor_lightning_nor_what_runs_a_study(tmp_path: Path) -> None:
@@ -311,8 +309,7 @@ def test_a_record_says_which_block_its_level_tunes_in_a_network_of_four_stages(t
     assert row["TBFT"] == "block"
     accuracies = [accuracy for by_pair in single for accuracy in by_pair.values()]
     assert row["Block Avg %"].value == pytest.approx(100 * np.mean(accuracies))
-    drawn = pareto(results)
-    assert drawn is not None and "TBFT tunes block4" in drawn.axes[0].get_title()
+    assert "TBFT tunes block4" in pareto(results).panels[0].title
 
 
 @pytest.mark.parametrize(

@@ -338,7 +338,7 @@ def test_a_ray_cluster_gives_the_same_records_cell_by_cell() -> None:
 
 def test_the_table_of_a_study_is_logged_to_wandb_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb")
-    monkeypatch.setattr(figures, "all_figures", lambda results: {"pareto": ("", energy_figures.pareto(results))})
+    monkeypatch.setattr(figures, "all_figures", lambda results: {"pareto": energy_figures.pareto(results)})
     assert run(study(), wandb="offline") == 0
     (folder,) = Path("runs/wandb").glob("offline-run-*")
     assert list(folder.glob("files/media/table/study/records*.json"))

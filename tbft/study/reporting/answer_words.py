@@ -142,7 +142,8 @@ def _counted(found: Sequence[Finding], spent: Spent) -> str:
 
 
 def _by(percent: Sequence[float]) -> str:
-    return f", by {show(min(percent))} to {show(max(percent))} %" if percent else ""
+    ends = dict.fromkeys(map(show, (min(percent), max(percent)))) if percent else {}
+    return f", by {' to '.join(ends)} %" if ends else ""
 
 
 def _notes(results: Results, found: Sequence[Finding], spent: Spent) -> list[str]:

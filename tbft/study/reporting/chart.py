@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 3.9, 2.9  # of a panel that stands alone, in inches
-_TITLE_CHARACTERS = 46  # that fit above a panel beside others
+_TITLE_CHARACTERS = 38  # that fit above a panel beside others
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,11 @@ class Chart:
         Returns:
             The SVG of each panel, and the SVG of each label's key in the legend.
         """
-        from matplotlib.figure import Figure
-
         panels: list[str] = []
         entries: dict[str, Any] = {}
         with style(letters="none"):
             for index, panel in enumerate(self.panels):
-                figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
-                panel.draw(figure.add_subplot())
+                figure = draw_alone(panel)
                 entries |= {label: key for label, key in _legend_entries(figure.axes).items() if label not in entries}
                 panels.append(inline(_svg(figure), f"{name}-{index}", panel.title))
             keys = {
@@ -97,6 +94,15 @@ class Chart:
     def _sorted(self, entries: Mapping[str, Any]) -> dict[str, Any]:
         known = {label: place for place, label in enumerate(self.order)}
         return dict(sorted(entries.items(), key=lambda entry: known.get(entry[0], len(known))))
+
+
+def draw_alone(panel: Panel) -> "Figure":
+    """Draw a panel by itself, without title and legend."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+    panel.draw(figure.add_subplot())
+    return figure
 
 
 def _legend_entries(axes: "Sequence[Axes]") -> dict[str, Any]:
