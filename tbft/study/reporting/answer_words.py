@@ -1,6 +1,6 @@
 """The answer of a study in words."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tbft.schema import HELD_OUT
@@ -16,6 +16,7 @@ _OPPONENTS = {
     "paper-full": "full fine-tuning as in the paper",
     "full": "full fine-tuning",
 }
+_BASIS_OF_ADAPTATION = "Costs are of the whole adaptation (prepare, train, validate, save)."
 _SUBJECTS = {ADAPTIVE: "auto, which nobody tells the drift,"}
 
 
@@ -37,6 +38,14 @@ class Answer:
         return " ".join(self.clauses)
 
 
+@dataclass(frozen=True)
+class _Cost:
+    """What is saved, in words and in a finding."""
+
+    words: str
+    saved: Callable[[Finding], Estimate | None]
+
+
 def answer(results: Results) -> Answer:
     """Say what an adaptation reaches and saves, as the records have it."""
     if not results.records:
@@ -45,15 +54,21 @@ def answer(results: Results) -> Answer:
     found = find(results, spent)
     if not found:
         return Answer(("No run adapts one block or chooses by itself, so there is nothing to compare.",))
+    adaptation = _Cost(spent, lambda finding: finding.saved)
+    process = _Cost(f"{spent} of the whole process", lambda finding: finding.saved_of_process)
+    compared = [finding for finding in found if finding.opponent]
+    whole = bool(compared) and all(process.saved(finding) for finding in compared)
+    cost = process if whole else adaptation
     many = len(found) > _ONE_BY_ONE
-    clauses = [_counted(found, spent)] if many else [_clause(found, index, spent) for index in range(len(found))]
+    clauses = [_counted(found, cost)] if many else [_clause(found, index, cost) for index in range(len(found))]
     clauses[0] = clauses[0][0].upper() + clauses[0][1:]
     ends = [";"] * (len(clauses) - 1) + ["."]
     told = tuple(clause + end for clause, end in zip(clauses, ends, strict=True))
-    return Answer(told, tuple(_notes(results, found, spent)))
+    basis = _basis_of_process(found, adaptation) if whole else _BASIS_OF_ADAPTATION
+    return Answer(told, tuple(_notes(results, found, spent, basis)))
 
 
-def _clause(found: Sequence[Finding], index: int, spent: Spent) -> str:
+def _clause(found: Sequence[Finding], index: int, cost: _Cost) -> str:
     """Tell one comparison; what the one before has said is not said again."""
     finding, previous = found[index], found[index - 1] if index else None
     known = previous is not None and previous.opponent == finding.opponent
@@ -66,7 +81,7 @@ def _clause(found: Sequence[Finding], index: int, spent: Spent) -> str:
         return " ".join(parts) + ("" if known else ", with no full fine-tuning beside it to compare with")
     opponent = _named(finding.opponent)
     told = [" ".join(parts), tell_points(finding.points, "" if known else opponent)]
-    return ", ".join([*told, tell_saving(finding.saved, "" if known else f" {spent}")])
+    return ", ".join([*told, tell_saving(cost.saved(finding), "" if known else f" {cost.words}")])
 
 
 def place_of(finding: Finding, found: Sequence[Finding]) -> str:
@@ -114,7 +129,7 @@ def _share(saved: Estimate, spent: str = "") -> str:
     return told + (" (one pair of runs)" if saved.low is None else "")
 
 
-def _counted(found: Sequence[Finding], spent: Spent) -> str:
+def _counted(found: Sequence[Finding], cost: _Cost) -> str:
     """Tell many comparisons by their number, and each in which ours loses."""
     compared = [finding for finding in found if finding.points is not None]
     subject = "TBFT or auto" if len({finding.ours for finding in found}) > 1 else found[0].ours
@@ -132,12 +147,12 @@ def _counted(found: Sequence[Finding], spent: Spent) -> str:
         if finding.points and _sign(finding.points) < 0
     ]
     told += f" ({'; '.join(lost)})" if lost else ""
-    saved = [finding.saved for finding in compared if finding.saved]
+    saved = [estimate for finding in compared if (estimate := cost.saved(finding))]
     if not saved:
         return f"{told}, at a cost that is not known"
     less = [estimate.value for estimate in saved if _sign(estimate) > 0]
     more = [-estimate.value for estimate in saved if _sign(estimate) < 0]
-    told += f"; it takes less {spent} in {len(less)} of {len(saved)}{_by(less)}"
+    told += f"; it takes less {cost.words} in {len(less)} of {len(saved)}{_by(less)}"
     return told + (f", and more in {len(more)}{_by(more)}" if more else "")
 
 
@@ -146,7 +161,14 @@ def _by(percent: Sequence[float]) -> str:
     return f", by {' to '.join(ends)} %" if ends else ""
 
 
-def _notes(results: Results, found: Sequence[Finding], spent: Spent) -> list[str]:
+def _basis_of_process(found: Sequence[Finding], adaptation: _Cost) -> str:
+    """Say what a whole process is, and what is saved of the adaptation alone."""
+    told = [f"{_share(saved)} {place_of(finding, found)}" for finding in found if (saved := adaptation.saved(finding))]
+    of_adaptation = f" Of the adaptation alone (prepare, train, validate, save): {', '.join(told)}." if told else ""
+    return f"A whole process is counted from its start to its end, imports included, testing left out.{of_adaptation}"
+
+
+def _notes(results: Results, found: Sequence[Finding], spent: Spent, basis: str) -> list[str]:
     notes = []
     if any(finding.opponent for finding in found):
         against = ", ".join(dict.fromkeys(finding.opponent for finding in found if finding.opponent))
@@ -154,13 +176,14 @@ def _notes(results: Results, found: Sequence[Finding], spent: Spent) -> list[str
             f"Compared with {against}, the strongest full fine-tuning that ran; brackets hold 95 % confidence "
             "intervals, and what they leave open is called not clear."
         )
-        of = f"Energy is {energy_kind(results.records)}, and" if spent == "energy" else "Processor time is"
-        notes.append(f"{of} that of the whole adaptation (prepare, train, validate, save).")
-    if spent == "processor time":
-        notes[-1] = notes[-1][:-1] + ": joules are missing or have other programs in them in some of the comparisons."
-    told = [f"{_share(f.saved_of_process)} {place_of(f, found)}" for f in found if f.saved_of_process]
-    if told:
-        notes.append(f"Of the whole process, from its start to its end without testing, it is {', '.join(told)}.")
+        notes.append(basis)
+        if spent == "energy":
+            notes.append(f"Energy is {energy_kind(results.records)}.")
+        else:
+            notes.append(
+                "Processor time stands for energy, as joules are missing or have other programs in them in some of the "
+                "comparisons."
+            )
     told_of = settings_to_tell(results)
     if {setting.train_size for setting in results.settings()} - {setting.train_size for setting in told_of}:
         notes.append("Where there are several training sizes, this is of the largest.")
