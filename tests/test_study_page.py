@@ -1,5 +1,6 @@
 """The page leads with the answer, is read on a telephone as on a desk, and calls a thing by one name."""
 
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from study_stand_in import record, write_ledger, write_record
 
-from tbft.study.reporting.chart import Chart, draw_alone
+from tbft.study.reporting.chart import Chart, Panel, draw_alone
 from tbft.study.reporting.chart_style import DARK, LOOKS, look_of
 from tbft.study.reporting.figures import all_figures
 from tbft.study.reporting.intervals import Estimate
@@ -152,6 +153,17 @@ def test_nothing_on_the_page_is_as_wide_as_to_be_cut(page: str) -> None:
     assert {float(each["viewbox"].split()[2]) for each in panels} == {280.8}  # points: legible on a telephone
 
 
+def test_the_texts_of_a_figure_stay_as_they_are() -> None:
+    def draw(axis: Any) -> None:
+        axis.set_xticks([0.5], ["0.12345"])
+        axis.set_ylabel('<b>#1a1a1a</b> & 1.23456 id="x" font: 9px y')
+
+    ((svg,), _) = Chart("Any", "Any.", [Panel("One", draw)]).drawn_apart("any")
+    texts = [html.unescape(text) for text in re.findall(r"<text[^>]*>([^<]*)</text>", svg)]
+    assert '<b>#1a1a1a</b> & 1.23456 id="x" font: 9px y' in texts and "0.12345" in texts
+    assert not re.search(r"\.\d{3}", "".join(re.findall(r"<[^>]*>", svg)))
+
+
 def test_what_figures_refer_to_is_there_once(page: str) -> None:
     ids = re.findall(r'\sid="([^"]+)"', page)
     referred = re.findall(r'(?:url\(|href=")#([^)"]+)', page)
@@ -213,7 +225,7 @@ def test_every_value_of_every_table_is_on_the_page(ledger: Path, page: str) -> N
 def test_a_page_without_opponents_and_one_without_a_completed_run_say_so(tmp_path: Path) -> None:
     write_record(tmp_path, "died", {"schema": 1, "status": "failed", "error": "no space left"})
     page = (write_report(tmp_path).folder / "report.html").read_text()
-    assert "No run was completed" in page and "no space left" in page and "<svg" not in page
+    assert "There is no completed run" in page and "no space left" in page and "<svg" not in page
     write_record(tmp_path, "run", record("input", "block", 0))
     page = (write_report(tmp_path).folder / "report.html").read_text()
     assert "with no full fine-tuning beside it to compare with" in page.replace("\xa0", " ")

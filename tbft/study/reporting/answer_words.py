@@ -49,7 +49,7 @@ class _Cost:
 def answer(results: Results) -> Answer:
     """Say what an adaptation reaches and saves, as the records have it."""
     if not results.records:
-        return Answer(("No run was completed, so there is nothing to tell yet.",))
+        return Answer(("There is no completed run that adapts to a drift, so there is nothing to tell yet.",))
     spent = choose_cost(results)
     found = find(results, spent)
     if not found:
@@ -126,7 +126,8 @@ def _share(saved: Estimate, spent: str = "") -> str:
         return f"a cost not clearly lower ({_figure(saved, '%')} less{spent})"
     less = saved.value >= 0
     told = f"{_figure(saved if less else _turned(saved), '%')} {'less' if less else 'more'}{spent}"
-    return told + (" (one pair of runs)" if saved.low is None else "")
+    alone = " (one pair of runs)" if saved.n == 1 else " (no interval)"
+    return told + (alone if saved.low is None else "")
 
 
 def _counted(found: Sequence[Finding], cost: _Cost) -> str:

@@ -4,6 +4,7 @@ import statistics
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from tbft.study.reporting.ablation_table import WITHOUT
 from tbft.study.reporting.chart import Chart, Panel
 from tbft.study.reporting.chart_style import INK, look_of
 from tbft.study.reporting.energy_figures import energy_by_phase, lead, learning_curves, pareto
@@ -21,11 +22,12 @@ def all_figures(results: Results) -> dict[str, Chart]:
     """Every figure that the records can fill.
 
     Args:
-        results: The completed records.
+        results: The completed records. Recipes without one of their ideas are left out: a table compares them.
 
     Returns:
         File name without its ending, to the figure.
     """
+    results = Results(record for record in results.records if not record.series.startswith(WITHOUT))
     front = pareto(results)
     drawn = {
         LEAD: lead(results, front),

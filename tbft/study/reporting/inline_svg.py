@@ -1,6 +1,7 @@
 """Matplotlib's SVG as a part of a page: it takes the page's font, width and colours, and shares its names with none."""
 
 import re
+from collections.abc import Collection
 from html import escape
 
 from tbft.study.reporting.chart_style import DARK
@@ -20,16 +21,21 @@ def inline(svg: str, name: str, label: str = "") -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
-    svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)
-    svg = re.sub(r" font-family: [^;\"]*;", "", svg)
     referred = set(re.findall(r'(?:url\(|href=")#([^)"]+)', svg))
-    svg = re.sub(r' id="([^"]*)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in referred else "", svg)
-    svg = re.sub(r'(url\(|href=")#', rf"\1#{name}-", svg)
-    svg = re.sub(r"#[0-9a-f]{6}\b", lambda found: _variable(found[0]), svg)
-    svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)  # hundredths of a point
+    svg = re.sub(r"<[^>]*>", lambda tag: _adapt(tag[0], name, referred), svg)  # texts stay as they are
     said = " ".join(label.split())
     role = f'role="img" aria-label="{escape(said)}"' if said else 'aria-hidden="true"'
-    return re.sub(r"\n\s*", "\n", svg.replace("<svg", f"<svg {role}", 1)).strip()
+    return svg.replace("<svg", f"<svg {role}", 1).strip()
+
+
+def _adapt(tag: str, name: str, referred: Collection[str]) -> str:
+    """Give a tag the page's font, the figure's own names, colours that can change, and hundredths of a point."""
+    tag = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", tag)
+    tag = re.sub(r" font-family: [^;\"]*;", "", tag)
+    tag = re.sub(r' id="([^"]*)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in referred else "", tag)
+    tag = re.sub(r'(url\(|href=")#(?=\w)', rf"\1#{name}-", tag)
+    tag = re.sub(r"(\d\.\d\d)\d+", r"\1", tag)
+    return re.sub(r"#[0-9a-f]{6}\b", lambda found: _variable(found[0]), tag)
 
 
 def dark_colours() -> str:

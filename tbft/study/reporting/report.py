@@ -84,5 +84,5 @@ def _write(runs: Path, folder: Path, tables: Sequence[Table], results: Results, 
     others = [f"{count} {kind}" for kind, count in kinds.items()]
     summary = ", ".join([f"{len(results.records)} completed runs", *others])
     summary += f"; on {', '.join(machines)}." if machines else "."
-    page = render_page(title, summary, answer(plain), tables, charts, cost_notes(results.records), plain.tuned())
+    page = render_page(title, summary, answer(plain), tables, charts, cost_notes(results.records), plain.tuned_blocks())
     atomic.write_text(folder / PAGE, page)

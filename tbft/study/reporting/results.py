@@ -148,7 +148,7 @@ class Results:
         """Name the series that is TBFT: the level's own recipe, or else its block; None if neither ran."""
         return next((name for name in ("block", self.level_block(setting)) if self.runs(setting, name)), None)
 
-    def tuned(self) -> dict[str, str]:
+    def tuned_blocks(self) -> dict[str, str]:
         """Name the block that TBFT tunes at each level at which that is one block in all networks."""
         blocks: dict[str, set[str]] = defaultdict(set)
         for setting in self.settings():
