@@ -32,8 +32,9 @@ def provenance_notes(records: Sequence[Record]) -> list[str]:
 
 
 def formats_of(runs: Sequence[Record]) -> str:
-    """Number formats of the convolutions of some runs; empty where none says."""
-    return " and ".join(sorted({run.number_format for run in runs if run.number_format}))
+    """Number formats of the convolutions of some runs; empty where one of them does not say."""
+    found = sorted({run.number_format for run in runs})
+    return " and ".join(found) if all(found) else ""
 
 
 def _formats(records: Sequence[Record]) -> list[str]:
