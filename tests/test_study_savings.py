@@ -129,11 +129,11 @@ def test_the_adaptive_strategy_and_opponents_in_the_same_format_have_rows_of_the
     assert list(found) == [(t, o) for t in ("block", "auto") for o in ("tuned-full", "tuned-full-amp", "paper-full")]
     saved = {names: round(row["CPU s saved %"].value, 1) for names, row in found.items()}
     assert (saved["auto", "tuned-full-amp"], saved["block", "tuned-full-amp"]) == (80.0, 90.0)
-    assert found["auto", "tuned-full"]["number formats"] == "bf16 / channels_last"
-    assert found["auto", "tuned-full-amp"]["number formats"] == "bf16 / bf16"
+    assert found["auto", "tuned-full"]["formats"] == "bf16 / fp32"
+    assert found["auto", "tuned-full-amp"]["formats"] == "bf16 / bf16"
     notes = notes_of(tmp_path)
     assert "nobody names the drift level" in notes and "automatic mixed precision" in notes
-    assert "bf16 (block, auto, tuned-full-amp), channels_last (tuned-full, paper-full)" in notes
+    assert "bf16 (block, auto, tuned-full-amp), fp32 (tuned-full, paper-full)" in notes
 
 
 def write_study(root: Path, drifts: dict[str, str], **environment: str) -> None:
@@ -149,7 +149,7 @@ def write_study(root: Path, drifts: dict[str, str], **environment: str) -> None:
 def test_development_and_held_out_drifts_stand_apart(tmp_path: Path) -> None:
     write_study(tmp_path, {"fog": "development", "snow": "held out", "rain": "held out"})
     found = {row["variant"]: row["interval over"] for row in rows_of(tmp_path)}
-    assert found == {"development": "1 seed", "held out": "2 drifts"}
+    assert found == {"development": "", "held out": "2 drifts"}
     assert "held out: on which nothing was tuned" in notes_of(tmp_path)
     assert {row["variant"] for row in rows_of(tmp_path, "accuracy")} == {"development", "held out"}
     (setting,) = Results(read_ledger(tmp_path)[0]).settings()  # figures show all drifts in one panel
