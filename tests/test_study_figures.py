@@ -11,7 +11,7 @@ from tbft.study.reporting.chart_style import LOOKS, few_ticks
 from tbft.study.reporting.energy_figures import learning_curves, median_curve, pareto, pareto_front
 from tbft.study.reporting.ledger_reading import read_ledger
 from tbft.study.reporting.record import CurvePoint
-from tbft.study.reporting.results import ORDER, Results
+from tbft.study.reporting.results import AMP, ORDER, Results
 
 # how linear RGB looks to the deuteranope and the protanope (Machado, Oliveira and Fernandes, 2009)
 VISION = {
@@ -38,7 +38,7 @@ def lab(colour: str, vision: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("vision", VISION)
 def test_every_strategy_has_a_colour_that_everyone_can_tell_from_the_others(vision: str) -> None:
-    assert set(ORDER) == set(LOOKS)
+    assert {name for name in ORDER if not name.endswith(AMP)} == set(LOOKS)
     seen = {name: lab(look.colour, VISION[vision]) for name, look in LOOKS.items()}
     apart = {pair: float(np.linalg.norm(seen[pair[0]] - seen[pair[1]])) for pair in combinations(seen, 2)}
     assert min(apart.values()) > 10, min(apart, key=lambda pair: apart[pair])

@@ -142,7 +142,8 @@ def write_study(root: Path, drifts: dict[str, str], **environment: str) -> None:
     for drift, kind in drifts.items():
         for strategy, cpu in (("block", 1.0), ("tuned-full", 10.0)):
             key = write_run(root, strategy, cpu, drift, environment={"machine": "board-a", **environment})
-            cells[key] = {"labels": {"drift": drift, "strategy": strategy, "seed": "0"}, "drifts": kind}
+            part = {"part": kind} if kind else {}
+            cells[key] = {"labels": {**part, "drift": drift, "strategy": strategy, "seed": "0"}}
     (root / "study.json").write_text(json.dumps({"schema": 1, "cells": cells}))
 
 

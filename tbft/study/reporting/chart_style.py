@@ -38,6 +38,7 @@ LOOKS = {
     "none": Look("#BBBBBB", "", "o", ":"),
     "bn": Look("#56B4E9", "", "s", ":"),
     "block": Look("#D55E00", "", "D", "-"),
+    "auto": Look("#6666FF", "--", "H", "-"),
     "block1": Look("#E69F00", "", "^", "-"),
     "block2": Look("#009E73", "", "v", "-"),
     "block3": Look("#0072B2", "", "P", "-"),
