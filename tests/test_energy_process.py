@@ -6,12 +6,15 @@ import mmap
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from tbft.callbacks import EnergyCallback
 from tbft.energy.metering.process_cost import ProcessCost, up_to_exit
+from tbft.energy.run_meter import RunMeter
 from tbft.energy.sensors.cpu_time import tree_cpu_seconds
+from tbft.training.climbing import _same_meter
 
 FIT = ["fit", "--config", "output.yaml", "--model.number_format", "plain", "--run.threads", "1"]
 BUSY_CHILD = """
@@ -111,6 +114,26 @@ def test_reading_and_scoring_test_images_can_be_told_from_the_rest_of_the_proces
     rest = record["process"]["cpu_seconds"] - test["cpu_seconds"]
     assert rest >= record["cpu_seconds"]["adaptation"]
     assert record["process"]["joules"] - test["joules"] >= record["joules"]["adaptation"]
+
+
+def test_a_block_trained_on_the_way_up_the_ladder_does_not_count_peak_memory_anew():
+    meter = RunMeter()
+    if not meter.process._peak_counts_anew:
+        pytest.skip("the kernel does not let a process reset its peak memory")
+    with mmap.mmap(-1, 200 * 2**20) as memory:
+        for page in range(0, len(memory), mmap.PAGESIZE):
+            memory[page] = 1
+    peak = meter.peak_rss_mib
+    trial = _same_meter(SimpleNamespace(meter=meter))
+    assert trial.peak_rss_mib == pytest.approx(peak, abs=50)
+    meter.end_adaptation()
+    assert trial.process is meter.process
+
+
+def test_a_resumed_run_does_not_pass_its_last_process_off_as_the_whole():
+    meter = RunMeter()
+    meter.load_state_dict({"joules": {"adaptation": 1.0}})
+    assert meter.process_record()["since"] == "resume"
 
 
 def test_only_an_adaptation_is_metered(run, monkeypatch):

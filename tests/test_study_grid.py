@@ -317,27 +317,8 @@ def test_every_shipped_study_makes_cells_that_fit_understands(
     assert plan(made, check_arguments)
 
 
-def test_the_adaptive_strategy_takes_the_place_of_the_levels_file(working_folder: Path) -> None:
-    for name in ("auto", "mine"):
-        (working_folder / f"{name}.yaml").write_text(f"name: {name}\ndata: {{train_size: 300}}\n")
-    drifts = {"input": {"config": ["input.yaml", "mine.yaml"], "data.train_size": 9}, "none": {"config": "mine.yaml"}}
-    for strategies in (["auto", "fc"], {"auto": {"config": "auto.yaml"}, "fc": {"config": "strategy/fc.yaml"}}):
-        cells = cells_of(study(grid={"drift": drifts, "strategy": strategies}))
-        arguments = {tuple(cell.labels.values()): " ".join(cell.arguments) for cell in cells}
-        assert arguments["input", "auto"] == "--config auto.yaml --config mine.yaml --data.train_size 9"
-        assert arguments["none", "auto"] == "--config auto.yaml --config mine.yaml"
-        assert arguments["input", "fc"].startswith("--config input.yaml --config mine.yaml --config strategy/fc.yaml")
-
-
-def test_drifts_for_development_are_told_from_held_out_ones() -> None:
-    assert {cell.drifts for cell in cells_of(study())} == {""}
-    cells = cells_of(study(development=["input"]))
-    assert {(cell.labels["drift"], cell.drifts) for cell in cells} == {
-        ("input", "development"),
-        ("output", "held out"),
-    }
+def test_the_parts_of_a_study_are_told_beside_the_axes_and_change_no_cell() -> None:
+    cells = cells_of(study(parts={"development": ["input"], "held out": ["output"]}))
+    parts = {(cell.labels["drift"], cell.labels["part"]) for cell in cells}
+    assert parts == {("input", "development"), ("output", "held out")}
     assert [cell.key for cell in cells] == [cell.key for cell in cells_of(study())]
-    with pytest.raises(BadInput, match="development names fog, but the axis drift has input, output"):
-        cells_of(study(development=["fog"]))
-    with pytest.raises(BadInput, match="development names fog, but the axis drift has nothing"):
-        cells_of(study(grid={"seed": [0]}, development=["fog"]))

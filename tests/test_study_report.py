@@ -106,6 +106,17 @@ def test_the_mean_improvement_weighs_the_levels_alike_and_is_paired_by_seed(tmp_
     assert beside[0][8].value == pytest.approx(np.mean(gains))
 
 
+def test_the_adaptive_strategy_is_compared_with_the_mean_block_too(tmp_path: Path) -> None:
+    for level, own in (("input", "block1"), ("output", "fc")):
+        accuracies = {**dict.fromkeys(BLOCKS, 0.4), own: 0.6, "auto": 0.7}
+        write_blocks(tmp_path, level, 1000, 0, accuracies)
+    rows = tables_of(tmp_path)["improvement"].rows
+    found = {(row[1], row[5]): row[8].value for row in rows if row[0] == "ours"}
+    assert found["input", "block1"] == pytest.approx(60 - 45)
+    assert found["input", "auto"] == found["output", "auto"] == pytest.approx(70 - 45)
+    assert (found["all", ""], found["all", "auto"]) == (pytest.approx(15), pytest.approx(25))
+
+
 def test_a_seed_that_lacks_drifts_waits_for_them(tmp_path: Path) -> None:
     blocks = {"block1": 0.5, "block2": 0.4, "block3": 0.4, "fc": 0.4}
     write_blocks(tmp_path, "input", 1000, 0, blocks, "fog")

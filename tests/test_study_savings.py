@@ -129,11 +129,11 @@ def test_the_adaptive_strategy_and_opponents_in_the_same_format_have_rows_of_the
     assert list(found) == [(t, o) for t in ("block", "auto") for o in ("tuned-full", "tuned-full-amp", "paper-full")]
     saved = {names: round(row["CPU s saved %"].value, 1) for names, row in found.items()}
     assert (saved["auto", "tuned-full-amp"], saved["block", "tuned-full-amp"]) == (80.0, 90.0)
-    assert found["auto", "tuned-full"]["number formats"] == "bf16 / channels_last"
-    assert found["auto", "tuned-full-amp"]["number formats"] == "bf16 / bf16"
+    assert found["auto", "tuned-full"]["formats"] == "bf16 / fp32"
+    assert found["auto", "tuned-full-amp"]["formats"] == "bf16 / bf16"
     notes = notes_of(tmp_path)
     assert "nobody names the drift level" in notes and "automatic mixed precision" in notes
-    assert "bf16 (block, auto, tuned-full-amp), channels_last (tuned-full, paper-full)" in notes
+    assert "bf16 (block, auto, tuned-full-amp), fp32 (tuned-full, paper-full)" in notes
 
 
 def write_study(root: Path, drifts: dict[str, str], **environment: str) -> None:
@@ -142,14 +142,15 @@ def write_study(root: Path, drifts: dict[str, str], **environment: str) -> None:
     for drift, kind in drifts.items():
         for strategy, cpu in (("block", 1.0), ("tuned-full", 10.0)):
             key = write_run(root, strategy, cpu, drift, environment={"machine": "board-a", **environment})
-            cells[key] = {"labels": {"drift": drift, "strategy": strategy, "seed": "0"}, "drifts": kind}
+            part = {"part": kind} if kind else {}
+            cells[key] = {"labels": {**part, "drift": drift, "strategy": strategy, "seed": "0"}}
     (root / "study.json").write_text(json.dumps({"schema": 1, "cells": cells}))
 
 
 def test_development_and_held_out_drifts_stand_apart(tmp_path: Path) -> None:
     write_study(tmp_path, {"fog": "development", "snow": "held out", "rain": "held out"})
     found = {row["variant"]: row["interval over"] for row in rows_of(tmp_path)}
-    assert found == {"development": "1 seed", "held out": "2 drifts"}
+    assert found == {"development": "", "held out": "2 drifts"}
     assert "held out: on which nothing was tuned" in notes_of(tmp_path)
     assert {row["variant"] for row in rows_of(tmp_path, "accuracy")} == {"development", "held out"}
     (setting,) = Results(read_ledger(tmp_path)[0]).settings()  # figures show all drifts in one panel
@@ -173,7 +174,7 @@ def test_the_notes_tell_the_revision_and_warn_where_a_ledger_mixes_them(tmp_path
     assert "All runs are of revision aaa." in notes_of(tmp_path)
     write_run(tmp_path, "tuned-full", 10.0, environment={"revision": "bbb"})
     assert "Warning: the runs mix revisions of tbft (aaa, bbb)" in notes_of(tmp_path)
-    write_run(tmp_path, "tuned-full", 10.0, environment={})
+    write_run(tmp_path, "tuned-full", 10.0, environment={"number_format": "bf16"})
     assert "mix revisions of tbft (aaa, and 1 runs do not say theirs)" in notes_of(tmp_path)
 
 
@@ -184,7 +185,9 @@ def test_an_older_ledger_has_its_figures_and_no_process() -> None:
     table = tables["savings"].compact()
     assert "CPU s saved %" in table.columns
     assert not [name for name in table.columns if "process" in name]
-    assert "did not record its revision" in " ".join(table.notes)
+    notes = " ".join(table.notes)
+    assert "did not record its revision" in notes
+    assert "Convolutions compute" not in notes  # only one of its records says in which format
     input_level = dict(zip(table.columns, table.rows[0], strict=True))
     assert (input_level["interval over"], input_level["pairs"]) == ("5 drifts", 15)
 

@@ -82,6 +82,7 @@ def energy_to_accuracy_table(results: Results) -> Table:
             "A run without validations on the way counts as a whole.",
             "Saved: geometric mean over the pairs of which both reach it.",
             INTERVAL_NOTE,
+            *provenance_notes(results.records),
             *cost_notes(results.records),
         ),
     )

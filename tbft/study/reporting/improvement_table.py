@@ -19,7 +19,7 @@ from tbft.study.reporting.pairs import (
 )
 from tbft.study.reporting.paper import paper_block, paper_figures
 from tbft.study.reporting.provenance import provenance_notes
-from tbft.study.reporting.results import Results, Setting, accuracy_on_test, level_mean
+from tbft.study.reporting.results import ADAPTIVE, Results, Setting, accuracy_on_test, level_mean
 from tbft.study.reporting.table import OURS, PAPER, Table, Value
 from tbft.study.reporting.table_parts import (
     HEAD,
@@ -40,26 +40,25 @@ Gains = Mapping[Setting, Column]
 def improvement_table(results: Results) -> Table:
     """TBFT's accuracy over that of a mean block, in points; means weigh the levels alike."""
     rows: list[tuple[Value, ...]] = []
-    gains: dict[Setting, Column] = {}
+    gains: dict[str, dict[Setting, Column]] = defaultdict(dict)  # by what stands for TBFT in a mean over levels
     for setting in results.settings():
-        target = results.target(setting)
         average = results.block_average(setting, accuracy_on_test)
-        if target is None or not average:
-            continue
-        ours = results.by_pair(setting, target, accuracy_on_test)
-        shared = common_pairs([ours, average])
-        if not shared:
-            continue
-        gain = gains[setting] = at(shared, differences(ours, average))
-        means = (mean_sd(percent(per_seed(at(shared, column)))) for column in (ours, average))
-        interval = clustered_interval(percent_of(clusters_of(gain)))
-        rows.append((OURS, *head(setting), target, *means, interval, basis_of(gain), len(seeds_of(gain))))
-        rows += _paper_row(setting)
-    sizes = sorted({setting.train_size for setting in gains})
-    for size in sizes:
-        rows += _mean_rows({setting: gain for setting, gain in gains.items() if setting.train_size == size}, size)
-    if len(sizes) > 1:
-        rows += _mean_rows(gains, None)
+        found = {name: results.by_pair(setting, name, accuracy_on_test) for name in results.targets(setting)}
+        compared = {name: shared for name, ours in found.items() if (shared := common_pairs([ours, average]))}
+        for target, shared in compared.items() if average else ():
+            gain = at(shared, differences(found[target], average))
+            gains[ADAPTIVE if target == ADAPTIVE else ""][setting] = gain
+            means = (mean_sd(percent(per_seed(at(shared, column)))) for column in (found[target], average))
+            interval = clustered_interval(percent_of(clusters_of(gain)))
+            rows.append((OURS, *head(setting), target, *means, interval, basis_of(gain), len(seeds_of(gain))))
+        rows += _paper_row(setting) if average and compared else ()
+    for target, by_setting in gains.items():
+        sizes = sorted({setting.train_size for setting in by_setting})
+        for size in sizes:
+            alike = {setting: gain for setting, gain in by_setting.items() if setting.train_size == size}
+            rows += _mean_rows(target, alike, size)
+        if len(sizes) > 1:
+            rows += _mean_rows(target, by_setting, None)
     if rows:
         overall = paper_figures()["headline"]["accuracy_over_block_avg"]
         rows.append(
@@ -81,7 +80,7 @@ def improvement_table(results: Results) -> Table:
     )
 
 
-def _mean_rows(gains: Gains, size: int | None) -> list[tuple[Value, ...]]:
+def _mean_rows(target: str, gains: Gains, size: int | None) -> list[tuple[Value, ...]]:
     """Mean over the levels, where there are several, and the paper's of the same levels and sizes."""
     if len({setting.level for setting in gains}) < 2 or any(setting.variant for setting in gains):
         return []
@@ -91,9 +90,9 @@ def _mean_rows(gains: Gains, size: int | None) -> list[tuple[Value, ...]]:
     known = interval is not None and math.isclose(interval.value, value, abs_tol=1e-9)
     estimate = interval if known else Estimate(value, signed=True)
     seeds = counts(len(seeds_of(gain)) for gain in gains.values())
-    rows: list[tuple[Value, ...]] = [(OURS, "all", "", size, "", "", None, None, estimate, "", seeds)]
+    rows: list[tuple[Value, ...]] = [(OURS, "all", "", size, "", target, None, None, estimate, "", seeds)]
     paper = {setting: gain for setting in gains if (gain := _paper_gain(setting)) is not None}
-    if {setting.level for setting in paper} == {setting.level for setting in gains}:
+    if target != ADAPTIVE and {setting.level for setting in paper} == {setting.level for setting in gains}:
         rows.append((PAPER, "all", "", size, "", "", None, None, Estimate(_mean(paper), signed=True), "", None))
     return rows
 

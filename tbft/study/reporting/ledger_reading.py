@@ -13,7 +13,6 @@ from tbft.study.reporting.record import HalfWritten, Record, read_record
 
 STUDY_FILE = "study.json"
 NOT_RUN = "not run"  # the state of a cell without a record
-DRIFTS = "drifts"  # key of a cell: whether its drift is for development or held out
 SUPERSEDED = "superseded"  # the state of a cell that the study's present plan no longer has
 
 Place = frozenset[tuple[str, str]]
@@ -77,8 +76,7 @@ def read_ledger(folder: Path) -> tuple[list[Record], list[Problem]]:
         root = path.parent.parent
         planned = frozenset(plans.get(root, {}).get(_place(record.labels), set()))
         ledger = root.relative_to(folder).as_posix() if root.is_relative_to(folder) else ""
-        drifts = str(entry.get(DRIFTS) or "")
-        records.append(replace(record, planned=planned, drifts=drifts, ledger=ledger))
+        records.append(replace(record, planned=planned, ledger=ledger))
     for root, entries in cells.items():
         missing = [key for key, entry in entries.items() if root / key not in seen and not entry.get(SUPERSEDED)]
         problems += [Problem(key, NOT_RUN, "the study has not come to it") for key in missing]
@@ -105,7 +103,7 @@ def _place(labels: Mapping[str, str]) -> Place:
 
 
 def read_cells(root: Path) -> dict[str, dict[str, Any]]:
-    """Read which cells a ledger is meant to hold: `labels`, `arguments`, `drifts` and `superseded` of each key.
+    """Read which cells a ledger is meant to hold: `labels`, `arguments` and `superseded` of each key.
 
     Raises:
         BadInput: When the file is not a study's.

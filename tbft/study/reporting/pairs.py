@@ -72,11 +72,12 @@ def clusters_of(column: Column) -> list[list[float]]:
 
 
 def basis_of(pairs: Iterable[Pair]) -> str:
-    """Say what an interval of `clusters_of` is over: `5 drifts`, or `3 seeds` of one drift."""
+    """Say what an interval of `clusters_of` is over: `5 drifts`, or `3 seeds` of one drift; empty of no interval."""
     pairs = list(pairs)
     drifts, seeds = {pair.drift for pair in pairs}, {pair.seed for pair in pairs}
-    number, what = (len(drifts), "drift") if len(drifts) > 1 else (len(seeds), "seed")
-    return f"{number} {what}{'s' * (number > 1)}" if number else ""
+    if len(drifts) > 1:
+        return f"{len(drifts)} drifts"
+    return f"{len(seeds)} seeds" if len(seeds) > 1 else ""
 
 
 def differences(ours: Column, theirs: Column) -> dict[Pair, float]:

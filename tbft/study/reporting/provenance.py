@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from tbft.study.reporting.record import Record
 from tbft.study.reporting.results import ORDER
 
+NUMBERS = {"plain": "fp32", "channels_last": "fp32"}  # what a layout of the memory leaves the numbers
 SHOWN = 6  # strategies that are named with their number format before the rest is counted
 
 
@@ -32,8 +33,9 @@ def provenance_notes(records: Sequence[Record]) -> list[str]:
 
 
 def formats_of(runs: Sequence[Record]) -> str:
-    """Number formats of the convolutions of some runs; empty where none says."""
-    return " and ".join(sorted({run.number_format for run in runs if run.number_format}))
+    """Number formats in which the convolutions of some runs computed; empty where one of them does not say."""
+    found = sorted({NUMBERS.get(run.number_format, run.number_format) for run in runs})
+    return " and ".join(found) if all(found) else ""
 
 
 def _formats(records: Sequence[Record]) -> list[str]:

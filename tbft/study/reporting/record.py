@@ -11,6 +11,7 @@ from tbft.errors import BadInput
 from tbft.runs.ladder_plot import Step, steps_of
 from tbft.schema import EXIT, HEAD, PROCESS_START, SCHEMA, STATUSES, CurveEntry, RunRecord, block_of
 
+PART = "part"  # a cell's label beside those of the axes, where its study has parts
 BUSY_THREADS = 0.1  # that other programs keep busy on average, above which the machine's joules are not the run's
 
 
@@ -63,7 +64,6 @@ class Record:
         revision: Of tbft; empty where the record does not say.
         error: Why a failed run failed, where the record says so.
         labels: The study's axes and this cell's place on each; empty outside a study.
-        drifts: Whether its study calls its drift `development` or `held out`; empty where it does not say.
         ledger: Folder of its ledger, from the folder that is reported on.
         apart: What sets it apart from runs with the same labels, in the order in which tables name it.
         planned: Strategies that its study's plan has at this place on the other axes; empty outside a study.
@@ -98,10 +98,14 @@ class Record:
     revision: str = ""
     error: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
-    drifts: str = ""
     ledger: str = ""
     apart: tuple[str, ...] = ()
     planned: frozenset[str] = frozenset()
+
+    @property
+    def part(self) -> str:
+        """The part of its study that its drift belongs to, such as `development`; empty where the study has none."""
+        return self.labels.get(PART, "")
 
     @property
     def completed(self) -> bool:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from tbft.schema import LEVELS
 from tbft.study.reporting.pairs import Column, Pair, at, common_pairs
-from tbft.study.reporting.record import Record
+from tbft.study.reporting.record import PART, Record
 
 SINGLE_BLOCKS = ("block1", "block2", "block3", "block4", "fc")
 FULL_FINE_TUNINGS = ("tuned-full", "paper-full", "full")  # the strongest first
@@ -17,7 +17,7 @@ AMP = "-amp"  # ends the name of an opponent that computes as TBFT does: where t
 OPPONENTS = tuple(name + ending for name in FULL_FINE_TUNINGS for ending in ("", AMP))
 ADAPTIVE = "auto"  # the strategy for which nobody names the drift
 ORDER = ("none", "bn", "block", ADAPTIVE, *SINGLE_BLOCKS, "block2+block3", "head", "auto-rgn", *OPPONENTS)
-AVERAGED_AXES = frozenset({"drift", "seed", "repeat", "strategy", "data.train_size"})
+AVERAGED_AXES = frozenset({"drift", "seed", "repeat", "strategy", "data.train_size", PART})
 
 Metric = Callable[[Record], float | None]
 """Takes one figure from a record; None where the record does not have it."""

@@ -80,7 +80,4 @@ def cost_notes(records: Iterable[Record]) -> list[str]:
             f"CPU-seconds are too high, left out where other runs suffice, and marked {DISTURBED} where not (with "
             "--run.threads 1 nothing waits)."
         )
-    machines = sorted({record.machine for record in records if record.machine})
-    if len(machines) > 1:
-        notes.append(f"Costs come from {len(machines)} machines: {', '.join(machines)}.")
     return notes

@@ -116,7 +116,7 @@ def records_table(results: Results) -> Table:
             record.number_format,
             record.threads,
             record.revision,
-            record.drifts,
+            record.part,
         )
         for record in results.records
     )
@@ -127,7 +127,7 @@ def records_table(results: Results) -> Table:
         *(f"{phase} CPU seconds" for phase in phases),
         *("process joules", "process CPU seconds"),
         *("adaptation wall seconds", "peak RSS MiB", "energy is", "void", "shared machine", "machine"),
-        *("instructions", "number format", "threads", "revision", "drifts"),
+        *("instructions", "number format", "threads", "revision", "part"),
     )
     return Table("records", "Runs", columns, rows)
 

@@ -6,12 +6,11 @@ import json
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tbft.errors import BadInput
-from tbft.schema import DEVELOPMENT, HELD_OUT, LEVELS
 from tbft.study.running.cell_options import (
     Options,
     command_line,
@@ -29,10 +28,10 @@ from tbft.study.running.cell_options import (
 
 REPLICATES = ("repeat", "seed")  # outermost, so that slow changes of the machine affect all strategies alike
 STRATEGY = "strategy"
+DRIFT = "drift"
+PART = "part"  # a cell's label beside those of the axes, where the study has parts
 LARGEST_SEED = 2**32 - 1
 LEVELS_OWN = "block"  # the strategy that needs no preset: the recipe of the level
-ADAPTIVE = "auto.yaml"  # the preset that names no level: as a strategy it takes the place of the level's file
-LEVEL_FILES = frozenset(f"{level}.yaml" for level in LEVELS)
 
 
 @dataclass(frozen=True)
@@ -59,15 +58,14 @@ class Study:
         root: Folder of the records, the ledger.
         grid: Axes. A mapping of labels to options of `fit` is an axis of its own name; a list is an axis over
             the values of the option it is named after. `strategy` lists presets (`block3` is
-            `strategy/block3.yaml`; `block` is the level's own recipe; `auto` is `auto.yaml` in the place of the level's
-            file, or first where there is none, so that nobody names the drift). What another strategy's preset sets
-            wins over the options of the study and of the other axes. `seed` lists values of `seed_everything`, and
+            `strategy/block3.yaml`; `block` is the level's own recipe). What a strategy's preset sets wins over the
+            options of the study and of the other axes. `seed` lists values of `seed_everything`, and
             `repeat` how many times or under which labels to run the same again. The axis `drift`, seeds and
             repeats are averaged in the tables.
         options: Options of `fit` that all cells share; `config` lists presets or files. An axis wins over them.
+        parts: Drifts that tables keep apart: name of the part to labels on the axis `drift`, such as those on which a
+            threshold was set and those on which it is tried.
         exclude: Parts of the grid to leave out; each names labels on some axes, as one or a list.
-        development: Labels on the axis `drift` on which the recipes were found. The tables set them apart from all
-            others, which are held out; without any they say nothing of it.
         order_seed: Seed by which the order of the strategies is shuffled at each place of the other axes, so that no
             strategy always runs on a warmer machine.
     """
@@ -77,8 +75,8 @@ class Study:
     # Bare mappings: jsonargparse reads the strings in a `dict[str, Any]` as YAML again, and "off" becomes false.
     grid: dict
     options: dict = field(default_factory=dict)
+    parts: dict = field(default_factory=dict)
     exclude: list[dict] = field(default_factory=list)
-    development: list[str] = field(default_factory=list)
     order_seed: int = 0
 
 
@@ -88,15 +86,13 @@ class Cell:
 
     Attributes:
         key: Readable name and a hash of the arguments; the run's folder in the ledger.
-        labels: Its place on each axis.
+        labels: Its place on each axis, and the part that its drift belongs to, if any.
         arguments: Arguments of `fit`, without where it is recorded.
-        drifts: `development` or `held out`; empty where the study does not tell them apart.
     """
 
     key: str
     labels: Mapping[str, str]
     arguments: tuple[str, ...]
-    drifts: str = ""
 
 
 def cells_of(study: Study) -> list[Cell]:
@@ -115,7 +111,7 @@ def cells_of(study: Study) -> list[Cell]:
     clauses = [{text_of(axis): wanted for axis, wanted in clause.items()} for clause in study.exclude]
     for clause in clauses:
         _check_clause(clause, axes)
-    _check_development(study, axes)
+    part_of = _parts(study.parts, axes)
     outer = [name for name in REPLICATES if name in axes]
     inner = [name for name in axes if name not in (*REPLICATES, STRATEGY)]
     chance = random.Random(study.order_seed)
@@ -128,11 +124,28 @@ def cells_of(study: Study) -> list[Cell]:
             ordered = {name: points.get(name, strategy) for name in axes}
             labels = {name: point.label for name, point in ordered.items()}
             if not any(_excludes(clause, labels, axes) for clause in clauses):
-                cells.append(_cell(study, ordered, labels))
+                cell = _cell(study, ordered, labels)
+                part = part_of.get(labels.get(DRIFT, ""))
+                cells.append(replace(cell, labels={PART: part, **labels}) if part else cell)
     if not cells:
         raise BadInput(f"study {study.name!r} has no cell: all of its grid is excluded; leave some of it in")
     _refuse_doubles(cells)
     return cells
+
+
+def _parts(parts: Mapping[Any, Any], axes: Mapping[str, list[Point]]) -> dict[str, str]:
+    """The part that each drift belongs to, by the drift's label; a part may name drifts that the grid lacks."""
+    if parts and (DRIFT not in axes or PART in axes):
+        raise BadInput("parts name drifts, and grid has no axis drift or one called part: leave parts out")
+    part_of: dict[str, str] = {}
+    for part, drifts in parts.items():
+        for drift in map(text_of, drifts if isinstance(drifts, list) else [drifts]):
+            if part_of.setdefault(drift, text_of(part)) != text_of(part):
+                raise BadInput(f"parts has {drift} under {part_of[drift]} and {text_of(part)}: keep one of them")
+    apart = [point.label for point in axes.get(DRIFT, ()) if part_of and point.label not in part_of]
+    if apart:
+        raise BadInput(f"no part has {', '.join(apart)}: name them under parts, or leave parts out")
+    return part_of
 
 
 def _axis(name: str, points: Any) -> list[Point]:
@@ -167,8 +180,6 @@ def _value(name: str, value: Any) -> Point:
         preset = label.removesuffix(".yaml")
         if preset == LEVELS_OWN:
             return Point(preset, {})
-        if f"{preset}.yaml" == ADAPTIVE:
-            return Point(preset, {"config": ADAPTIVE})
         return Point(Path(preset).name, {"config": label if label.endswith(".yaml") else f"strategy/{preset}.yaml"})
     if name == "seed":
         if not re.fullmatch(r"\d+", label) or int(label) > LARGEST_SEED:
@@ -184,14 +195,11 @@ def _cell(study: Study, points: Mapping[str, Point], labels: dict[str, str]) -> 
     places = {name: point for name, point in points.items() if name != STRATEGY}
     _refuse_two_axes_for_one_option(places)
     presets = configs_in(strategy.options)
-    adaptive = ADAPTIVE in presets
-    presets = [preset for preset in presets if preset != ADAPTIVE]
     decided = options_of_configs(presets)
     for name, point in places.items():
         _refuse_overruled_axis(name, point, strategy, decided)
     given = (study.options, *(point.options for point in places.values()))
-    configs = [config for options in given for config in configs_in(options)]
-    configs = (_without_level(configs) if adaptive else configs) + presets
+    configs = [config for options in given for config in configs_in(options)] + presets
     options: dict[str, Any] = {}
     for each in given:
         options = lay_over(options, _own(each))
@@ -200,20 +208,7 @@ def _cell(study: Study, points: Mapping[str, Point], labels: dict[str, str]) -> 
     identity = json.dumps([read_configs(configs), reaching, labels.get("repeat")], sort_keys=True, default=str)
     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
     words = [_word(name, label) for name, label in labels.items()]
-    return Cell("-".join([*words, digest]), labels, command_line(configs, options), _drifts(study, labels))
-
-
-def _without_level(configs: Sequence[str]) -> list[str]:
-    """Configurations with the adaptive preset in the place of the level's file, or first where there is none."""
-    if not LEVEL_FILES.intersection(configs):
-        return [ADAPTIVE, *configs]
-    return [ADAPTIVE if config in LEVEL_FILES else config for config in configs]
-
-
-def _drifts(study: Study, labels: Mapping[str, str]) -> str:
-    if not study.development:
-        return ""
-    return DEVELOPMENT if labels["drift"] in study.development else HELD_OUT
+    return Cell("-".join([*words, digest]), labels, command_line(configs, options))
 
 
 def _own(options: Options) -> dict[str, Any]:
@@ -246,15 +241,6 @@ def _word(axis: str, label: str) -> str:
     plain = re.sub(r"[^A-Za-z0-9_.+]+", "_", label).strip("_.") or "none"
     bare = re.fullmatch(r"[\d.e+]+|true|false|null|none", plain) is not None
     return f"{axis.split('.')[-1]}{plain}" if bare and axis != STRATEGY else plain
-
-
-def _check_development(study: Study, axes: Mapping[str, list[Point]]) -> None:
-    known = [point.label for point in axes.get("drift", [])]
-    unknown = [label for label in study.development if label not in known]
-    if unknown:
-        raise BadInput(
-            f"development names {', '.join(unknown)}, but the axis drift has {', '.join(known) or 'nothing'}"
-        )
 
 
 def _check_clause(clause: Any, axes: Mapping[str, list[Point]]) -> None:

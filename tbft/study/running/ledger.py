@@ -11,7 +11,7 @@ from tbft import atomic
 from tbft.energy.metering.process_cost import up_to_exit
 from tbft.errors import BadInput
 from tbft.schema import PROCESS_START, RESULT_FILE, SCHEMA
-from tbft.study.reporting.ledger_reading import DRIFTS, STUDY_FILE, SUPERSEDED, read_cells
+from tbft.study.reporting.ledger_reading import STUDY_FILE, SUPERSEDED, read_cells
 from tbft.study.reporting.record import HalfWritten, read_record
 from tbft.study.running.executors.job import ProcessUse
 from tbft.study.running.grid import Cell
@@ -104,8 +104,7 @@ class Ledger:
         """
         entries = {key: {**entry, SUPERSEDED: True} for key, entry in read_cells(self.root).items()}
         for cell in cells:
-            known: dict[str, object] = {"labels": dict(cell.labels), "arguments": list(cell.arguments)}
-            known |= {DRIFTS: cell.drifts, SUPERSEDED: False}
+            known = {"labels": dict(cell.labels), "arguments": list(cell.arguments), SUPERSEDED: False}
             entries[cell.key] = entries.get(cell.key, {}) | known
         self._write_cells(entries)
 
