@@ -213,6 +213,13 @@ def test_a_row_says_what_it_is_of_and_keeps_its_figures_in_sight() -> None:
     assert shown.folds and not shown.wide
 
 
+def test_of_many_strategies_ours_and_its_opponents_are_in_sight() -> None:
+    strategies = ("base", "none", "bn", "TBFT", "auto", "block1", "block2", "fc", "tuned-full", "full", "Block Avg")
+    table = Table("accuracy", "Accuracy", ("level", *strategies), (("input", *map(float, range(11))),))
+    seen = [column.heading for column in show_table(table).columns if column.kind == "key"]
+    assert seen == ["base", "TBFT", "auto", "tuned-full", "full", "Block Avg"]
+
+
 def test_every_value_of_every_table_is_on_the_page(ledger: Path, page: str) -> None:
     texts = {text.replace("\xa0", " ") for _, text in Elements(page).texts}
     for table in all_tables(Results(read_ledger(ledger)[0])):

@@ -16,7 +16,9 @@ _OPPONENTS = {
     "paper-full": "full fine-tuning as in the paper",
     "full": "full fine-tuning",
 }
-_BASIS_OF_ADAPTATION = "Costs are of the whole adaptation (prepare, train, validate, save)."
+_BASIS_OF_ADAPTATION = (
+    "Costs are of the adaptation (prepare, train, validate, save): not all of these runs tell those of a whole process."
+)
 _SUBJECTS = {ADAPTIVE: "auto, which nobody tells the drift,"}
 
 

@@ -64,7 +64,7 @@ def _bars(results: Results, settings: list[Setting], axis: "Axes") -> None:
 
 def _group(axis: "Axes", place: int, results: Results, setting: Setting, names: list[str]) -> None:
     """The bars of one setting, and the base model as a line across them."""
-    width = 0.84 / len(names)
+    width = min(0.84 / len(names), 0.3)
     accuracies = results.accuracies(setting)
     for index, name in enumerate(names):
         estimate = mean_sd([100 * value for value in per_seed(accuracies.get(name, {}))])

@@ -13,7 +13,7 @@ from tbft.study.reporting.chart import Chart
 from tbft.study.reporting.inline_svg import dark_colours
 from tbft.study.reporting.intervals import Estimate
 from tbft.study.reporting.paper import paper_block
-from tbft.study.reporting.results import TBFT
+from tbft.study.reporting.results import ADAPTIVE, OPPONENTS, ORDER, TBFT
 from tbft.study.reporting.table import OURS, PAPER, Table, Value, show
 from tbft.study.reporting.table_parts import HEAD
 
@@ -21,6 +21,7 @@ LEAD = "answer"  # name of the figure that stands below the answer
 DETAILS = frozenset({"cost", "energy_to_accuracy", "problems"})  # long tables, below the figures
 _BLOCK = re.compile(r"^block(?=$|,)")  # the level's own recipe, as records name it
 _KEYS = 6  # columns of figures that a narrow screen shows at first
+_MINOR = frozenset(ORDER) - {"block", ADAPTIVE, *OPPONENTS}  # strategies that are folded first
 _WIDE = 12  # columns from which on a wide screen folds what a narrow one does
 
 
@@ -180,7 +181,7 @@ def show_table(table: Table) -> ShownTable:
     """Lay a table out for a page: what a row is of in one cell, then the figures that matter.
 
     Columns that say nothing are left out. Texts before the first figure and the first `_KEYS` columns of figures are
-    seen at once; counts, texts behind the figures and further figures are folded on a narrow screen.
+    seen at once (of many strategies, ours and the opponents); the rest is folded on a narrow screen.
     """
     table = table.compact()
     named = _naming(table)
@@ -209,15 +210,16 @@ def _name(heading: str, value: Value) -> str:
 
 
 def _columns(table: Table, named: int) -> list[Column]:
-    columns: list[Column] = []
-    for index in range(named, len(table.columns)):
-        values = [row[index] for row in table.rows]
-        keys = [column for column in columns if column.kind == "key"]
-        if any(isinstance(value, (float, Estimate)) for value in values):
-            kind = "key" if len(keys) < _KEYS else "rest"
-        else:
-            kind = "text" if not keys and all(isinstance(value, str) for value in values) else "rest"
-        number = any(isinstance(value, (int, float, Estimate)) for value in values)
+    """The columns behind those that name a row; of more than `_KEYS` with figures, TBFT's and its opponents' first."""
+    indices = range(named, len(table.columns))
+    values = {index: [row[index] for row in table.rows] for index in indices}
+    figures = [index for index in indices if any(isinstance(value, (float, Estimate)) for value in values[index])]
+    keys = sorted(figures, key=lambda index: table.columns[index] in _MINOR)[:_KEYS]
+    columns = []
+    for index in indices:
+        text = all(isinstance(value, str) for value in values[index]) and not any(each < index for each in figures)
+        kind = "key" if index in keys else "text" if text else "rest"
+        number = any(isinstance(value, (int, float, Estimate)) for value in values[index])
         columns.append(Column(table.columns[index], kind, number))
     return columns
 
