@@ -205,4 +205,6 @@ def test_an_idea_saves_what_the_recipe_without_it_costs_more(tmp_path: Path) -> 
     assert saved["without bfloat16"].value == pytest.approx(-100.0)
     assert found["without cached features"]["points that the idea brings"].value == pytest.approx(1.0)
     assert found["without cached features"]["interval over"] == "2 drifts"
-    assert "savings" not in tables_of(tmp_path)
+    tables = tables_of(tmp_path)
+    assert "savings" not in tables
+    assert "block" in tables["accuracy"].columns and "without bfloat16" not in tables["accuracy"].columns
