@@ -76,7 +76,7 @@ def test_what_an_ablation_leaves_out_changes_the_cost_and_not_what_is_learned() 
         Path("runs"),
         {"drift": drifts, "strategy": {name: ablated[name] for name in names}},
         {"data": {"train_size": 60, "test_size": 100}, "model.number_format": "plain"},
-        [
+        exclude=[
             {"drift": "input", "strategy": names[2:]},
             {"drift": "feature", "strategy": [names[1], names[3]]},
             {"drift": "output", "strategy": names[1:3]},

@@ -1,5 +1,6 @@
 """What the savings table promises: whole processes, like with like, intervals by drift, and where its runs are from."""
 
+import csv
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,9 +11,11 @@ import pytest
 import scipy.stats
 from study_stand_in import record, tables_of, write_record
 
+from tbft.study.reporting.apart import set_apart
 from tbft.study.reporting.intervals import clustered_interval, stratified_interval
 from tbft.study.reporting.ledger_reading import read_ledger
 from tbft.study.reporting.results import Results
+from tbft.study.reporting.table import to_csv, to_markdown
 from tbft.study.reporting.tables import all_tables
 
 LEDGERS = Path(__file__).parent.parent / "notebooks" / "ledgers"
@@ -106,6 +109,10 @@ def test_the_whole_process_is_compared_without_its_test(tmp_path: Path) -> None:
     assert row["joules saved, whole process %"].value == pytest.approx(75.0)
     assert rows_of(tmp_path, "cost")[0]["CPU s, whole process"].value == pytest.approx(5.0)
     assert "without testing and reading the test images" in notes_of(tmp_path)
+    table = tables_of(tmp_path)["savings"]
+    line = next(csv.DictReader(to_csv(table).splitlines()))
+    assert float(line["CPU s saved, whole process %"]) == pytest.approx(75.0)
+    assert "| CPU s saved, whole process % |" in to_markdown(table)
 
 
 @pytest.mark.parametrize("changes", [{"until": "record"}, {"since": "run start"}, {"since": "resume"}])
@@ -161,6 +168,8 @@ def test_two_ledgers_with_the_same_cells_stand_side_by_side(tmp_path: Path) -> N
     write_study(tmp_path / "avx512", {"fog": ""}, instructions="AVX512")
     write_study(tmp_path / "avx2", {"fog": "", "snow": ""}, instructions="AVX2")
     assert [row["variant"] for row in rows_of(tmp_path)] == ["avx2", "avx512"]
+    once = set_apart(Results(read_ledger(tmp_path)[0]))
+    assert set_apart(once).settings() == once.settings()
     assert "board-a (AVX2); board-a (AVX512)" in notes_of(tmp_path)
     write_study(tmp_path / "avx512", {"rain": ""})
     (tmp_path / "avx512" / "fog-block-0" / "result.json").unlink()
@@ -205,4 +214,6 @@ def test_an_idea_saves_what_the_recipe_without_it_costs_more(tmp_path: Path) -> 
     assert saved["without bfloat16"].value == pytest.approx(-100.0)
     assert found["without cached features"]["points that the idea brings"].value == pytest.approx(1.0)
     assert found["without cached features"]["interval over"] == "2 drifts"
-    assert "savings" not in tables_of(tmp_path)
+    tables = tables_of(tmp_path)
+    assert "savings" not in tables
+    assert "block" in tables["accuracy"].columns and "without bfloat16" not in tables["accuracy"].columns

@@ -23,6 +23,11 @@ COLUMNS = (
 )
 
 
+def without_ablation(results: Results) -> Results:
+    """The records of whole recipes, which other tables compare."""
+    return Results(record for record in results.records if not record.series.startswith(WITHOUT))
+
+
 def ablation_table(results: Results) -> Table:
     """For each idea: what the recipe without it costs, what the idea saves of that, and what it does to accuracy."""
     rows: list[tuple[Value, ...]] = []

@@ -26,5 +26,6 @@ def _reasons(record: Record, named: bool) -> tuple[str, ...]:
 def _several_hold_the_same(results: Results) -> bool:
     ledgers: Mapping[tuple[Setting, str, Pair], set[str]] = defaultdict(set)
     for record in results.records:
-        ledgers[setting_of(record), record.series, pair_of(record)].add(record.ledger)
+        alike = setting_of(replace(record, apart=()))  # of records that were set apart before, too
+        ledgers[alike, record.series, pair_of(record)].add(record.ledger)
     return any(len(holding) > 1 for holding in ledgers.values())

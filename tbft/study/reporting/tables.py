@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 
 from tbft.schema import ADAPTATION
-from tbft.study.reporting.ablation_table import ablation_table
+from tbft.study.reporting.ablation_table import ablation_table, without_ablation
 from tbft.study.reporting.apart import set_apart
 from tbft.study.reporting.cost_tables import cost_table, energy_to_accuracy_table
 from tbft.study.reporting.improvement_table import improvement_table
@@ -44,11 +44,12 @@ def all_tables(results: Results, problems: Sequence[Problem] = ()) -> list[Table
         problems: Records that could not be used.
     """
     results = set_apart(results)
-    plain = without_noise(results)
+    noiseless = without_noise(results)
+    plain = without_ablation(noiseless)
     made = [
         improvement_table(plain),
         savings_table(plain),
-        ablation_table(plain),
+        ablation_table(noiseless),
         accuracy_table(plain),
         noised_blocks_table(results),
         cost_table(plain),
