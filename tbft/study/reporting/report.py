@@ -12,7 +12,7 @@ from tbft.study.reporting.answer_words import answer
 from tbft.study.reporting.apart import set_apart
 from tbft.study.reporting.ledger_reading import Problem, read_ledger
 from tbft.study.reporting.noised_blocks import without_noise
-from tbft.study.reporting.page import LEAD, render_page
+from tbft.study.reporting.page import render_page
 from tbft.study.reporting.results import Results
 from tbft.study.reporting.table import Table, to_csv, to_markdown
 from tbft.study.reporting.table_parts import cost_notes
@@ -71,8 +71,6 @@ def _write(runs: Path, folder: Path, tables: Sequence[Table], results: Results, 
     plain = without_noise(set_apart(results))
     charts = all_figures(plain)
     for name, chart in charts.items():
-        if name == LEAD and chart is charts.get("pareto"):
-            continue  # the same picture twice
         figure = chart.figure()
         save_png(figure, folder / f"{name}.png")
         svg = io.BytesIO()
