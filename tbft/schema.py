@@ -23,11 +23,20 @@ HEAD = "fc"
 DONE, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 """Exit codes: done, the run failed, bad usage or bad input, ended by SIGINT, ended by SIGTERM."""
 
+DEVELOPMENT, HELD_OUT = "development", "held out"
+"""Whether a study's drift is one on which the recipes were found, or one on which nothing was tuned."""
+
 SCHEMA = 1
 """Version of the record; within one version fields are added, and none changes its meaning."""
 
 RESULT_FILE = "result.json"
 """Name of a run's record in the run's folder."""
+
+PROCESS_START, RUN_START, RESUME = "process start", "run start", "resume"
+"""Since when a process's cost is counted: ``resume`` where an interrupted process had done a part of the run before."""
+
+RECORDED, EXIT = "record", "exit"
+"""Until when: the writing of the record, or the end of the process, which only its parent sees."""
 
 Status = Literal["completed", "interrupted", "failed"]
 STATUSES: tuple[str, ...] = get_args(Status)
@@ -124,8 +133,9 @@ class RunRecord(TypedDict, total=False):
     wall_seconds: dict[str, float]
     process_cpu_seconds: float
     """CPU-seconds of the whole process, imports and children included, up to the writing of the record."""
-    process: dict[str, float]
-    """The same with what else the whole process has cost: see ``tbft.energy.metering.process_cost``."""
+    process: dict[str, Any]
+    """What the whole process has cost, what of it was the test's, and peak memory up to the end of the adaptation: see
+    ``tbft.energy.metering.process_cost``. A study that isolates its cells counts up to the end of the process."""
     joules_net: dict[str, float] | None
     """By phase, without what the machine draws at rest."""
     energy_source: dict[str, Any]
@@ -150,4 +160,5 @@ class RunRecord(TypedDict, total=False):
     """Validations, oldest first."""
     skipped_pictures: int
     environment: dict[str, Any]
-    """Versions, ``device``, ``number_format``, ``threads`` and ``machine``."""
+    """Versions and ``revision`` of tbft, ``device``, ``number_format``, ``threads``, ``machine`` and the processor's
+    ``instructions`` as torch uses them."""

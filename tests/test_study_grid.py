@@ -315,3 +315,10 @@ def test_every_shipped_study_makes_cells_that_fit_understands(
     given = study_parser().parse_args(["--config", name])
     made = Study(**{field: given[field] for field in Study.__dataclass_fields__})
     assert plan(made, check_arguments)
+
+
+def test_the_parts_of_a_study_are_told_beside_the_axes_and_change_no_cell() -> None:
+    cells = cells_of(study(parts={"development": ["input"], "held out": ["output"]}))
+    parts = {(cell.labels["drift"], cell.labels["part"]) for cell in cells}
+    assert parts == {("input", "development"), ("output", "held out")}
+    assert [cell.key for cell in cells] == [cell.key for cell in cells_of(study())]

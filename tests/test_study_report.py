@@ -106,6 +106,17 @@ def test_the_mean_improvement_weighs_the_levels_alike_and_is_paired_by_seed(tmp_
     assert beside[0][8].value == pytest.approx(np.mean(gains))
 
 
+def test_the_adaptive_strategy_is_compared_with_the_mean_block_too(tmp_path: Path) -> None:
+    for level, own in (("input", "block1"), ("output", "fc")):
+        accuracies = {**dict.fromkeys(BLOCKS, 0.4), own: 0.6, "auto": 0.7}
+        write_blocks(tmp_path, level, 1000, 0, accuracies)
+    rows = tables_of(tmp_path)["improvement"].rows
+    found = {(row[1], row[5]): row[8].value for row in rows if row[0] == "ours"}
+    assert found["input", "block1"] == pytest.approx(60 - 45)
+    assert found["input", "auto"] == found["output", "auto"] == pytest.approx(70 - 45)
+    assert (found["all", ""], found["all", "auto"]) == (pytest.approx(15), pytest.approx(25))
+
+
 def test_a_seed_that_lacks_drifts_waits_for_them(tmp_path: Path) -> None:
     blocks = {"block1": 0.5, "block2": 0.4, "block3": 0.4, "fc": 0.4}
     write_blocks(tmp_path, "input", 1000, 0, blocks, "fog")
@@ -254,9 +265,7 @@ def test_the_page_fetches_nothing_and_escapes_what_records_say(reported: Path) -
     page = (reported / "report.html").read_text()
     assert "<script" not in page
     assert "&lt;script&gt;" in page
-    sources = re.findall(r'(?:src|href)="([^"]{0,30})', page)
-    assert len(sources) == 4
-    assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
+    assert not re.findall(r"""src=|href="(?!#)|url\((?!#)|@import""", page)
 
 
 def test_report_needs_neither_torch_nor_lightning_nor_what_runs_a_study(tmp_path: Path) -> None:
@@ -311,8 +320,7 @@ def test_a_record_says_which_block_its_level_tunes_in_a_network_of_four_stages(t
     assert row["TBFT"] == "block"
     accuracies = [accuracy for by_pair in single for accuracy in by_pair.values()]
     assert row["Block Avg %"].value == pytest.approx(100 * np.mean(accuracies))
-    drawn = pareto(results)
-    assert drawn is not None and "TBFT tunes block4" in drawn.axes[0].get_title()
+    assert "TBFT tunes block4" in pareto(results).panels[0].title
 
 
 @pytest.mark.parametrize(

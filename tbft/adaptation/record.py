@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tbft.runs.revision import revision
 from tbft.schema import PHASES, SCHEMA, CurveEntry, RunRecord, Status
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def make_record(
     """
     meter, keep, freeze = adaptation.meter, adaptation.keep, adaptation.freeze
     metered = meter.finish(idle=status == "completed")  # who interrupts a run does not want to wait
-    process = meter.process.record()
+    process = meter.process_record(adaptation.data.reading_test)
     data, chain, drift = adaptation.data, adaptation.classifier.model, adaptation.data.drift
     level = drift.level or freeze.level
     phases = dict.fromkeys((*PHASES, "adaptation"), 0.0)
@@ -114,6 +115,8 @@ def _environment(classifier: Classifier) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "number_format": classifier.number_format.name if classifier.number_format else None,
         "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "revision": revision(),
         "machine": f"{platform.machine()} {_processor()}".strip(),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from tbft.adaptation.adaptation import Adaptation
@@ -11,7 +12,8 @@ from tbft.adaptation.record import as_text, make_record
 from tbft.adaptation.score import Tally
 from tbft.atomic import write_text
 from tbft.models import save_weights
-from tbft.runs.folder import CONFIG, MODEL, RunFolder, reason_of
+from tbft.runs.folder import CONFIG, LADDER, MODEL, PICTURES, RunFolder, reason_of
+from tbft.runs.ladder_plot import plot_ladder
 from tbft.schema import RunRecord, Status
 
 
@@ -92,14 +94,23 @@ class RecordedRun:
         name = self.folder.path.name
         self.record = make_record(self.adaptation, status, name=name, config_hash=self.config_hash, error=reason)
         file = self.folder.write_record(as_text(self.record), completed=completed)
-        picture = meter.draw(self.folder.path) if completed else None
+        pictures = self._draw() if completed else []
         for logger in self.loggers:
-            if picture and hasattr(logger, "log_image"):
-                logger.log_image("power", [str(picture)])
+            for picture in pictures:
+                if hasattr(logger, "log_image"):
+                    logger.log_image(picture.stem, [str(picture)])
             if hasattr(logger, "finish"):
                 logger.finish(self.record)
         # Drawing and the loggers' last words are part of what the process costs.
-        self.record["process"] = meter.process.record()
+        self.record["process"] = meter.process_record(self.adaptation.data.reading_test)
         self.record["process_cpu_seconds"] = self.record["process"]["cpu_seconds"]
         with suppress(OSError):  # the record then stays as it was
             write_text(file, as_text(self.record))
+
+    def _draw(self) -> list[Path]:
+        """Draw the run's power and its climb, if pictures are wanted and there is something to draw."""
+        meter, folder = self.adaptation.meter, self.folder.path
+        for earlier in PICTURES:
+            (folder / earlier).unlink(missing_ok=True)
+        climbed = plot_ladder(self.record, folder / LADDER) if meter.plot else None
+        return [picture for picture in (meter.draw(folder), climbed) if picture]

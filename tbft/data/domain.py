@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -189,7 +190,10 @@ class DomainData(LabelledData, LightningDataModule, ABC):
         reader = self._reader(pictures)
         parts = {}
         for part, positions in (("train", split.train), ("val", split.validation), ("test", split.test)):
+            began = time.process_time(), time.perf_counter()
             x = reader(positions) if in_memory else _Lazy(reader, positions)
+            if part == "test":
+                self.reading_test = time.process_time() - began[0], time.perf_counter() - began[1]
             change = AUGMENT[self.augment] if part == "train" else None
             parts[part] = Examples(x, labels[positions], mean=self.mean, std=self.std, augment=change)
         self.train, self.val, self.test = parts["train"], parts["val"], parts["test"]

@@ -37,6 +37,7 @@ class LabelledData:
         must_split: refuse images that lack a class, or are too few to train and to validate; otherwise all that are
             there train.
         skipped: broken pictures that were left out on request.
+        reading_test: CPU-seconds and seconds that reading the test images took, which no adaptation needs.
         seed: draws the split and the order of batches.
     """
 
@@ -54,6 +55,7 @@ class LabelledData:
     labelled = True
     must_split = True
     skipped = 0
+    reading_test = (0.0, 0.0)
     seed = 0
 
     @property

@@ -13,6 +13,7 @@ from tbft.energy import ADAPTATION, EnergyMeter, find_sources
 from tbft.energy.metering.process_cost import ProcessCost
 from tbft.energy.sensors import codecarbon_tables
 from tbft.errors import BadInput
+from tbft.schema import RESUME
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,8 @@ class RunMeter:
         codecarbon: estimate CO2e, and what has no sensor, with CodeCarbon (offline).
         budget_joules: training stops when the adaptation has used so much; the best so far is kept.
         budget_seconds: likewise in seconds of wall time.
-        plot: draw power over time, phases marked, when the run is over (about a second, booked to no phase).
+        plot: draw power over time, phases marked, when the run is over (about a second, booked to no phase), and the
+            climb up the ladder of remedies if there was one.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class RunMeter:
         }
         self.meter: EnergyMeter | None = None
         self.process = ProcessCost()
-        self._peak_rss_mib: float | None = None
+        self._metered: dict[str, Any] = {}
         self.open: list[str] = []
         self.earlier: dict[str, Any] = {}
 
@@ -113,7 +115,7 @@ class RunMeter:
     @property
     def peak_rss_mib(self) -> float:
         """Peak resident memory in MiB of the adaptation, which ends where testing begins."""
-        return self.process.peak_rss_mib() if self._peak_rss_mib is None else self._peak_rss_mib
+        return self.process.peak_rss_mib()
 
     def enter(self, name: str) -> None:
         """Book to this phase from now on."""
@@ -137,7 +139,18 @@ class RunMeter:
         if self.meter is None:
             return {}
         self.meter.stop(idle=idle)
-        return {**self._record(), "stopped_by": self.stopped_by}
+        self._metered = self._record()
+        return {**self._metered, "stopped_by": self.stopped_by}
+
+    def process_record(self, reading_test: tuple[float, float] = (0.0, 0.0)) -> dict[str, Any]:
+        """What the process has cost until now, once the meter has stopped (see ``ProcessCost.record``).
+
+        Args:
+            reading_test: CPU-seconds and seconds that reading the test images took before the run.
+        """
+        if self.earlier:  # the process that was interrupted cannot be asked any more
+            return {**self.process.record(), "since": RESUME}
+        return self.process.record(self._metered, reading_test=reading_test)
 
     def _record(self) -> dict[str, Any]:
         """The meter's record, with what an interrupted part of this run has cost."""
@@ -193,7 +206,7 @@ class RunMeter:
 
     def end_adaptation(self) -> None:
         """What follows is no part of the adaptation: its peak memory is read here."""
-        self._peak_rss_mib = self.peak_rss_mib
+        self.process.end_adaptation()
 
     def over_budget(self) -> bool:
         """Whether the adaptation has used up a budget; ``stopped_by`` then names it."""

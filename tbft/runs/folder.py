@@ -16,6 +16,8 @@ from tbft.schema import RESULT_FILE
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 MODEL, CONFIG = "model.safetensors", "config.yaml"
+LADDER = "ladder.png"
+PICTURES = ("power.png", LADDER)
 UNFINISHED = "result.unfinished.json"
 _LOCK, _NEW, _RESERVE = ".lock", ".new", ".reserve"
 _RESERVED_BYTES = 256 * 1024
@@ -95,7 +97,7 @@ class RunFolder:
             (self.path / "last.ckpt").unlink(missing_ok=True)
             (self.path / "previous.ckpt").unlink(missing_ok=True)
             if not self.holds_completed:
-                for name in (RESULT_FILE, MODEL, CONFIG, "predictions.csv", "power.png"):
+                for name in (RESULT_FILE, MODEL, CONFIG, "predictions.csv", *PICTURES):
                     (self.path / name).unlink(missing_ok=True)
         self.staging.mkdir(exist_ok=True)
 

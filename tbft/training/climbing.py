@@ -69,9 +69,12 @@ class _Trial(Adaptation):
 
 
 def _same_meter(climb: Climb) -> Any:
-    """A callback that books to the climb's own meter and budgets."""
+    """A callback that books to the climb's own meter, process and budgets.
+
+    Not a new meter: that would begin a run of its own, whose peak memory the kernel counts anew.
+    """
     from tbft.callbacks import EnergyCallback
 
-    meter = EnergyCallback(budget_joules=climb.meter.budget_joules, budget_seconds=climb.meter.budget_seconds)
-    meter.meter, meter.process = climb.meter.meter, climb.meter.process
+    meter = EnergyCallback.__new__(EnergyCallback)
+    meter.__dict__.update(climb.meter.__dict__, open=[], earlier={}, stopped_by=None)
     return meter

@@ -1,18 +1,16 @@
 """Style of all figures: colours that colour-blind readers can tell apart, hatches and markers for print."""
 
-from collections.abc import Callable, Sequence
+import math
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
-from tbft.study.reporting.results import ORDER, Setting
+from tbft.study.reporting.results import AMP, TBFT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-Shown = TypeVar("Shown")
 
 
 @dataclass(frozen=True)
@@ -24,12 +22,14 @@ class Look:
         hatch: Of bars, for print.
         marker: Of points.
         line: Of lines.
+        filled: Whether markers are.
     """
 
     colour: str
     hatch: str
     marker: str
     line: str
+    filled: bool = True
 
 
 # Okabe and Ito, "Color Universal Design" (2008), its yellow a little darker to be seen on white. Eight colours do not
@@ -38,6 +38,7 @@ LOOKS = {
     "none": Look("#BBBBBB", "", "o", ":"),
     "bn": Look("#56B4E9", "", "s", ":"),
     "block": Look("#D55E00", "", "D", "-"),
+    "auto": Look("#6666FF", "--", "H", "-"),
     "block1": Look("#E69F00", "", "^", "-"),
     "block2": Look("#009E73", "", "v", "-"),
     "block3": Look("#0072B2", "", "P", "-"),
@@ -51,26 +52,45 @@ LOOKS = {
     "full": Look("#333333", "", "8", "--"),
 }
 OTHERS = ("#117733", "#999933", "#CC6677")  # of strategies of one's own
-PHASE_LOOKS = (("#999999", ""), ("#56B4E9", "///"), ("#D55E00", "..."), ("#E69F00", "xx"))
+PHASE_LOOKS = (("#999999", ""), ("#56B4E9", "///"), ("#D55E00", "\\\\\\"), ("#E69F00", "xx"))
+INK, GRID = "#1a1a1a", "#dddddd"
+DARK = {
+    INK: "#e6e6e6",
+    GRID: "#444444",
+    LOOKS["head"].colour: "#a08a40",
+    LOOKS["auto-rgn"].colour: "#9a7bff",
+    LOOKS["paper-full"].colour: "#c05a8c",
+    LOOKS["full"].colour: "#909090",
+    OTHERS[0]: "#44aa66",
+}
+"""What stands for a colour on a dark page, where it would not be seen."""
 STYLE: dict[Any, Any] = {
     "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
     "axes.grid": True,
-    "grid.color": "#dddddd",
+    "grid.color": GRID,
     "legend.frameon": False,
     "hatch.linewidth": 0.6,
-    "svg.fonttype": "path",
     "svg.hashsalt": "tbft",
 }
 
 
-def style() -> AbstractContextManager[None]:
-    """Matplotlib's settings for drawing and for saving."""
+def style(letters: Literal["path", "none"] = "path") -> AbstractContextManager[None]:
+    """Matplotlib's settings for drawing and for saving.
+
+    Args:
+        letters: How SVG has them: as paths, which look the same everywhere, or as text in the reader's font.
+    """
     from matplotlib import rc_context
 
-    return rc_context(STYLE)
+    return rc_context(STYLE | {"svg.fonttype": letters})
 
 
 def save_png(figure: "Figure", file: Path) -> None:
@@ -86,55 +106,14 @@ def save_svg(figure: "Figure", file: Path | BinaryIO) -> None:
 
 
 def look_of(series: str) -> Look:
-    """How a strategy is drawn; no two alike among the known ones."""
+    """How a strategy is drawn, by its name or by `TBFT`; no two alike among the known ones.
+
+    In another number format it has the same colour, and its marker is hollow.
+    """
     number = sum(map(ord, series))
-    return LOOKS.get(series) or Look(OTHERS[number % len(OTHERS)], "++", "HX8"[number % 3], "-.")
-
-
-def _new_figure(panels: int) -> "tuple[Figure, list[Axes]]":
-    """Make a figure of so many panels, at most three in a row."""
-    from matplotlib.figure import Figure
-
-    columns = min(panels, 3)
-    rows = -(-panels // columns)
-    figure = Figure(figsize=(1.0 + 3.4 * columns, 0.9 + 2.9 * rows), layout="constrained")
-    axes = [figure.add_subplot(rows, columns, index + 1) for index in range(panels)]
-    return figure, axes
-
-
-def draw_panels(panels: Sequence[Shown], draw: "Callable[[Axes, Shown], None]") -> "Figure | None":
-    """Draw a figure panel by panel, with one legend for all; None where there is no panel.
-
-    Args:
-        panels: What each panel shows.
-        draw: Draws it.
-    """
-    if not panels:
-        return None
-    figure, axes = _new_figure(len(panels))
-    for axis, shown in zip(axes, panels, strict=True):
-        draw(axis, shown)
-    _shared_legend(figure, axes)
-    return figure
-
-
-def name_panel(axis: "Axes", setting: Setting, tuned: str, size: str = "") -> None:
-    """Head a panel by what drifted and which block TBFT tunes.
-
-    Args:
-        axis: The panel.
-        setting: What it shows.
-        tuned: The block that TBFT tunes there; empty where no record says it.
-        size: The training size and variant, where the panel shows one only.
-    """
-    where = f"{setting.level} level, {setting.dataset}" if setting.level else setting.dataset
-    which = ", ".join(filter(None, [tuned and f"TBFT tunes {tuned}", size]))
-    axis.set_title("\n".join(filter(None, [where, which])), fontsize=9)
-
-
-def size_of(setting: Setting) -> str:
-    """The training size and variant of a setting."""
-    return f"{setting.train_size} images" + (f"\n{setting.variant}" if setting.variant else "")
+    name = "block" if series == TBFT else series.removesuffix(AMP)
+    look = LOOKS.get(name) or Look(OTHERS[number % len(OTHERS)], "++", "HX8"[number % 3], "-.")
+    return replace(look, hatch=look.hatch + "oo", line=":", filled=False) if series.endswith(AMP) else look
 
 
 def log_joules(axis: "Axes") -> None:
@@ -153,8 +132,6 @@ def few_ticks(low: float, high: float) -> list[float]:
     >>> few_ticks(80, 2500), few_ticks(1300, 2600)
     ([100.0, 300.0, 1000.0], [1600.0, 2000.0, 2400.0])
     """
-    import math
-
     from matplotlib.ticker import MaxNLocator
 
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -163,18 +140,3 @@ def few_ticks(low: float, high: float) -> list[float]:
         if len(found) > 2:
             return found[:: math.ceil(len(found) / 4)]
     return [float(tick) for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
-
-
-def _shared_legend(figure: "Figure", axes: "Sequence[Axes]") -> None:
-    """One legend for all panels, below them."""
-    entries: dict[str, Any] = {}
-    for axis in axes:
-        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            entries.setdefault(label, handle)
-    order = sorted(entries, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
-    figure.legend(
-        [entries[name] for name in order],
-        order,
-        loc="outside lower center",
-        ncols=min(len(order), 1 + 2 * min(len(axes), 3)),
-    )

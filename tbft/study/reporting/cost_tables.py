@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Sequence
 from functools import partial
 
-from tbft.study.reporting.costs import CPU_SECONDS, JOULES, Cost, cost_of, saving
+from tbft.study.reporting.costs import CPU_SECONDS, JOULES, PROCESS_CPU_SECONDS, Cost, cost_of, saving
 from tbft.study.reporting.pairs import Column
 from tbft.study.reporting.paper import paper_figures
+from tbft.study.reporting.provenance import provenance_notes
 from tbft.study.reporting.record import Record
 from tbft.study.reporting.results import FULL_FINE_TUNINGS, Results, joules_to_accuracy, pair_of
 from tbft.study.reporting.table import OURS, PAPER, Table, Value
-from tbft.study.reporting.table_parts import HEAD, cost_notes, energy_kind, head, paper_notes
+from tbft.study.reporting.table_parts import HEAD, INTERVAL_NOTE, cost_notes, energy_kind, head, paper_notes
 
 
 def cost_table(results: Results) -> Table:
@@ -21,20 +22,23 @@ def cost_table(results: Results) -> Table:
             kind = energy_kind(results.runs(setting, name))
             both = (CPU_SECONDS, JOULES)
             costs = [cost_of(results, setting, name, cost) for cost in both]
+            process = cost_of(results, setting, name, PROCESS_CPU_SECONDS)
             saved = [saving(results, setting, name, other, cost) for cost in both for other in opponents]
-            rows.append((OURS, *head(setting), name, *costs, kind, *saved))
+            rows.append((OURS, *head(setting), name, *costs, kind, process, *saved))
     columns = (
         *HEAD,
         "strategy",
         "CPU s",
         "joules",
         "energy is",
+        "CPU s, whole process",
         *(f"{cost} saved vs {name} %" for cost in ("CPU s", "joules") for name in opponents),
     )
     rows += _paper_savings(dict.fromkeys(s.level for s in results.settings()), opponents)
     notes = [
         "Medians over drifts, seeds and repeats; savings: geometric mean over pairs of runs with the same drift and "
-        "seed, with its 95 % confidence interval (Student's t of the logarithms)."
+        "seed.",
+        INTERVAL_NOTE,
     ]
     notes += [
         f"{note} They are of one training step, its joules seconds times a constant." for note in paper_notes(rows)
@@ -44,7 +48,7 @@ def cost_table(results: Results) -> Table:
         "Cost of one adaptation (prepare + train + validate + save)",
         columns,
         tuple(rows),
-        (*notes, *cost_notes(results.records)),
+        (*notes, *provenance_notes(results.records), *cost_notes(results.records)),
     )
 
 
@@ -76,8 +80,9 @@ def energy_to_accuracy_table(results: Results) -> Table:
         (
             "Median over the runs that reach it; the accuracy to reach is that of the same drift and seed. "
             "A run without validations on the way counts as a whole.",
-            "Saved: geometric mean over the pairs of which both reach it, with its 95 % confidence interval "
-            "(Student's t of the logarithms).",
+            "Saved: geometric mean over the pairs of which both reach it.",
+            INTERVAL_NOTE,
+            *provenance_notes(results.records),
             *cost_notes(results.records),
         ),
     )
@@ -96,5 +101,5 @@ def _paper_savings(levels: Iterable[str], opponents: Sequence[str]) -> list[tupl
         for block, saved in paper_figures()["saving"].get(level, {}).items():
             named = "Block Avg" if block == "block_avg" else block
             none, joules = [None] * len(opponents), [saved if name == like else None for name in opponents]
-            rows.append((PAPER, level, "", None, "", named, None, None, "modelled", *none, *joules))
+            rows.append((PAPER, level, "", None, "", named, None, None, "modelled", None, *none, *joules))
     return rows

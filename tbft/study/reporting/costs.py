@@ -4,9 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tbft.study.reporting.intervals import Estimate, median, saved_interval
-from tbft.study.reporting.pairs import Column, Pair, at, ratios
+from tbft.study.reporting.pairs import Column, Pair, at, clusters_of, ratios
 from tbft.study.reporting.record import Record
-from tbft.study.reporting.results import Metric, Results, Setting, adaptation_cpu_seconds, adaptation_joules
+from tbft.study.reporting.results import (
+    Metric,
+    Results,
+    Setting,
+    adaptation_cpu_seconds,
+    adaptation_joules,
+    process_cpu_seconds,
+    process_joules,
+)
 
 DISTURBED = "*"  # after a figure that rests on runs beside other programs
 
@@ -31,6 +39,8 @@ class Cost:
 
 CPU_SECONDS = Cost(adaptation_cpu_seconds, of_machine=False)
 JOULES = Cost(adaptation_joules, of_machine=True)
+PROCESS_CPU_SECONDS = Cost(process_cpu_seconds, of_machine=False)
+PROCESS_JOULES = Cost(process_joules, of_machine=True)
 
 
 def cost_of(results: Results, setting: Setting, series: str, cost: Cost) -> Estimate | None:
@@ -60,7 +70,7 @@ def saving(
     if series == opponent:
         return None
     (ours, theirs), mark = _columns(results, setting, [series, opponent], cost, pairs)
-    return _marked(saved_interval(ratios(ours, theirs)), mark)
+    return _marked(saved_interval(clusters_of(ratios(ours, theirs))), mark)
 
 
 def undisturbed(runs: Sequence[Record]) -> list[Record]:

@@ -2,41 +2,91 @@
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from tbft.schema import ADAPTATION
-from tbft.study.reporting.chart_style import (
-    PHASE_LOOKS,
-    draw_panels,
-    log_joules,
-    look_of,
-    name_panel,
-    size_of,
-)
-from tbft.study.reporting.costs import DISTURBED, JOULES, cost_of, undisturbed
+from tbft.study.reporting.answer import settings_to_tell
+from tbft.study.reporting.chart import Chart, Panel
+from tbft.study.reporting.chart_style import INK, PHASE_LOOKS, log_joules, look_of
+from tbft.study.reporting.costs import DISTURBED, JOULES, PROCESS_JOULES, Cost, cost_of, undisturbed
 from tbft.study.reporting.intervals import Estimate, mean_sd
 from tbft.study.reporting.pairs import per_seed
 from tbft.study.reporting.record import CurvePoint, Record
-from tbft.study.reporting.results import Results, Setting
+from tbft.study.reporting.results import Results, Setting, process_joules
 from tbft.study.reporting.table_parts import energy_kind
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+
+_POINTS = 10  # of accuracy that an axis spans at least, so that chance does not look like a difference
+_FRONT = "The line is the Pareto front, whiskers are standard deviations over seeds."
 
 
-def pareto(results: Results) -> "Figure | None":
-    """Accuracy against joules: one marker a strategy, and the front of those that no other beats in both."""
-    panels = [s for s in results.settings() if len(_points(results, s)) > 1]
-    return draw_panels(panels, partial(_pareto_panel, results))
+@dataclass(frozen=True)
+class Energy:
+    """What joules are counted of.
+
+    Attributes:
+        cost: The figure.
+        of: What it is of, in words.
+    """
+
+    cost: Cost
+    of: str
 
 
-def _pareto_panel(results: Results, axis: "Axes", setting: Setting) -> None:
-    points = _points(results, setting)
+ADAPTATION_ENERGY = Energy(JOULES, "one adaptation")
+PROCESS_ENERGY = Energy(PROCESS_JOULES, "the whole process, testing left out")
+
+
+def pareto(results: Results) -> Chart:
+    """Accuracy against joules of the adaptation: one marker a strategy, and the front of those that no other beats."""
+    return Chart(
+        "Accuracy against energy",
+        f"Test accuracy against the energy of {ADAPTATION_ENERGY.of}. {_FRONT}",
+        accuracy_against(ADAPTATION_ENERGY, results, results.settings()),
+    )
+
+
+def lead(results: Results, front: Chart) -> Chart:
+    """The same for the settings that the answer tells of, and of the whole process where all records have that.
+
+    Args:
+        results: The completed records.
+        front: What `pareto` drew, which is returned where it would be drawn again.
+    """
+    settings = settings_to_tell(results)
+    if all(process_joules(record) is not None for record in results.records if record.joules and not record.void):
+        caption = f"Test accuracy against the energy of {PROCESS_ENERGY.of}. {_FRONT}"
+        return Chart(front.title, caption, accuracy_against(PROCESS_ENERGY, results, settings))
+    if len(settings) == len(results.settings()):
+        return front
+    return replace(front, panels=accuracy_against(ADAPTATION_ENERGY, results, settings))
+
+
+def accuracy_against(energy: Energy, results: Results, settings: Sequence[Setting]) -> list[Panel]:
+    """One panel for each of the settings in which at least two strategies have that energy.
+
+    Args:
+        energy: What stands on the x axis.
+        results: The completed records.
+        settings: In the order of the panels.
+    """
+    return [
+        Panel(results.title(setting), partial(_pareto_panel, energy, results, setting))
+        for setting in settings
+        if len(_points(results, setting, energy.cost)) > 1
+    ]
+
+
+def _pareto_panel(energy: Energy, results: Results, setting: Setting, axis: "Axes") -> None:
+    points = _points(results, setting, energy.cost)
     for name, (joules, accuracy) in points.items():
-        look = look_of(name)
+        label = results.label(setting, name)
+        look = look_of(label)
         axis.errorbar(
             joules,
             accuracy.value,
@@ -44,19 +94,30 @@ def _pareto_panel(results: Results, axis: "Axes", setting: Setting) -> None:
             color=look.colour,
             marker=look.marker,
             markersize=7,
-            markeredgecolor="black",
-            markeredgewidth=0.6,
+            markerfacecolor=look.colour if look.filled else "none",
+            markeredgecolor=INK if look.filled else look.colour,
+            markeredgewidth=0.6 if look.filled else 1.4,
             linestyle="none",
             capsize=2,
-            label=name,
+            label=label,
             zorder=3,
         )
     front = pareto_front([(joules, accuracy.value) for joules, accuracy in points.values()])
-    axis.plot(*zip(*front, strict=True), color="black", linewidth=0.9, zorder=2, label="Pareto front")
+    axis.plot(*zip(*front, strict=True), color=INK, linewidth=0.9, zorder=2, label="Pareto front")
     log_joules(axis)
-    axis.set_xlabel(f"joules for one adaptation ({_kind(results, setting)})")
+    axis.set_ylim(*at_least(_POINTS, *axis.get_ylim()))
+    axis.set_xlabel(f"joules of {energy.of} ({_kind(results, setting)})")
     axis.set_ylabel("test accuracy (%)")
-    name_panel(axis, setting, results.level_block(setting), size_of(setting))
+
+
+def at_least(span: float, low: float, high: float) -> tuple[float, float]:
+    """Widen two limits about their middle.
+
+    >>> at_least(10, 76, 78), at_least(10, 0, 80)
+    ((72.0, 82.0), (0, 80))
+    """
+    middle = (low + high) / 2
+    return (low, high) if high - low >= span else (middle - span / 2, middle + span / 2)
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -72,24 +133,29 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
     return front
 
 
-def energy_by_phase(results: Results) -> "Figure | None":
+def energy_by_phase(results: Results) -> Chart:
     """Stacked bars: median joules of each phase, one bar a strategy, one panel a setting."""
-    panels = [s for s in results.settings() if _points(results, s)]
-    return draw_panels(panels, partial(_phases_panel, results))
+    panels = [
+        Panel(results.title(setting), partial(_phases_panel, results, setting))
+        for setting in results.settings()
+        if _points(results, setting, JOULES)
+    ]
+    return Chart("Energy by phase", "Where the energy of one adaptation goes (medians).", panels, ADAPTATION)
 
 
-def _phases_panel(results: Results, axis: "Axes", setting: Setting) -> None:
-    names = list(_points(results, setting))
+def _phases_panel(results: Results, setting: Setting, axis: "Axes") -> None:
+    names = list(_points(results, setting, JOULES))
+    labels = [results.label(setting, name) for name in names]
     bottom = [0.0] * len(names)
     for phase, (colour, hatch) in zip(ADAPTATION, PHASE_LOOKS, strict=True):
         heights = [_phase_joules(results.runs(setting, name), phase) for name in names]
         axis.bar(
-            names,
+            labels,
             heights,
             bottom=bottom,
             color=colour,
             hatch=hatch,
-            edgecolor="black",
+            edgecolor=INK,
             linewidth=0.4,
             label=phase,
         )
@@ -97,18 +163,23 @@ def _phases_panel(results: Results, axis: "Axes", setting: Setting) -> None:
     axis.set_ylabel(f"joules ({_kind(results, setting)})")
     axis.tick_params(axis="x", rotation=60)
     axis.grid(visible=False, axis="x")
-    name_panel(axis, setting, results.level_block(setting), size_of(setting))
 
 
-def learning_curves(results: Results) -> "Figure | None":
+def learning_curves(results: Results) -> Chart:
     """Validation accuracy over the joules spent: a curve a strategy, its median, before a thin line for each run."""
-    panels = [s for s in results.settings() if _curves(results, s)]
-    return draw_panels(panels, partial(_curves_panel, results))
+    panels = [
+        Panel(results.title(setting), partial(_curves_panel, results, setting))
+        for setting in results.settings()
+        if _curves(results, setting)
+    ]
+    caption = "Validation accuracy against energy spent; thin lines are all runs, thick ones their medians."
+    return Chart("Learning curves", caption, panels)
 
 
-def _curves_panel(results: Results, axis: "Axes", setting: Setting) -> None:
+def _curves_panel(results: Results, setting: Setting, axis: "Axes") -> None:
     for name, curves in _curves(results, setting).items():
-        look = look_of(name)
+        label = results.label(setting, name)
+        look = look_of(label)
         for curve in curves:
             axis.plot(*_line(curve), color=look.colour, linewidth=0.5, alpha=0.4, zorder=1)
         axis.plot(
@@ -117,15 +188,14 @@ def _curves_panel(results: Results, axis: "Axes", setting: Setting) -> None:
             linestyle=look.line,
             marker=look.marker,
             markersize=4,
-            markeredgecolor="black",
+            markeredgecolor=INK,
             markeredgewidth=0.3,
-            label=name,
+            label=label,
             zorder=2,
         )
     log_joules(axis)
     axis.set_xlabel(f"joules since the start ({_kind(results, setting, every=True)})")
     axis.set_ylabel("validation accuracy (%)")
-    name_panel(axis, setting, results.level_block(setting), size_of(setting))
 
 
 def median_curve(curves: Sequence[Sequence[CurvePoint]]) -> list[CurvePoint]:
@@ -142,11 +212,11 @@ def _line(curve: Sequence[CurvePoint]) -> tuple[list[float], list[float]]:
     return [point.joules for point in curve], [100 * point.accuracy for point in curve]
 
 
-def _points(results: Results, setting: Setting) -> dict[str, tuple[float, Estimate]]:
+def _points(results: Results, setting: Setting, cost: Cost) -> dict[str, tuple[float, Estimate]]:
     """Median joules, and accuracy in % over seeds, of each strategy that has both."""
     points = {}
     for name, column in results.accuracies(setting).items():
-        joules = cost_of(results, setting, name, JOULES)
+        joules = cost_of(results, setting, name, cost)
         accuracy = mean_sd([100 * value for value in per_seed(column)])
         if joules is not None and joules.value > 0 and accuracy is not None:
             points[name] = (joules.value, accuracy)

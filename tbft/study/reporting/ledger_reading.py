@@ -73,8 +73,10 @@ def read_ledger(folder: Path) -> tuple[list[Record], list[Problem]]:
             continue
         if record.void:
             problems.append(Problem(record.key, "void", f"its cost is left out: {record.void}"))
-        planned = plans.get(path.parent.parent, {}).get(_place(record.labels), set())
-        records.append(replace(record, planned=frozenset(planned)))
+        root = path.parent.parent
+        planned = frozenset(plans.get(root, {}).get(_place(record.labels), set()))
+        ledger = root.relative_to(folder).as_posix() if root.is_relative_to(folder) else ""
+        records.append(replace(record, planned=planned, ledger=ledger))
     for root, entries in cells.items():
         missing = [key for key, entry in entries.items() if root / key not in seen and not entry.get(SUPERSEDED)]
         problems += [Problem(key, NOT_RUN, "the study has not come to it") for key in missing]
@@ -101,7 +103,7 @@ def _place(labels: Mapping[str, str]) -> Place:
 
 
 def read_cells(root: Path) -> dict[str, dict[str, Any]]:
-    """Read which cells a ledger is meant to hold: key to `{"labels": ..., "arguments": ..., "superseded": ...}`.
+    """Read which cells a ledger is meant to hold: `labels`, `arguments` and `superseded` of each key.
 
     Raises:
         BadInput: When the file is not a study's.

@@ -62,11 +62,29 @@ def per_seed(column: Column) -> list[float]:
     return list(seeds_of(column).values())
 
 
+def clusters_of(column: Column) -> list[list[float]]:
+    """Group the values of a column for an interval: by drift where there are several, else each seed by itself."""
+    clusters: dict[str | int, list[float]] = defaultdict(list)
+    by_drift = len({pair.drift for pair in column}) > 1
+    for pair in sorted(column, key=lambda pair: (pair.drift, pair.seed)):
+        clusters[pair.drift if by_drift else pair.seed].append(column[pair])
+    return list(clusters.values())
+
+
+def basis_of(pairs: Iterable[Pair]) -> str:
+    """Say what an interval of `clusters_of` is over: `5 drifts`, or `3 seeds` of one drift; empty of no interval."""
+    pairs = list(pairs)
+    drifts, seeds = {pair.drift for pair in pairs}, {pair.seed for pair in pairs}
+    if len(drifts) > 1:
+        return f"{len(drifts)} drifts"
+    return f"{len(seeds)} seeds" if len(seeds) > 1 else ""
+
+
 def differences(ours: Column, theirs: Column) -> dict[Pair, float]:
     """`ours - theirs` wherever both ran."""
     return {pair: ours[pair] - theirs[pair] for pair in ours if pair in theirs}
 
 
-def ratios(ours: Column, theirs: Column) -> list[float]:
+def ratios(ours: Column, theirs: Column) -> dict[Pair, float]:
     """`ours / theirs` wherever both ran and theirs is above zero."""
-    return [ours[pair] / theirs[pair] for pair in ours if theirs.get(pair, 0) > 0]
+    return {pair: ours[pair] / theirs[pair] for pair in ours if theirs.get(pair, 0) > 0}

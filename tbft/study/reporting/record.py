@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from tbft.errors import BadInput
-from tbft.schema import HEAD, SCHEMA, STATUSES, CurveEntry, RunRecord, block_of
+from tbft.runs.ladder_plot import Step, steps_of
+from tbft.schema import EXIT, HEAD, PROCESS_START, SCHEMA, STATUSES, CurveEntry, RunRecord, block_of
 from tbft.study.reporting.climbed import Climbed, read_climb
 
+PART = "part"  # a cell's label beside those of the axes, where its study has parts
 UNLABELLED = "auto-unlabelled"  # the series of a climb without labels, which has another sample than one with them
 BUSY_THREADS = 0.1  # that other programs keep busy on average, above which the machine's joules are not the run's
 
@@ -46,18 +48,28 @@ class Record:
         joules: By phase, with their sum as `adaptation`.
         cpu_seconds: By phase, with `adaptation`.
         wall_seconds: By phase, with `adaptation`.
-        peak_rss_mib: Peak resident memory in MiB.
+        process: `cpu_seconds` and `joules` of the whole process, from its start to its end and children included, but
+            without testing and reading the test images, which only a study does. Empty unless the run had a process of
+            its own, in a study that isolates its cells.
+        peak_rss_mib: Peak resident memory in MiB, up to the end of the adaptation.
         curve: Validations over the adaptation, oldest first; empty where none was recorded.
+        ladder: Steps up the ladder of remedies, in order; empty where nothing was climbed.
         measured: Whether the energy comes from a sensor rather than a model.
         void: Why the run's cost must not be used (a throttled board), or empty.
         shared_machine: Whether other cells ran on the same machine meanwhile.
         inflated: Whether threads spun while other programs had their cores: its CPU-seconds are too high.
         busy_threads: Threads that other programs kept busy meanwhile, on average; 0 where it is not known.
         machine: Where it ran.
+        instructions: The processor's instruction set as torch used it; empty where the record does not say.
+        number_format: Of the convolutions; likewise.
+        threads: That computed; None where the record does not say.
+        revision: Of tbft; empty where the record does not say.
         error: Why a failed run failed, where the record says so.
         labels: The study's axes and this cell's place on each; empty outside a study.
         levels: All that drifted, as data and options tell; None where they cannot.
         climbed: What a run adds whose drift nobody named; None for others.
+        ledger: Folder of its ledger, from the folder that is reported on.
+        apart: What sets it apart from runs with the same labels, in the order in which tables name it.
         planned: Strategies that its study's plan has at this place on the other axes; empty outside a study.
     """
 
@@ -74,19 +86,32 @@ class Record:
     joules: Mapping[str, float] = field(default_factory=dict)
     cpu_seconds: Mapping[str, float] = field(default_factory=dict)
     wall_seconds: Mapping[str, float] = field(default_factory=dict)
+    process: Mapping[str, float] = field(default_factory=dict)
     peak_rss_mib: float | None = None
     curve: tuple[CurvePoint, ...] = ()
+    ladder: tuple[Step, ...] = ()
     measured: bool = False
     void: str = ""
     shared_machine: bool = False
     inflated: bool = False
     busy_threads: float = 0.0
     machine: str = ""
+    instructions: str = ""
+    number_format: str = ""
+    threads: int | None = None
+    revision: str = ""
     error: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     levels: frozenset[str] | None = None
     climbed: Climbed | None = None
+    ledger: str = ""
+    apart: tuple[str, ...] = ()
     planned: frozenset[str] = frozenset()
+
+    @property
+    def part(self) -> str:
+        """The part of its study that its drift belongs to, such as `development`; empty where the study has none."""
+        return self.labels.get(PART, "")
 
     @property
     def completed(self) -> bool:
@@ -137,7 +162,7 @@ def _record(key: str, content: RunRecord, labels: dict[str, str]) -> Record:
         return Record(key, content["status"], error=str(content.get("error") or ""), labels=labels)
     drift = content["drift"]
     name, severity = drift.get("name") or "", drift.get("severity")
-    source = content.get("energy_source") or {}
+    source, environment = content.get("energy_source") or {}, content.get("environment") or {}
     void = content.get("void")
     accuracy = _numbers(content["accuracy"])
     if "test" not in accuracy:
@@ -159,14 +184,20 @@ def _record(key: str, content: RunRecord, labels: dict[str, str]) -> Record:
         joules=_numbers(content["joules"]),
         cpu_seconds=_numbers(content["cpu_seconds"]),
         wall_seconds=_numbers(content["wall_seconds"]),
+        process=_whole_process(content),
         peak_rss_mib=content.get("peak_rss_mib"),
         curve=tuple(_curve(content.get("curve") or ())),
+        ladder=tuple(steps_of(content)),
         measured=bool(source.get("measured", False)),
         void=("marked void" if void is True else str(void)) if void else "",
         shared_machine=bool(content.get("shared_machine", False)),
         inflated=bool((content.get("conditions") or {}).get("cpu_seconds_inflated")),
         busy_threads=float((content.get("conditions") or {}).get("other_programs_threads") or 0.0),
-        machine=str((content.get("environment") or {}).get("machine", "")),
+        machine=str(environment.get("machine") or ""),
+        instructions=str(environment.get("instructions") or ""),
+        number_format=str(environment.get("number_format") or ""),
+        threads=environment.get("threads"),
+        revision=str(environment.get("revision") or ""),
         labels=labels,
         levels=None if drift.get("levels") is None else frozenset(drift["levels"]),
         climbed=climbed,
@@ -189,6 +220,15 @@ def _level_block(content: RunRecord) -> str:
     stages = [f"block{number}" for number in range(1, len(blocks))]
     whole_network = len(stages) > 1 and blocks == [*stages, HEAD] and strategy != "+".join(blocks)
     return block_of(level, blocks) if level and whole_network else ""
+
+
+def _whole_process(content: RunRecord) -> dict[str, float]:
+    """Read what the process cost but for its test, where it was the run's own and was counted up to its end."""
+    process = content.get("process") or {}
+    if process.get("since") != PROCESS_START or process.get("until") != EXIT:
+        return {}
+    whole, test = _numbers(process), _numbers(process.get("test") or {})
+    return {name: whole[name] - test[name] for name in ("cpu_seconds", "joules") if name in whole and name in test}
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:

@@ -8,24 +8,28 @@ from functools import cached_property
 
 from tbft.schema import LEVELS
 from tbft.study.reporting.pairs import Column, Pair, at, common_pairs
-from tbft.study.reporting.record import Record
+from tbft.study.reporting.record import PART, Record
 
 SINGLE_BLOCKS = ("block1", "block2", "block3", "block4", "fc")
 FULL_FINE_TUNINGS = ("tuned-full", "paper-full", "full")  # the strongest first
+TBFT = "TBFT"  # how figures name the series that tunes the level's block, whatever its name in the records
+AMP = "-amp"  # ends the name of an opponent that computes as TBFT does: where that pays, in automatic mixed precision
+OPPONENTS = tuple(name + ending for name in FULL_FINE_TUNINGS for ending in ("", AMP))
+ADAPTIVE = "auto"  # the strategy for which nobody names the drift
 ORDER = (
     "none",
     "bn",
     "block",
+    ADAPTIVE,
+    "auto-unlabelled",
     *SINGLE_BLOCKS,
     "block2+block3",
     "head",
     "refresh+head",
-    "auto",
-    "auto-unlabelled",
     "auto-rgn",
-    *FULL_FINE_TUNINGS,
+    *OPPONENTS,
 )
-AVERAGED_AXES = frozenset({"drift", "seed", "repeat", "strategy", "data.train_size"})
+AVERAGED_AXES = frozenset({"drift", "seed", "repeat", "strategy", "data.train_size", PART})
 
 Metric = Callable[[Record], float | None]
 """Takes one figure from a record; None where the record does not have it."""
@@ -39,7 +43,8 @@ class Setting:
         level: Drift level.
         dataset: Name of the data set.
         train_size: Labelled target images.
-        variant: The cell's place on any axis that is not averaged over, such as `freeze.statistics=refresh`.
+        variant: The cell's place on any axis that is not averaged over, such as `freeze.statistics=refresh`, and what
+            else sets it apart (see `tbft.study.reporting.apart`).
     """
 
     level: str
@@ -68,15 +73,25 @@ def adaptation_cpu_seconds(record: Record) -> float | None:
     return None if record.void else record.cpu_seconds.get("adaptation")
 
 
+def process_joules(record: Record) -> float | None:
+    """Joules of the whole process without its test; None for a void run."""
+    return None if record.void else record.process.get("joules")
+
+
+def process_cpu_seconds(record: Record) -> float | None:
+    """CPU-seconds of the whole process without its test; None for a void run."""
+    return None if record.void else record.process.get("cpu_seconds")
+
+
 def peak_memory(record: Record) -> float | None:
-    """Peak resident memory in MiB."""
+    """Peak resident memory in MiB, up to the end of the adaptation."""
     return record.peak_rss_mib
 
 
 def setting_of(record: Record) -> Setting:
     """Tell which row a record belongs to."""
     variant = [f"{axis}={value}" for axis, value in record.labels.items() if axis not in AVERAGED_AXES]
-    return Setting(record.level, record.dataset, record.train_size, ", ".join(variant))
+    return Setting(record.level, record.dataset, record.train_size, ", ".join([*variant, *record.apart]))
 
 
 def pair_of(record: Record) -> Pair:
@@ -145,6 +160,35 @@ class Results:
         """Name the series that is TBFT: the level's own recipe, or else its block; None if neither ran."""
         return next((name for name in ("block", self.level_block(setting)) if self.runs(setting, name)), None)
 
+    def tuned_blocks(self) -> dict[str, str]:
+        """Name the block that TBFT tunes at each level at which that is one block in all networks."""
+        blocks: dict[str, set[str]] = defaultdict(set)
+        for setting in self.settings():
+            blocks[setting.level].add(self.level_block(setting))
+        return {level: min(names) for level, names in blocks.items() if len(names) == 1 and names != {""}}
+
+    def targets(self, setting: Setting) -> list[str]:
+        """Name the series that are TBFT: that of `target`, and the adaptive one; those that ran."""
+        adaptive = [ADAPTIVE] if self.runs(setting, ADAPTIVE) else []
+        return [name for name in (self.target(setting),) if name] + adaptive
+
+    def label(self, setting: Setting, series: str) -> str:
+        """Name a series as figures do, the same at every level: TBFT as such, another by what it tunes."""
+        return TBFT if series == self.target(setting) else series
+
+    def title(self, setting: Setting, *, size: bool = True) -> str:
+        """Head a panel: what drifted; on a line below, the block that TBFT tunes, the training size and the variant.
+
+        Args:
+            setting: What the panel shows.
+            size: Whether it shows one training size only.
+        """
+        where = f"{setting.level} level, {setting.dataset}" if setting.level else setting.dataset
+        tuned = self.level_block(setting) if self.target(setting) else ""
+        images = f"{setting.train_size} images" if size else ""
+        which = ", ".join(filter(None, [tuned and f"TBFT tunes {tuned}", images, setting.variant]))
+        return "\n".join(filter(None, [where, which]))
+
     def single_blocks(self, setting: Setting) -> dict[str, str]:
         """Single blocks with the series that tuned each; the level's own recipe stands in for its block."""
         own = self.level_block(setting)
@@ -178,8 +222,8 @@ class Results:
         return {pair: statistics.fmean(values[pair] for values in each) for pair in shared}
 
     def opponents(self, setting: Setting) -> list[str]:
-        """Full fine-tunings present in the setting, the strongest first."""
-        return [name for name in FULL_FINE_TUNINGS if self.runs(setting, name)]
+        """Full fine-tunings present in the setting, the strongest first, each before the same one in TBFT's format."""
+        return [name for name in OPPONENTS if self.runs(setting, name)]
 
 
 def level_mean(values: Iterable[tuple[str, float]]) -> float | None:

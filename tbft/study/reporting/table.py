@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from rich.table import Table as RichTable
 
@@ -12,6 +13,7 @@ from tbft.study.reporting.intervals import Estimate
 Value = str | int | float | Estimate | None
 PAPER = "paper"
 OURS = "ours"
+LONGEST_NAME = 20  # characters of a name, such as a strategy's, that a narrow terminal does not break
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,15 @@ def to_rich(table: Table) -> RichTable:
     from rich.text import Text
 
     table = table.compact()
+    rows = list(table.shown())
     laid_out = RichTable(title=Text(table.title), caption=Text("\n".join(table.notes)))
     laid_out.title_justify = laid_out.caption_justify = "left"
     for index, heading in enumerate(table.columns):
         figures = any(isinstance(row[index], (int, float, Estimate)) for row in table.rows)
-        laid_out.add_column(heading, justify="right" if figures else "left", overflow="fold")
-    for row in table.shown():
+        whole = not figures and max(len(row[index]) for row in rows) <= LONGEST_NAME
+        justify: Literal["left", "right"] = "right" if figures else "left"
+        laid_out.add_column(heading, justify=justify, overflow="fold", no_wrap=whole)
+    for row in rows:
         laid_out.add_row(*map(Text, row), style="dim italic" if row and row[0] == PAPER else None)
     return laid_out
 

@@ -11,6 +11,12 @@ from tbft.study.reporting.table import PAPER, Value
 HEAD = ("figures", "level", "data set", "size", "variant")
 PAPER_NOTE = "Rows marked paper are the paper's own figures (arXiv:2403.15905), of other machines and base models."
 
+UNNAMED = "not named"  # a level, of runs for which neither anybody nor the data names one
+INTERVAL_NOTE = (
+    "[low, high]: 95 % confidence interval, Student's t over the means of the drifts where a row has several "
+    "(Ibragimov and Mueller 2010), and over the seeds of its one drift where not, which says nothing of other drifts."
+)
+
 
 def paper_notes(rows: Sequence[tuple[Value, ...]]) -> list[str]:
     """What to say below a table that has rows of the paper's."""
@@ -19,12 +25,17 @@ def paper_notes(rows: Sequence[tuple[Value, ...]]) -> list[str]:
 
 def head(setting: Setting) -> tuple[Value, ...]:
     """The first columns of our own row, after `figures`."""
-    return setting.level, setting.dataset, setting.train_size, setting.variant
+    return setting.level or UNNAMED, setting.dataset, setting.train_size, setting.variant
 
 
 def percent(fractions: Iterable[float]) -> list[float]:
     """Fractions of 1 as percent."""
     return [100 * fraction for fraction in fractions]
+
+
+def percent_of(clusters: Iterable[Iterable[float]]) -> list[list[float]]:
+    """Clusters of fractions of 1 as percent."""
+    return [percent(cluster) for cluster in clusters]
 
 
 def counts(numbers: Iterable[int]) -> Value:
@@ -69,7 +80,4 @@ def cost_notes(records: Iterable[Record]) -> list[str]:
             f"CPU-seconds are too high, left out where other runs suffice, and marked {DISTURBED} where not (with "
             "--run.threads 1 nothing waits)."
         )
-    machines = sorted({record.machine for record in records if record.machine})
-    if len(machines) > 1:
-        notes.append(f"Costs come from {len(machines)} machines: {', '.join(machines)}.")
     return notes

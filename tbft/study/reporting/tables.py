@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Sequence
 
 from tbft.schema import ADAPTATION
+from tbft.study.reporting.ablation_table import ablation_table, without_ablation
+from tbft.study.reporting.apart import set_apart
 from tbft.study.reporting.cost_tables import cost_table, energy_to_accuracy_table
 from tbft.study.reporting.improvement_table import improvement_table
 from tbft.study.reporting.intervals import Estimate, mean_sd
@@ -42,10 +44,13 @@ def all_tables(results: Results, problems: Sequence[Problem] = ()) -> list[Table
         results: The completed records.
         problems: Records that could not be used.
     """
-    plain = without_noise(results)
+    results = set_apart(results)
+    noiseless = without_noise(results)
+    plain = without_ablation(noiseless)
     made = [
         improvement_table(plain),
         savings_table(plain),
+        ablation_table(noiseless),
         accuracy_table(plain),
         noised_blocks_table(results),
         cost_table(plain),
@@ -103,12 +108,18 @@ def records_table(results: Results) -> Table:
             *(record.accuracy.get(name) for name in ("base", "validation", "test")),
             *(record.joules.get(phase) for phase in phases),
             *(record.cpu_seconds.get(phase) for phase in phases),
+            *(record.process.get(name) for name in ("joules", "cpu_seconds")),
             record.wall_seconds.get("adaptation"),
             record.peak_rss_mib,
             energy_kind([record]),
             record.void,
             "yes" if record.shared_machine else "no",
             record.machine,
+            record.instructions,
+            record.number_format,
+            record.threads,
+            record.revision,
+            record.part,
         )
         for record in results.records
     )
@@ -117,7 +128,9 @@ def records_table(results: Results) -> Table:
         *("base accuracy", "validation accuracy", "test accuracy"),
         *(f"{phase} joules" for phase in phases),
         *(f"{phase} CPU seconds" for phase in phases),
+        *("process joules", "process CPU seconds"),
         *("adaptation wall seconds", "peak RSS MiB", "energy is", "void", "shared machine", "machine"),
+        *("instructions", "number format", "threads", "revision", "part"),
     )
     return Table("records", "Runs", columns, rows)
 

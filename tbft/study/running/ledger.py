@@ -8,10 +8,12 @@ from enum import Enum
 from pathlib import Path
 
 from tbft import atomic
+from tbft.energy.metering.process_cost import up_to_exit
 from tbft.errors import BadInput
-from tbft.schema import RESULT_FILE, SCHEMA
+from tbft.schema import PROCESS_START, RESULT_FILE, SCHEMA
 from tbft.study.reporting.ledger_reading import STUDY_FILE, SUPERSEDED, read_cells
 from tbft.study.reporting.record import HalfWritten, read_record
+from tbft.study.running.executors.job import ProcessUse
 from tbft.study.running.grid import Cell
 
 LOCK_FILE = ".study.lock"
@@ -123,6 +125,13 @@ class Ledger:
                 content = json.loads(path.read_text(encoding="utf-8"))
                 if not content.get("shared_machine"):
                     self.write(path, {**content, "shared_machine": True})
+
+    def complete_process(self, cell: Cell, use: ProcessUse) -> None:
+        """Count the cost of a completed cell's process up to its end, which the process itself did not see."""
+        content = json.loads(self.result(cell).read_text(encoding="utf-8"))
+        if (content.get("process") or {}).get("since") == PROCESS_START:
+            content["process"] = up_to_exit(content["process"], use.cpu_seconds, use.wall_seconds)
+            self.write(self.result(cell), content)
 
     def fail(self, cell: Cell, reason: str) -> None:
         """Record that a cell failed and why, and keep what the run itself recorded."""

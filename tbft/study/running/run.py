@@ -122,6 +122,8 @@ def _settle(outcome: Outcome, ledger: Ledger) -> str:
     cell = outcome.job.cell
     if outcome.code == DONE and ledger.state(cell) is State.COMPLETED:
         ledger.mark_shared([cell])
+        if outcome.use is not None:
+            ledger.complete_process(cell, outcome.use)
         return ""
     reason = outcome.reason or "it ended well but left no completed record"
     ledger.fail(cell, reason)

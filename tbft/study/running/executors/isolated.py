@@ -1,13 +1,15 @@
-"""A process for each cell: a crash ends one cell only, and peak memory is that of one cell."""
+"""A process for each cell: a crash ends one cell only, and what the process used is that of one cell."""
 
+import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from tbft.schema import INTERRUPTED
-from tbft.study.running.executors.job import STOPPED, Job, Outcome, reason_in
+from tbft.study.running.executors.job import STOPPED, Job, Outcome, ProcessUse, reason_in
 
 GRACE_SECONDS = 30.0  # for an interrupted run to write its record
 
@@ -50,19 +52,20 @@ class IsolatedExecutor:
             with self._lock:
                 if self._stopped:
                     return Outcome(job, INTERRUPTED)
+                began = time.monotonic()
                 # in a session of its own, so that Ctrl-C reaches it once, through us
                 process = subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
                 )
                 self._living.add(process)
             try:
-                code = process.wait()
+                code, use = _wait(process, began)
             finally:
                 with self._lock:
                     self._living.discard(process)
                 if process.stdin is not None:
                     process.stdin.close()
-        return Outcome(job, code, reason_in(job.log.read_text(errors="replace"), code) if code else "")
+        return Outcome(job, code, reason_in(job.log.read_text(errors="replace"), code) if code else "", use)
 
     def _stop(self) -> None:
         """Interrupt the processes that still run, and kill those that do not end in time."""
@@ -76,3 +79,13 @@ class IsolatedExecutor:
                 process.wait(GRACE_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def _wait(process: subprocess.Popen[bytes], began: float) -> tuple[int, ProcessUse | None]:
+    """Wait for a process to end; give its exit code and what it used, as the kernel counted it."""
+    try:
+        _, status, usage = os.wait4(process.pid, 0)
+    except ChildProcessError:  # the thread that stops the study was first to hear of its end
+        return process.wait(), None
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, ProcessUse(usage.ru_utime + usage.ru_stime, time.monotonic() - began)

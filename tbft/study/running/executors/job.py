@@ -36,6 +36,19 @@ class Job:
 
 
 @dataclass(frozen=True)
+class ProcessUse:
+    """What a cell's own process used from its start to its end.
+
+    Attributes:
+        cpu_seconds: Of the process and of its children that have ended.
+        wall_seconds: From start to end.
+    """
+
+    cpu_seconds: float
+    wall_seconds: float
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a cell ended.
 
@@ -43,11 +56,13 @@ class Outcome:
         job: The job.
         code: Exit code of the command line; negative for the signal that killed its process.
         reason: Why it failed, in one line; empty when it did not.
+        use: What its process used; None for a cell without a process of its own.
     """
 
     job: Job
     code: int
     reason: str = ""
+    use: ProcessUse | None = None
 
 
 class Executor(Protocol):

@@ -1,0 +1,33 @@
+"""Which revision of tbft runs, so that the runs of a ledger can be told to be of one."""
+
+from __future__ import annotations
+
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import tbft
+
+
+@cache
+def revision() -> str:
+    """The commit of a clone, with ``+changes`` if its code or presets differ from it; else tbft's version.
+
+    A clone is a folder with ``.git`` directly above the package: a package that is installed somewhere inside another
+    repository is not of that one.
+    """
+    root = Path(tbft.__file__).parent.parent
+    if not (root / ".git").exists():
+        return tbft.__version__
+    try:
+        commit = _git(root, "rev-parse", "--short=12", "HEAD")
+        changes = _git(root, "status", "--porcelain", "--untracked-files=no", "--", "tbft", "configs")
+    except (OSError, subprocess.SubprocessError):  # no git here, or no commit yet
+        return tbft.__version__
+    return f"{commit}+changes" if changes else commit
+
+
+def _git(root: Path, *arguments: str) -> str:
+    # without optional locks: two runs may ask at once, and a reader leaves the repository as it is
+    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
