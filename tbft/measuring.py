@@ -71,12 +71,16 @@ def _own_options(args: list[str], command: str, **defaults: Any) -> tuple[argpar
 
 
 def main_diagnose(args: list[str]) -> None:
-    """Print what drifted in the labelled images, as a table or as JSON.
+    """Print what drifted in the labelled images, as a table or as JSON, and draw it where asked to.
 
     Raises:
-        BadInput: if there is no base model, or the data is the source domain's.
+        BadInput: if there is no base model, the data is the source domain's, or the picture cannot be written.
     """
-    own, rest = _own_options(args, "diagnose", json=False, unlabelled=False)
+    own, rest = _own_options(args, "diagnose", json=False, unlabelled=False, plot=None)
+    if own.plot is not None:
+        from tbft.diagnosis_figure import check_picture  # matplotlib is imported for a picture alone
+
+        check_picture(own.plot)
     opened = MeasuringCLI(rest)
     model, data = opened.model, opened.datamodule
     if model.base is None:
@@ -84,9 +88,13 @@ def main_diagnose(args: list[str]) -> None:
     check_classes(model, data)
     assert data.train is not None and data.val is not None
     found = diagnose_examples(model, joined(data.train, data.val), labelled=not own.unlabelled, seed=data.seed)
+    if own.plot is not None:
+        found.plot(own.plot)
     if own.json:
         print(json.dumps(found.as_dict()))
         return
     print(found.table())
     if model.base.card is None:
-        print("\n- the base model has no source card, so less can be told: python -m tbft card adds one")
+        print("- the base model has no source card, so less can be told: python -m tbft card adds one")
+    if own.plot is not None:
+        print(f"\npicture   {own.plot}")

@@ -32,6 +32,13 @@ def test_the_command_prints_a_table_or_json_and_leaves_nothing(run, capsys):
     assert not list(Path().iterdir())
 
 
+def test_the_command_draws_a_picture_where_it_is_asked_to(run, capsys):
+    assert run("diagnose", "--config", "auto.yaml", *DRIFT, "--plot", "diagnosis.png")[0] == 0
+    assert "picture   diagnosis.png" in capsys.readouterr().out
+    assert [file.name for file in Path().iterdir()] == ["diagnosis.png"]
+    assert Path("diagnosis.png").read_bytes()[1:4] == b"PNG"
+
+
 def test_python_tells_what_the_command_tells(device, run, capsys):
     run("diagnose", "--config", "auto.yaml", *DRIFT, "--json", "--model.number_format", "channels_last")
     told, found = json.loads(capsys.readouterr().out), tbft.diagnose("digits", *device)
@@ -52,6 +59,8 @@ def test_nothing_changes_in_the_model_that_is_asked(device):
 def test_without_labels_it_says_whether_labels_are_worth_it(device):
     found = tbft.diagnose("digits", device[0])
     assert not found.labelled and found.accuracy is not None
+    assert "fallen into a few classes" in found.reason and any("labels" in sentence for sentence in found.advice)
+    assert str(found) == found.table()
     nothing = tbft.diagnose(build("resnet8", num_classes=10, image_size=16), device[0], mean=[0.5], std=[0.5])
     assert nothing.verdict == "cannot tell" and "source card" in nothing.reason
 
@@ -61,6 +70,8 @@ def test_without_labels_it_says_whether_labels_are_worth_it(device):
     [
         (["--model.base", "none_such"], "no base model"),
         (["--to", "x"], "does not know --to"),
+        (["--plot", "x.gif"], "ends in .png or .svg"),
+        (["--plot"], "--plot"),
         (["--config", "base/digits.yaml", "--model.base", "null"], "model.base"),
     ],
 )

@@ -141,7 +141,9 @@ class _Evidence:
         told = "accuracy that is still below the source's"
         if card.confidences is None:
             return [Finding("feature", deficit, told, p, lost)]
-        claimed = threshold_accuracy(sample, card).value
+        claimed = min(
+            threshold_accuracy(sample, card).value, goal
+        )  # a share of few images reaches 1, which is no claim
         claim = fewer_than(right, images, claimed)
         over = accuracy.below(claimed)
         doubted = (
