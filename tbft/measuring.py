@@ -94,7 +94,7 @@ def main_diagnose(args: list[str]) -> None:
         print(json.dumps(found.as_dict()))
         return
     print(found.table())
-    if model.base.card is None:
+    if model.base.card is None and not own.unlabelled:  # without labels the advice says it
         print("- the base model has no source card, so less can be told: python -m tbft card adds one")
     if own.plot is not None:
         print(f"\npicture   {own.plot}")

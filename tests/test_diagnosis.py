@@ -153,7 +153,7 @@ def test_a_label_map_that_changes_nothing_is_told_once():
     assert not any(line.startswith("refresh + relabel  ") for line in lines)
 
 
-def test_confidence_claims_no_more_than_the_source_reached():
+def test_a_single_error_of_a_sure_model_is_no_doubt_in_the_labels():
     samples = draw(20, 2)
     sure = 30 * samples["source"].logits
     wrong = (sure.argmax(axis=1) != samples["source"].labels).sum()

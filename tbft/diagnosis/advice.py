@@ -54,10 +54,8 @@ def advise(
     if any(finding.found and finding.level == "labels" for finding in findings):
         advice.append("check the labels: many contradict answers of which the model is sure")
     if single := _held_by_single_images(choice):
-        advice.append(
-            f"collect {more} more labels: the label map hangs on each of {single} single images, without which it "
-            f"would be another"
-        )
+        on = "a single image" if single == 1 else f"each of {single} single images"
+        advice.append(f"collect {more} more labels: the label map hangs on {on}")
     if choice.verdict == "cannot tell":
         few = images < (LABELS_OF_EACH * classes if choice.tried else classes)
         told = f"{LABELS_OF_EACH} of each of {classes} classes tell label maps apart, and {images} labels do not"

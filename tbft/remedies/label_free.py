@@ -12,7 +12,7 @@ from tbft.remedies.card import SourceCard
 from tbft.remedies.choice import Choice, Step
 from tbft.remedies.combinations import Candidate, candidates
 from tbft.remedies.evidence import Interval, wilson
-from tbft.remedies.sample import REFRESHED, SOURCE, Floats, Head, Sample, softmax
+from tbft.remedies.sample import REFRESHED, SOURCE, Bools, Floats, Head, Sample, softmax
 from tbft.remedies.signs import confidence_sign, prediction_sign
 
 SIGN_LEVEL = 0.01
@@ -145,9 +145,14 @@ def has_collapsed(samples: Mapping[str, Sample], card: SourceCard) -> bool:
 
 def threshold_accuracy(sample: Sample, card: SourceCard) -> Interval:
     """Share of the images above the confidence that, on the source, as many images exceed as are right."""
+    return _with_model_error(float(claims_to_be_right(sample, card).mean()), len(sample))
+
+
+def claims_to_be_right(sample: Sample, card: SourceCard) -> Bools:
+    """Whether the confidence in each image ``(N,)`` is above that which, on the source, as many exceed as are right."""
     assert card.confidences is not None and card.accuracy is not None
     threshold = np.quantile(card.confidences, 1 - card.accuracy)
-    return _with_model_error(float((_confidence(sample, card) >= threshold).mean()), len(sample))
+    return _confidence(sample, card) >= threshold
 
 
 def calibrated_to(logits: Floats, accuracy: float) -> Floats:
