@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import tbft
 from tbft.data.digits import Digits
@@ -37,6 +38,19 @@ def test_the_command_draws_a_picture_where_it_is_asked_to(run, capsys):
     assert "picture   diagnosis.png" in capsys.readouterr().out
     assert [file.name for file in Path().iterdir()] == ["diagnosis.png"]
     assert Path("diagnosis.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_new_pictures_need_neither_labels_nor_a_data_set(device, run, capsys):
+    for i, pixels in enumerate(device[0][:60]):
+        file = Path("new") / "deep" / f"{i:02d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(file)
+    Path("new/broken.jpg").write_bytes(b"no picture")
+    options = ("--config", "data/folder.yaml", "--data.root", "gone", "--model.number_format", "channels_last")
+    assert run("diagnose", "--config", "auto.yaml", *options, "--images", "new", "--json")[0] == 0
+    told, complaint = capsys.readouterr()
+    assert json.loads(told) == json.loads(json.dumps(tbft.diagnose("digits", device[0][:60]).as_dict()))
+    assert "not read: new/broken.jpg" in complaint
 
 
 def test_python_tells_what_the_command_tells(device, run, capsys):
@@ -72,6 +86,7 @@ def test_without_labels_it_says_whether_labels_are_worth_it(device):
         (["--to", "x"], "does not know --to"),
         (["--plot", "x.gif"], "ends in .png or .svg"),
         (["--plot"], "--plot"),
+        (["--images", "gone"], "gone is no folder"),
         (["--config", "base/digits.yaml", "--model.base", "null"], "model.base"),
     ],
 )

@@ -47,6 +47,7 @@ FIRST = {
 
 OWN = {
     "diagnose": {
+        "images": "folder of new, unlabelled pictures",
         "json": "print JSON instead of a table",
         "plot": "draw it too, into FILE.png or FILE.svg",
         "unlabelled": "as if the pictures had no labels",
