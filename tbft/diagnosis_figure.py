@@ -113,7 +113,10 @@ def draw_diagnosis(diagnosis: Diagnosis) -> DiagnosisFigure:
     if remedies:
         caption = "accuracy (%), 95 % interval; dashed: now"
         caption += ", dash-dotted: source" if diagnosis.source_accuracy is not None else ""
-        caption += "\npasses: cost in forward passes over these images"
+        caption += "\npasses: estimated cost, in forward passes over these images"
+        if diagnosis.training:
+            told = ", ".join(f"{name} {passes:.2g}" for name, passes in diagnosis.training.items())
+            caption += f"\nnot tried, in passes: {told}"
         title, mark = "What each remedy would bring, from the cheapest", partial(_mark_accuracies, diagnosis)
         blocks.append(Block(title, rows=remedies, caption=caption, mark=mark))
     blocks.append(Block("What to do", [line for text in diagnosis.advice for line in _wrapped(text, "- ")]))

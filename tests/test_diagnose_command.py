@@ -29,6 +29,7 @@ def test_the_command_prints_a_table_or_json_and_leaves_nothing(run, capsys):
     assert out.startswith("drift     input, output") and "refresh + relabel" in out and "- use " in out
     assert run("diagnose", "--config", "auto.yaml", *DRIFT, "--json")[0] == 0
     found = json.loads(capsys.readouterr().out)
+    assert set(found["training_passes"]) == {"align", "input block", "feature block", "full"}
     assert {"input", "output"} <= set(found["levels"]) and found["images"] == 150 and found["labelled"]
     assert not list(Path().iterdir())
 

@@ -13,9 +13,10 @@ CARD = source_card()
 FLIP = tuple(range(CLASSES))[::-1]
 PHONE = 400  # pixels
 
+TRAINING = {"align": 2.14, "input block": 13.5, "feature block": 4.5, "full": 15.0}
 both = draw(300, 1, Drift(sensed=True, new_label=FLIP))
 CASES = {
-    "two drifts": diagnose(both, HEAD, CARD, forward=1e6),
+    "two drifts": diagnose(both, HEAD, CARD, forward=1e6, training=TRAINING),
     "without a card": diagnose(both, HEAD),
     "no drift": diagnose(draw(20, 1), HEAD, CARD, forward=1e6),
     "without labels": diagnose(unlabelled(draw(60, 1, Drift(sensed=True))), HEAD, CARD, forward=1e6),
@@ -47,6 +48,7 @@ def test_it_shows_levels_gains_costs_and_advice() -> None:
     words = [text.get_text() for axis in figure.axes for text in axis.texts]
     assert {"keep", "refresh + relabel"} <= set(words)
     gain = next(offer.gain for offer in diagnosis.offers if offer.remedies == ("refresh", "relabel"))
+    assert "align 2.1, input block 14, feature block 4.5, full 15" in figure.axes[-1].get_xlabel()
     assert f"{100 * gain.value:+.0f} [{100 * gain.low:.0f}, {100 * gain.high:.0f}], 2 passes" in words
     assert " ".join(figure.texts[-1].get_text().split()) == " ".join(f"- {sentence}" for sentence in diagnosis.advice)
     bold = [t.get_text() for axis in figure.axes for t in axis.texts if t.get_fontweight() == "bold"]

@@ -39,6 +39,8 @@ class Diagnosis:
         source_accuracy: of the base model on its source domain; ``None`` without a source card.
         choice: every remedy that was tried, and the one to use.
         offers: what each of them would bring over the base model, and cost.
+        training: what the remedies that train would cost, by name, in forward passes over the sample; what they would
+            bring is not known before they are tried, and at most ``choice.left``.
         advice: what to do, in sentences.
         images: in the sample.
         labelled: whether they came with labels.
@@ -53,6 +55,7 @@ class Diagnosis:
     source_accuracy: float | None
     choice: Choice
     offers: tuple[Offer, ...]
+    training: Mapping[str, float]
     advice: tuple[str, ...]
     images: int
     labelled: bool
@@ -81,6 +84,7 @@ class Diagnosis:
                 "left": _plain(choice.left),
                 "labels_needed": choice.labels_needed,
             },
+            "training_passes": dict(self.training),
             "advice": list(self.advice),
         }
 
@@ -117,7 +121,12 @@ class Diagnosis:
 
 
 def diagnose(
-    samples: Mapping[str, Sample], head: Head, card: SourceCard | None = None, *, forward: float = 0.0
+    samples: Mapping[str, Sample],
+    head: Head,
+    card: SourceCard | None = None,
+    *,
+    forward: float = 0.0,
+    training: Mapping[str, float] | None = None,
 ) -> Diagnosis:
     """Say what drifted, from the same arrays that the remedies take.
 
@@ -126,6 +135,7 @@ def diagnose(
         head: of the base model.
         card: what is known of the source; less is told without one.
         forward: multiply-adds of one image's forward pass, for the costs.
+        training: see ``Diagnosis``, where it is known.
     """
     card = card or SourceCard()
     source = samples[SOURCE]
@@ -154,6 +164,7 @@ def diagnose(
         source_accuracy=card.accuracy,
         choice=choice,
         offers=offers_of(choice, source, forward),
+        training=training or {},
         advice=tuple(advice),
         images=len(source),
         labelled=source.labels is not None,

@@ -90,7 +90,10 @@ def _remedies(diagnosis: Diagnosis) -> list[str]:
         lines.append("(one more combination ends with the same model as one of these)")
     elif left_out:
         lines.append(f"({left_out} more combinations end with the same model as one of these)")
-    lines.append("passes: cost of finding it, in forward passes over these images")
+    if diagnosis.training:
+        told = ", ".join(f"{name} {passes:.2g}" for name, passes in diagnosis.training.items())
+        lines.append(f"not tried here, for they train: {told} passes")
+    lines.append("passes: estimated cost, in forward passes over these images")
     return lines
 
 
