@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from tbft.diagnosis import Diagnosis
 from tbft.diagnosis.offers import Offer, distinct
-from tbft.diagnosis.table import equation_of_p, name_levels
+from tbft.diagnosis.table import equation_of_p, format_passes, format_percent, list_training, name_levels
 from tbft.errors import BadInput
 from tbft.paths import user_path
 from tbft.remedies.evidence import Interval
@@ -113,10 +113,10 @@ def draw_diagnosis(diagnosis: Diagnosis) -> DiagnosisFigure:
     if remedies:
         caption = "accuracy (%), 95 % interval; dashed: now"
         caption += ", dash-dotted: source" if diagnosis.source_accuracy is not None else ""
-        caption += "\npasses: estimated cost, in forward passes over these images"
+        if diagnosis.offers[0].passes is not None:
+            caption += "\npasses: estimated cost, in forward passes over these images"
         if diagnosis.training:
-            told = ", ".join(f"{name} {passes:.2g}" for name, passes in diagnosis.training.items())
-            caption += f"\nnot tried, in passes: {told}"
+            caption += f"\nnot tried, in passes: {list_training(diagnosis)}"
         title, mark = "What each remedy would bring, from the cheapest", partial(_mark_accuracies, diagnosis)
         blocks.append(Block(title, rows=remedies, caption=caption, mark=mark))
     blocks.append(Block("What to do", [line for text in diagnosis.advice for line in _wrapped(text, "- ")]))
@@ -159,7 +159,7 @@ def _verdict(diagnosis: Diagnosis) -> Block:
     title = textwrap.fill(_title(diagnosis), _FIRST_LETTERS)
     kind, lines = "labelled" if diagnosis.labelled else "unlabelled", []
     if diagnosis.accuracy:
-        now = f"accuracy {_percent(diagnosis.accuracy)} on {diagnosis.images} {kind} images"
+        now = f"accuracy {format_percent(diagnosis.accuracy)} on {diagnosis.images} {kind} images"
         lines += _wrapped(now if diagnosis.labelled else f"estimated {now}")
     else:
         lines += _wrapped(f"{diagnosis.images} {kind} images")
@@ -206,8 +206,7 @@ def _told_offer(offer: Offer) -> str:
     gain = "" if offer.gain is None else _points(offer.gain)
     if offer.passes is None or offer.remedies == ("keep",):
         return gain
-    passes = "<0.01" if offer.passes < 0.01 else f"{offer.passes:.2g}"
-    return f"{gain}, {passes} passes".removeprefix(", ")
+    return f"{gain}, {format_passes(offer.passes)} passes".removeprefix(", ")
 
 
 def _draw_block(figure: Figure, block: Block, top: float) -> None:
@@ -286,10 +285,6 @@ def _wrapped(text: str, bullet: str = "") -> list[str]:
 
 def _told_effect(effect: Interval, p: float) -> str:
     return f"{_points(effect)}, {equation_of_p(p)}"
-
-
-def _percent(interval: Interval) -> str:
-    return f"{100 * interval.value:.1f} % [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
 
 
 def _points(effect: Interval) -> str:

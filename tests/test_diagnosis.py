@@ -9,6 +9,8 @@ from simulated_drift import CLASSES, HEAD, LONG_TAIL, Drift, accuracy, draw, sou
 from tbft.diagnosis import diagnose
 from tbft.remedies import Sample, SourceCard
 from tbft.remedies.label_free import calibrated_to, estimate_accuracy, threshold_accuracy
+from tbft.remedies.sample import correct, softmax
+from tbft.remedies.signs import labelled_signs
 
 CARD = source_card()
 FLIP = tuple(range(CLASSES))[::-1]
@@ -109,7 +111,7 @@ def test_without_labels_it_says_whether_they_are_worth_collecting():
 
 
 @pytest.mark.parametrize("images", [3, 60])
-@pytest.mark.parametrize("drift", [Drift(), Drift(sensed=True), Drift(noise=1.0), Drift(moved=3)])
+@pytest.mark.parametrize("drift", [Drift(), Drift(sensed=True), Drift(noise=1.0), Drift(noise=0.4), Drift(moved=3)])
 def test_it_always_says_what_to_do(images, drift):
     samples = draw(images, 5, drift)
     for sample, card in ((samples, CARD), (samples, None), (unlabelled(samples), CARD), (unlabelled(samples), None)):
@@ -141,7 +143,23 @@ def test_each_remedy_says_what_it_gains_over_the_base_and_what_it_costs():
     assert gain.value == pytest.approx(right[1] - right[0]) and gain.low < gain.value < gain.high
     assert offers[("refresh",)].passes == 2 and offers[("keep",)].passes == 0 and offers[("keep",)].gain is None
     assert [offer.remedies for offer in diagnosis.offers if offer.chosen] == [diagnosis.choice.remedies]
-    assert diagnose(samples, HEAD, CARD).offers[0].passes is None
+    unknown = diagnose(samples, HEAD, CARD)
+    assert unknown.offers[0].passes is None and "forward passes" not in unknown.table()
+
+
+def test_the_intervals_of_shares_and_confidence_cover_the_truth():
+    drift = Drift(sensed=True, prior=tuple(LONG_TAIL))
+    logits = draw(20000, 0, drift)["source"].logits
+    lost = CARD.confidences.mean() - softmax(logits / CARD.temperature).max(axis=1).mean()
+    truth = {"class shares": np.abs(LONG_TAIL - CARD.prior).sum() / 2, "confidence": lost}
+    covered = dict.fromkeys(truth, 0)
+    for seed in range(1, 41):
+        sample = draw(100, seed, drift)["source"]
+        for sign in labelled_signs(sample, sample.labels, [correct(sample.logits, sample.labels)], CARD):
+            if sign.name in truth:
+                covered[sign.name] += sign.effect.low <= truth[sign.name] <= sign.effect.high
+                assert sign.effect.low <= sign.effect.value <= sign.effect.high
+    assert min(covered.values()) >= 34  # 38 of 40 expected at 95 %
 
 
 def test_a_label_map_that_changes_nothing_is_told_once():

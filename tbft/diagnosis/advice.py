@@ -63,7 +63,9 @@ def advise(
             f"collect {more} more labels: {told}" if few else "check the labels: as they are, they tell nothing"
         )
         return advice
-    if choice.verdict == "keep" and not choice.drifted:
+    if choice.verdict == "keep" and choice.drifted:
+        advice.append("keep the model: something has drifted, and no remedy without training gains on it")
+    elif choice.verdict == "keep":
         advice.append(f"keep the model: no drift is seen{_what_may_hide(accuracy, card, images)}")
     if _is_worth_more(choice.left):
         advice.append(f"training a block may pay: {_points(choice.left)} below the source's accuracy are left")

@@ -96,7 +96,7 @@ class Diagnosis:
         """Draw the diagnosis: what drifted, what each remedy would bring, and what to do.
 
         Args:
-            path: where to write the picture, as PNG, SVG or PDF by its ending; ``None`` writes none.
+            path: where to write the picture, as PNG or SVG by its ending; ``None`` writes none.
 
         Returns:
             A figure of matplotlib, which a notebook shows by itself.

@@ -63,9 +63,9 @@ def equation_of_p(p: float) -> str:
 def _accuracies(diagnosis: Diagnosis) -> str:
     now, chosen = diagnosis.accuracy, diagnosis.choice.accuracy
     assert now is not None
-    said = [f"{_percent(now)} now"]
+    said = [f"{format_percent(now)} now"]
     if diagnosis.verdict == "adapt" and chosen:
-        said.append(f"{_percent(chosen)} with {' + '.join(diagnosis.choice.remedies)}")
+        said.append(f"{format_percent(chosen)} with {' + '.join(diagnosis.choice.remedies)}")
     if diagnosis.source_accuracy is not None:
         said.append(f"{100 * diagnosis.source_accuracy:.1f} % on the source")
     return ", ".join(said) + ("" if diagnosis.labelled else " (estimated without labels)")
@@ -77,9 +77,9 @@ def _remedies(diagnosis: Diagnosis) -> list[str]:
     rows = [
         (
             offer.name,
-            _percent(offer.accuracy),
+            format_percent(offer.accuracy),
             _gain(offer),
-            _passes(offer),
+            format_passes(offer.passes),
             _judgement(offer, steps[offer.remedies], diagnosis),
         )
         for offer in shown
@@ -91,9 +91,9 @@ def _remedies(diagnosis: Diagnosis) -> list[str]:
     elif left_out:
         lines.append(f"({left_out} more combinations end with the same model as one of these)")
     if diagnosis.training:
-        told = ", ".join(f"{name} {passes:.2g}" for name, passes in diagnosis.training.items())
-        lines.append(f"not tried here, for they train: {told} passes")
-    lines.append("passes: estimated cost, in forward passes over these images")
+        lines.append(f"not tried here, for they train: {list_training(diagnosis)} passes")
+    if shown[0].passes is not None:
+        lines.append("passes: estimated cost, in forward passes over these images")
     return lines
 
 
@@ -105,7 +105,7 @@ def _judgement(offer: Offer, step: Step, diagnosis: Diagnosis) -> str:
     if not diagnosis.choice.drifted:
         return ""
     if step.accepted:
-        return f"better than what is above ({equation_of_p(step.p)})"
+        return f"better than what stood ({equation_of_p(step.p)})"
     if step.gain.interval.value < 0:
         return f"{step.gain.worse - step.gain.better} fewer right than with what stood"
     return f"not clearly better than what stood ({equation_of_p(step.p)})"
@@ -115,13 +115,20 @@ def _gain(offer: Offer) -> str:
     return "" if offer.gain is None else _points(offer.gain)
 
 
-def _passes(offer: Offer) -> str:
-    if offer.passes is None:
+def format_passes(passes: float | None) -> str:
+    """A cost in forward passes in two digits; empty where it is not known."""
+    if passes is None:
         return ""
-    return f"{offer.passes:.2g}" if offer.passes >= 0.01 or not offer.passes else "<0.01"
+    return f"{passes:.2g}" if passes >= 0.01 or passes == 0 else "<0.01"
 
 
-def _percent(interval: Interval) -> str:
+def list_training(diagnosis: Diagnosis) -> str:
+    """The remedies that train, each with its cost in forward passes."""
+    return ", ".join(f"{name} {format_passes(passes)}" for name, passes in diagnosis.training.items())
+
+
+def format_percent(interval: Interval) -> str:
+    """An accuracy with its interval, in percent."""
     return f"{100 * interval.value:.1f} % [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
 
 

@@ -55,7 +55,7 @@ def labelled_signs(source: Sample, labels: Ints, hits: Sequence[Bools], card: So
         chances = largest_gains(np.array([hit.astype(np.float64) - hits[0] for hit in hits[1:]]))
         best = int(np.argmin(chances))
         gained = paired_gain(hits[0], hits[1 + best]).interval
-        signs.append(Sign("gain", float(chances[best]), gained, "gain of the best remedy, for all that were tried"))
+        signs.append(Sign("gain", float(chances[best]), gained, "gain of the best remedy, corrected for all tried"))
     return tuple(signs)
 
 
