@@ -32,7 +32,8 @@ def test_the_tour_brings_the_accuracy_back_and_reverts(said):
     assert "found     drift at input" in said and "cost  " in said
     assert "joules are modelled" in said or "joules are measured" in said
     if "skipped:" not in said:
-        assert percent["before"] == percent["reverted"] == percent["with the drift"]
+        assert percent["before"] == percent["reverted"]
+        assert abs(percent["before"] - percent["with the drift"]) < 1  # onnxruntime and torch round apart
         assert percent["adapted"] > percent["before"] + 50
 
 
