@@ -43,8 +43,9 @@ def main(args: list[str] | None = None) -> int:
 
 def _leaves_files(given: list[str]) -> bool:
     """Whether a command does more than print."""
-    only_print = ("-h", "--help", "--print_config")
-    return bool(given) and given[0] in LEAVES_FILES and not any(option.startswith(only_print) for option in given)
+    if not given or any(option.startswith(("-h", "--help", "--print_config")) for option in given):
+        return False
+    return given[0] in LEAVES_FILES or (given[0] == "diagnose" and any(o.startswith("--plot") for o in given))
 
 
 def _coded(given: list[str]) -> int:

@@ -17,6 +17,8 @@ from tbft.diagnosis import diagnose as diagnose_samples
 from tbft.given_images import read_given, side_of
 from tbft.given_model import classifier_of
 from tbft.models.classifier import Classifier
+from tbft.remedies import REFRESHED
+from tbft.training_cost import estimate_training_passes
 
 
 def diagnose(
@@ -69,4 +71,8 @@ def diagnose_examples(classifier: Classifier, examples: Examples, *, labelled: b
     """
     seen = observe(classifier, examples, labelled=labelled, seed=seed)
     card = classifier.base.card if classifier.base else None
-    return diagnose_samples(seen.samples, seen.head, card, forward=seen.forward)
+    chain = classifier.model
+    image = examples.__getitems__([0]).x.to(next(chain.parameters()).device).float()
+    aligns = card is not None and card.moments is not None and REFRESHED in seen.samples
+    training = estimate_training_passes(chain, image, len(examples), labelled=labelled, aligns=aligns)
+    return diagnose_samples(seen.samples, seen.head, card, forward=seen.forward, training=training)

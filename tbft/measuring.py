@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from tbft.adaptation.adaptation import choose_device
 from tbft.adaptation.source_card import measure_source_card
 from tbft.command_line.lightning_cli import PersonalizationCLI
-from tbft.data.batches import joined
+from tbft.data.batches import Examples, joined
+from tbft.data.images import load_images
 from tbft.diagnosing import diagnose_examples
 from tbft.errors import BadInput
 from tbft.models import save_weights
+from tbft.models.classifier import Classifier
 from tbft.training.checks import check_classes
 
 
 class MeasuringCLI(PersonalizationCLI):
-    """The sections of a configuration, of which ``model`` and ``data`` are opened and nothing is run."""
+    """The sections of a configuration, of which ``model`` and ``data`` are opened and nothing is run.
 
-    def __init__(self, args: list[str]) -> None:
+    Args:
+        args: the command line.
+        opens_data: whether the data set's pictures are wanted; otherwise it need not exist.
+    """
+
+    def __init__(self, args: list[str], *, opens_data: bool = True) -> None:
         super().__init__(args, run=False)
-        self.datamodule.setup()
+        if opens_data:
+            self.datamodule.setup()
         self.model.place(choose_device(self._get(self.config_init, "trainer").get("accelerator")))
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
@@ -71,23 +82,45 @@ def _own_options(args: list[str], command: str, **defaults: Any) -> tuple[argpar
 
 
 def main_diagnose(args: list[str]) -> None:
-    """Print what drifted in the labelled images, as a table or as JSON.
+    """Print what drifted in the labelled images, as a table or as JSON, and draw it where asked to.
 
     Raises:
-        BadInput: if there is no base model, or the data is the source domain's.
+        BadInput: if there is no base model, the data is the source domain's, pictures cannot be read, or the drawing
+            cannot be written.
     """
-    own, rest = _own_options(args, "diagnose", json=False, unlabelled=False)
-    opened = MeasuringCLI(rest)
+    own, rest = _own_options(args, "diagnose", json=False, unlabelled=False, plot=None, images=None)
+    if own.plot is not None:
+        from tbft.diagnosis_figure import check_picture  # matplotlib is imported for a picture alone
+
+        check_picture(own.plot)
+    opened = MeasuringCLI(rest, opens_data=own.images is None)
     model, data = opened.model, opened.datamodule
     if model.base is None:
         raise BadInput("there is no model to diagnose: give --model.base")
-    check_classes(model, data)
-    assert data.train is not None and data.val is not None
-    labelled = data.labelled and not own.unlabelled
-    found = diagnose_examples(model, joined(data.train, data.val), labelled=labelled, seed=data.seed)
+    labelled = data.labelled and not own.unlabelled and own.images is None
+    if own.images is None:
+        check_classes(model, data)
+        assert data.train is not None and data.val is not None
+        examples = joined(data.train, data.val)
+    else:
+        examples = _pictures_in(own.images, model)
+    found = diagnose_examples(model, examples, labelled=labelled, seed=data.seed)
+    if own.plot is not None:
+        found.plot(own.plot)
     if own.json:
         print(json.dumps(found.as_dict()))
         return
     print(found.table())
-    if model.base.card is None:
-        print("\n- the base model has no source card, so less can be told: python -m tbft card adds one")
+    if model.base.card is None and labelled:  # without labels the advice says it
+        print("- the base model has no source card, so less can be told: python -m tbft card adds one")
+    if own.plot is not None:
+        print(f"\npicture   {own.plot}")
+
+
+def _pictures_in(folder: str, classifier: Classifier) -> Examples:
+    """New pictures without labels; those that cannot be read are named on standard error and left out."""
+    loaded = load_images(folder, classifier.image_size, skip_broken=True)
+    for picture, reason in loaded.broken.items():
+        print(f"not read: {picture} ({reason.removeprefix(picture).strip()})", file=sys.stderr)
+    unknown = torch.zeros(len(loaded.x), dtype=torch.int64)
+    return Examples(loaded.x, unknown, mean=classifier.mean, std=classifier.std)

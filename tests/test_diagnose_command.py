@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import tbft
 from tbft.data.digits import Digits
@@ -28,8 +29,29 @@ def test_the_command_prints_a_table_or_json_and_leaves_nothing(run, capsys):
     assert out.startswith("drift     input, output") and "refresh + relabel" in out and "- use " in out
     assert run("diagnose", "--config", "auto.yaml", *DRIFT, "--json")[0] == 0
     found = json.loads(capsys.readouterr().out)
+    assert set(found["training_passes"]) == {"align", "input block", "feature block", "full"}
     assert {"input", "output"} <= set(found["levels"]) and found["images"] == 150 and found["labelled"]
     assert not list(Path().iterdir())
+
+
+def test_the_command_draws_a_picture_where_it_is_asked_to(run, capsys):
+    assert run("diagnose", "--config", "auto.yaml", *DRIFT, "--plot", "diagnosis.png")[0] == 0
+    assert "picture   diagnosis.png" in capsys.readouterr().out
+    assert [file.name for file in Path().iterdir()] == ["diagnosis.png"]
+    assert Path("diagnosis.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_new_pictures_need_neither_labels_nor_a_data_set(device, run, capsys):
+    for i, pixels in enumerate(device[0][:60]):
+        file = Path("new") / "deep" / f"{i:02d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(file)
+    Path("new/broken.jpg").write_bytes(b"no picture")
+    options = ("--config", "data/folder.yaml", "--data.root", "gone", "--model.number_format", "channels_last")
+    assert run("diagnose", "--config", "auto.yaml", *options, "--images", "new", "--json")[0] == 0
+    told, complaint = capsys.readouterr()
+    assert json.loads(told) == json.loads(json.dumps(tbft.diagnose("digits", device[0][:60]).as_dict()))
+    assert "not read: new/broken.jpg" in complaint
 
 
 def test_python_tells_what_the_command_tells(device, run, capsys):
@@ -52,6 +74,8 @@ def test_nothing_changes_in_the_model_that_is_asked(device):
 def test_without_labels_it_says_whether_labels_are_worth_it(device):
     found = tbft.diagnose("digits", device[0])
     assert not found.labelled and found.accuracy is not None
+    assert "fallen into a few classes" in found.reason and any("labels" in sentence for sentence in found.advice)
+    assert str(found) == found.table()
     nothing = tbft.diagnose(build("resnet8", num_classes=10, image_size=16), device[0], mean=[0.5], std=[0.5])
     assert nothing.verdict == "cannot tell" and "source card" in nothing.reason
 
@@ -61,6 +85,9 @@ def test_without_labels_it_says_whether_labels_are_worth_it(device):
     [
         (["--model.base", "none_such"], "no base model"),
         (["--to", "x"], "does not know --to"),
+        (["--plot", "x.gif"], "ends in .png or .svg"),
+        (["--plot"], "--plot"),
+        (["--images", "gone"], "gone is no folder"),
         (["--config", "base/digits.yaml", "--model.base", "null"], "model.base"),
     ],
 )

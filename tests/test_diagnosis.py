@@ -9,6 +9,8 @@ from simulated_drift import CLASSES, HEAD, LONG_TAIL, Drift, accuracy, draw, sou
 from tbft.diagnosis import diagnose
 from tbft.remedies import Sample, SourceCard
 from tbft.remedies.label_free import calibrated_to, estimate_accuracy, threshold_accuracy
+from tbft.remedies.sample import correct, softmax
+from tbft.remedies.signs import labelled_signs
 
 CARD = source_card()
 FLIP = tuple(range(CLASSES))[::-1]
@@ -87,6 +89,95 @@ def test_a_lost_model_that_nothing_brings_back_asks_for_labels():
     diagnosis = diagnose(unlabelled(draw(300, 7, Drift(moved=3.0))), HEAD, CARD)
     assert diagnosis.levels == () and diagnosis.verdict == "keep"
     assert any(sentence.startswith("collect 30 labels") for sentence in diagnosis.advice)
+    assert "confidence" in diagnosis.reason and "only labels tell" in diagnosis.table()
+
+
+def test_predictions_that_fall_into_a_few_classes_are_not_called_lost_confidence():
+    samples = unlabelled(draw(300, 7))
+    features = samples["source"].features + 8 * HEAD.weight[0]  # every image looks like class 0, surely
+    samples["source"] = Sample(features, HEAD.logits(features))
+    diagnosis = diagnose(samples, HEAD, CARD)
+    assert diagnosis.levels == ("input",) and diagnosis.signs[0].p > 0.5
+    assert "confidence" not in diagnosis.reason and "fallen into a few classes" in diagnosis.reason
+
+
+def test_without_labels_it_says_whether_they_are_worth_collecting():
+    right, drifted = (diagnose(unlabelled(draw(1000, 3, drift)), HEAD, CARD) for drift in (Drift(), Drift(sensed=True)))
+    assert any("worth collecting only for one thing" in sentence for sentence in right.advice)
+    assert any(sentence.startswith("labels may pay") for sentence in drifted.advice) == (
+        drifted.choice.left.low > 0 and drifted.choice.left.value >= 0.03
+    )
+    assert all(any("changed their meaning" in sentence for sentence in d.advice) for d in (right, drifted))
+
+
+@pytest.mark.parametrize("images", [3, 60])
+@pytest.mark.parametrize("drift", [Drift(), Drift(sensed=True), Drift(noise=1.0), Drift(noise=0.4), Drift(moved=3)])
+def test_it_always_says_what_to_do(images, drift):
+    samples = draw(images, 5, drift)
+    for sample, card in ((samples, CARD), (samples, None), (unlabelled(samples), CARD), (unlabelled(samples), None)):
+        diagnosis = diagnose(sample, HEAD, card)
+        assert diagnosis.advice and diagnosis.table().splitlines()[-1] == f"- {diagnosis.advice[-1]}"
+
+
+def test_too_few_labels_to_tell_label_maps_apart_ask_for_a_number_of_them():
+    diagnosis = diagnose(draw(8, 3, Drift(new_label=FLIP)), HEAD, CARD)
+    assert diagnosis.verdict == "cannot tell"
+    assert any(sentence.startswith("collect 22 more labels") for sentence in diagnosis.advice)  # 5 of each of 6 classes
+
+
+def test_no_drift_says_what_so_few_labels_could_miss():
+    few, many = (diagnose(draw(images, 1), HEAD, CARD) for images in (20, 3000))
+    assert few.accuracy is not None and CARD.accuracy is not None
+    missed = 100 * (CARD.accuracy - few.accuracy.low)
+    assert any(f"20 labels could miss a loss of up to {missed:.0f} points" in sentence for sentence in few.advice)
+    assert not any("could miss" in sentence for sentence in many.advice)
+
+
+def test_each_remedy_says_what_it_gains_over_the_base_and_what_it_costs():
+    samples = draw(200, 3, Drift(sensed=True))
+    diagnosis = diagnose(samples, HEAD, CARD, forward=1e6)
+    offers = {offer.remedies: offer for offer in diagnosis.offers}
+    labels = samples["source"].labels
+    right = [(samples[state].logits.argmax(axis=1) == labels).mean() for state in ("source", "refreshed")]
+    gain = offers[("refresh",)].gain
+    assert gain.value == pytest.approx(right[1] - right[0]) and gain.low < gain.value < gain.high
+    assert offers[("refresh",)].passes == 2 and offers[("keep",)].passes == 0 and offers[("keep",)].gain is None
+    assert [offer.remedies for offer in diagnosis.offers if offer.chosen] == [diagnosis.choice.remedies]
+    unknown = diagnose(samples, HEAD, CARD)
+    assert unknown.offers[0].passes is None and "forward passes" not in unknown.table()
+
+
+def test_the_intervals_of_shares_and_confidence_cover_the_truth():
+    drift = Drift(sensed=True, prior=tuple(LONG_TAIL))
+    logits = draw(20000, 0, drift)["source"].logits
+    lost = CARD.confidences.mean() - softmax(logits / CARD.temperature).max(axis=1).mean()
+    truth = {"class shares": np.abs(LONG_TAIL - CARD.prior).sum() / 2, "confidence": lost}
+    covered = dict.fromkeys(truth, 0)
+    for seed in range(1, 41):
+        sample = draw(100, seed, drift)["source"]
+        for sign in labelled_signs(sample, sample.labels, [correct(sample.logits, sample.labels)], CARD):
+            if sign.name in truth:
+                covered[sign.name] += sign.effect.low <= truth[sign.name] <= sign.effect.high
+                assert sign.effect.low <= sign.effect.value <= sign.effect.high
+    assert min(covered.values()) >= 34  # 38 of 40 expected at 95 %
+
+
+def test_a_label_map_that_changes_nothing_is_told_once():
+    diagnosis = diagnose(draw(300, 3, Drift(sensed=True)), HEAD, CARD)
+    same = {offer.remedies: offer.same_as for offer in diagnosis.offers}
+    assert same[("refresh", "relabel")] == ("refresh",) and same[("refresh",)] is None
+    lines = diagnosis.table().splitlines()
+    assert any(line.startswith("refresh  ") for line in lines)
+    assert not any(line.startswith("refresh + relabel  ") for line in lines)
+
+
+def test_a_single_error_of_a_sure_model_is_no_doubt_in_the_labels():
+    samples = draw(20, 2)
+    sure = 30 * samples["source"].logits
+    wrong = (sure.argmax(axis=1) != samples["source"].labels).sum()
+    sample = Sample(samples["source"].features, sure, samples["source"].labels)
+    labels = diagnose({"source": sample}, HEAD, CARD).findings[-1]
+    assert labels.level == "labels" and wrong > 0 and labels.p > 0.01
 
 
 @pytest.mark.parametrize("labelled", [True, False])

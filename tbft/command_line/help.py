@@ -46,7 +46,12 @@ FIRST = {
 """The options that matter first, and each in a few words."""
 
 OWN = {
-    "diagnose": {"json": "print JSON instead of a table", "unlabelled": "as if the pictures had no labels"},
+    "diagnose": {
+        "images": "folder of new, unlabelled pictures",
+        "json": "print JSON instead of a table",
+        "plot": "draw it too, into FILE.png or FILE.svg",
+        "unlabelled": "as if the pictures had no labels",
+    },
     "card": {"to": "safetensors file to write, the base model with its card"},
 }
 """Options that belong to one command alone."""

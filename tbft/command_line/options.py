@@ -43,7 +43,7 @@ _OF_SUBCOMMAND = {
     "validate": ("ckpt_path", "verbose", "weights_only"),
     "test": ("ckpt_path", "verbose", "weights_only"),
     "predict": ("images", "return_predictions", "ckpt_path", "weights_only"),
-    "diagnose": ("json", "unlabelled"),
+    "diagnose": ("images", "json", "plot", "unlabelled"),
     "card": ("to",),
 }
 _PACKAGE = Path(__file__).parent.parent

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tbft.diagnosis.advice import OF_THE_CHOICE, REMEDY_WORDS
 from tbft.schema import RunRecord
 
-DONE = {
-    "keep": "nothing",
-    "prior": "the head follows the class shares",
-    "relabel": "outputs are renamed",
-    "merge": "outputs are put together",
-    "refresh": "statistics are refreshed",
+DONE = REMEDY_WORDS | {
     "align": "the front block is aligned to the source",
-    "head": "the head is solved",
     "input block": "the front block is trained",
     "feature block": "the last stage is trained",
     "output block": "the head is trained",
@@ -60,7 +55,7 @@ def _done(record: RunRecord) -> str:
 
 def _next(record: RunRecord) -> str:
     diagnosis = record["diagnosis"]
-    advice = [sentence for sentence in diagnosis["advice"] if not sentence.startswith(("use ", "training a block"))]
+    advice = [sentence for sentence in diagnosis["advice"] if not sentence.startswith(OF_THE_CHOICE)]
     left = diagnosis["left"]
     if left is not None and left["value"] > 0 and left["low"] > 0:
         points = [100 * left[name] for name in ("value", "low", "high")]

@@ -12,7 +12,7 @@ from tbft.remedies.card import SourceCard
 from tbft.remedies.choice import Choice
 from tbft.remedies.combinations import Candidate
 from tbft.remedies.evidence import Gain, Interval, clopper_pearson, counts_differ, fewer_than, paired_gain
-from tbft.remedies.label_free import threshold_accuracy
+from tbft.remedies.label_free import MODEL_ERROR, claims_to_be_right
 from tbft.remedies.sample import REFRESHED, SOURCE, Bools, Ints, Sample, correct
 
 Level = Literal["input", "feature", "output", "prior", "labels"]
@@ -141,17 +141,17 @@ class _Evidence:
         told = "accuracy that is still below the source's"
         if card.confidences is None:
             return [Finding("feature", deficit, told, p, lost)]
-        claimed = threshold_accuracy(sample, card).value
-        claim = fewer_than(right, images, claimed)
-        over = accuracy.below(claimed)
+        claims = claims_to_be_right(sample, card)
+        claimed, over = float(claims.mean()), paired_gain(self.hits[names], claims)
         doubted = (
-            claim <= STRICT_LEVEL
-            and over.value >= DOUBT + max(0.0, goal - claimed) / 2
-            and gain.interval.value < over.value / 2
+            over.p <= STRICT_LEVEL
+            and over.interval.low > MODEL_ERROR
+            and over.interval.value >= DOUBT + max(0.0, goal - claimed) / 2
+            and gain.interval.value < over.interval.value / 2
         )
         return [
             Finding("feature", deficit and not doubted, told, p, lost),
-            Finding("labels", doubted, "accuracy below what confidence claims", claim, over),
+            Finding("labels", doubted, "accuracy below what confidence claims", over.p, over.interval),
         ]
 
     def _accuracy(self, names: tuple[str, ...]) -> float:

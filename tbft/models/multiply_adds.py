@@ -11,7 +11,6 @@ from tbft.models.chain import BlockChain
 from tbft.models.statistics import inference_mode_of
 
 
-@torch.no_grad()
 def count_multiply_adds(chain: BlockChain, image: Tensor) -> float:
     """Multiply-adds of convolutions and linear layers for one image; what else a network does is small beside them.
 
@@ -19,14 +18,20 @@ def count_multiply_adds(chain: BlockChain, image: Tensor) -> float:
         chain: the network.
         image: ``(1, C, H, W)``, on the network's device.
     """
-    counted = 0.0
+    return sum(multiply_adds_by_link(chain, image).values())
+
+
+@torch.no_grad()
+def multiply_adds_by_link(chain: BlockChain, image: Tensor) -> dict[str, float]:
+    """The same for each link of the chain by its name."""
+    counted = dict.fromkeys(chain.links, 0.0)
 
     def count(module: nn.Module, _: Any, output: Tensor) -> None:
-        nonlocal counted
         assert isinstance(module.weight, Tensor)
-        counted += output.numel() * module.weight[0].numel()
+        counted[link_of[module]] += output.numel() * module.weight[0].numel()
 
-    layers = [module for module in chain.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    link_of = {module: link for link in chain.links for module in chain.modules_of((link,))}
+    layers = [module for module in link_of if isinstance(module, nn.Conv2d | nn.Linear)]
     hooks = [layer.register_forward_hook(count) for layer in layers]
     try:
         with inference_mode_of(chain):

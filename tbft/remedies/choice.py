@@ -19,13 +19,13 @@ class Sign:
     Attributes:
         name: of the test.
         p: one-sided, not corrected.
-        effect: in points or shares, with its interval where there is one.
-        says: in words.
+        effect: in accuracy, confidence or shares of the images, with its 95 % interval.
+        says: what was compared, in words.
     """
 
     name: str
     p: float
-    effect: Interval | float
+    effect: Interval
     says: str
 
 

@@ -98,8 +98,8 @@ def choose(
     if drifted and not agrees_with(labels, int(hits[standing].sum())):
         return replace(
             told,
-            reason="cannot tell: no combination agrees with the labels better than the most frequent label does; "
-            "check the labels, or collect more",
+            reason="cannot tell: no combination agrees with the labels better than always the most frequent label "
+            "would; check the labels, or collect more",
             accuracy=clopper_pearson(int(hits[0].sum()), len(labels)),
         )
     told = replace(told, left=card.left_above(accuracy))
@@ -107,7 +107,7 @@ def choose(
         return replace(
             told,
             verdict="adapt",
-            reason=f"{' + '.join(chosen.remedies)} makes the labels more likely than what is simpler",
+            reason=f"{' + '.join(chosen.remedies)} explains the labels better than anything simpler",
             remedies=chosen.remedies,
             statistics=chosen.statistics,
             head=chosen.fit.whole.head,
@@ -119,8 +119,8 @@ def choose(
         return replace(
             told,
             verdict="undecided",
-            reason=f"{' + '.join(tried[best].remedies)} may gain {100 * gain.interval.value:.1f} points: "
-            f"about {needed} labels would tell",
+            reason=f"{' + '.join(tried[best].remedies)} may gain {100 * gain.interval.value:.1f} points, "
+            f"which about {needed} labels would tell",
             labels_needed=needed,
         )
     return replace(

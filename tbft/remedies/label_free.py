@@ -12,7 +12,7 @@ from tbft.remedies.card import SourceCard
 from tbft.remedies.choice import Choice, Step
 from tbft.remedies.combinations import Candidate, candidates
 from tbft.remedies.evidence import Interval, wilson
-from tbft.remedies.sample import REFRESHED, SOURCE, Floats, Head, Sample, softmax
+from tbft.remedies.sample import REFRESHED, SOURCE, Bools, Floats, Head, Sample, softmax
 from tbft.remedies.signs import confidence_sign, prediction_sign
 
 SIGN_LEVEL = 0.01
@@ -58,20 +58,24 @@ def choose_unlabelled(samples: Mapping[str, Sample], head: Head, card: SourceCar
     tried = {candidate.remedies: candidate for candidate in candidates(samples, head, card, forward)}
     signs = confidence_sign(samples[SOURCE], card), prediction_sign(samples[SOURCE], card)
     unsure, skewed = (sign.p <= SIGN_LEVEL for sign in signs)
-    unsure = unsure or has_collapsed(samples, card)
+    lost = None
+    if unsure:
+        lost = "the base model has lost confidence"
+    elif has_collapsed(samples, card):
+        lost = "most predictions have fallen into a few classes"
     base = estimate_accuracy(samples, card)
     steps = [_step(tried[("keep",)], base, 1.0, (True, "the base model"))]
     accuracies: dict[tuple[str, ...], Interval] = {("keep",): base, ("prior",): base}
     if REFRESHED in samples:
         refreshed = accuracies[("refresh",)] = threshold_accuracy(samples[REFRESHED], card)
-        judged = _judge_refresh(unsure, refreshed.value - base.value, card.accuracy - base.value)
+        judged = _judge_refresh(lost, refreshed.value - base.value, card.accuracy - base.value)
         steps.append(_step(tried[("refresh",)], refreshed, signs[0].p, judged))
-    steps.append(_step(tried[("prior",)], base, signs[1].p, _judge_prior(unsure, skewed)))
+    steps.append(_step(tried[("prior",)], base, signs[1].p, _judge_prior(lost, skewed)))
     chosen = next(step for step in reversed(steps) if step.accepted)
     if chosen.remedies != ("keep",):
         reason = chosen.reason
-    elif unsure:
-        reason = "the base model has lost confidence and nothing without labels brings it back: collect labels"
+    elif lost:
+        reason = f"{lost}, and no remedy without labels is seen to help: collect labels"
     else:
         reason = "nothing in the sample shows drift"
     return Choice(
@@ -80,7 +84,7 @@ def choose_unlabelled(samples: Mapping[str, Sample], head: Head, card: SourceCar
         chosen.remedies,
         chosen.statistics,
         tried[chosen.remedies].fit.whole.head,
-        unsure or skewed,
+        lost is not None or skewed,
         signs,
         tuple(steps),
         accuracies[chosen.remedies],
@@ -89,17 +93,17 @@ def choose_unlabelled(samples: Mapping[str, Sample], head: Head, card: SourceCar
     )
 
 
-def _judge_refresh(unsure: bool, gain: float, lost: float) -> tuple[bool, str]:
-    if not unsure:
+def _judge_refresh(lost: str | None, gain: float, missing: float) -> tuple[bool, str]:
+    if not lost:
         return False, "the base model is as confident as on the source"
-    if gain < max(LEAST_GAIN, LEAST_PART * lost):
-        return False, f"estimated accuracy gains too little ({100 * gain:+.1f} of {100 * lost:.1f} points lost)"
-    return True, f"the base model has lost confidence, and estimated accuracy gains {100 * gain:.1f} points"
+    if gain < max(LEAST_GAIN, LEAST_PART * missing):
+        return False, f"estimated accuracy gains too little ({100 * gain:+.1f} of {100 * missing:.1f} points lost)"
+    return True, f"{lost}, and estimated accuracy gains {100 * gain:.1f} points"
 
 
-def _judge_prior(unsure: bool, skewed: bool) -> tuple[bool, str]:
-    if unsure:
-        return False, "the predictions of a model that has lost confidence tell no prior"
+def _judge_prior(lost: str | None, skewed: bool) -> tuple[bool, str]:
+    if lost:
+        return False, f"{lost}, which hides the class shares"
     if not skewed:
         return False, "the classes come in the source's shares"
     return True, "the predictions have moved to other classes, and the base model is as confident as on the source"
@@ -118,8 +122,7 @@ def estimate_accuracy(samples: Mapping[str, Sample], card: SourceCard) -> Interv
     """
     own = threshold_accuracy(samples[SOURCE], card)
     if has_collapsed(samples, card):  # confident, and wrong wherever a class has more images than there can be
-        moved = prediction_sign(samples[SOURCE], card).effect
-        assert isinstance(moved, float)
+        moved = prediction_sign(samples[SOURCE], card).effect.value
         return _with_model_error(min(own.value, 1 - moved), len(samples[SOURCE]))
     if REFRESHED not in samples or confidence_sign(samples[SOURCE], card).p > SIGN_LEVEL:
         return own
@@ -136,16 +139,20 @@ def has_collapsed(samples: Mapping[str, Sample], card: SourceCard) -> bool:
     """
     if REFRESHED not in samples:
         return False
-    moved, left = (prediction_sign(samples[state], card).effect for state in (SOURCE, REFRESHED))
-    assert isinstance(moved, float) and isinstance(left, float)
+    moved, left = (prediction_sign(samples[state], card).effect.value for state in (SOURCE, REFRESHED))
     return moved >= COLLAPSED and left < moved / 2
 
 
 def threshold_accuracy(sample: Sample, card: SourceCard) -> Interval:
     """Share of the images above the confidence that, on the source, as many images exceed as are right."""
+    return _with_model_error(float(claims_to_be_right(sample, card).mean()), len(sample))
+
+
+def claims_to_be_right(sample: Sample, card: SourceCard) -> Bools:
+    """Whether the confidence in each image ``(N,)`` is above that which, on the source, as many exceed as are right."""
     assert card.confidences is not None and card.accuracy is not None
     threshold = np.quantile(card.confidences, 1 - card.accuracy)
-    return _with_model_error(float((_confidence(sample, card) >= threshold).mean()), len(sample))
+    return _confidence(sample, card) >= threshold
 
 
 def calibrated_to(logits: Floats, accuracy: float) -> Floats:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 
 from tbft.remedies.card import SourceCard
 from tbft.remedies.choice import Sign
 from tbft.remedies.evidence import (
+    Interval,
     clopper_pearson,
     counts_differ,
     fewer_than,
@@ -17,6 +20,8 @@ from tbft.remedies.evidence import (
     rank_test,
 )
 from tbft.remedies.sample import Bools, Floats, Ints, Sample, softmax
+
+_RESAMPLED = 999
 
 
 def labelled_signs(source: Sample, labels: Ints, hits: Sequence[Bools], card: SourceCard) -> tuple[Sign, ...]:
@@ -34,18 +39,23 @@ def labelled_signs(source: Sample, labels: Ints, hits: Sequence[Bools], card: So
         accuracy = clopper_pearson(right, len(labels))
         drop = accuracy.below(card.accuracy)
         signs.append(
-            Sign("accuracy", fewer_than(right, len(labels), card.accuracy, card.images), drop, "below the source's")
+            Sign(
+                "accuracy",
+                fewer_than(right, len(labels), card.accuracy, card.images),
+                drop,
+                "accuracy below the source's",
+            )
         )
     prior = card.prior_of(source.num_classes)
-    signs.append(_share_sign("class shares", np.bincount(labels, minlength=len(prior)), prior))
+    counts = np.bincount(labels, minlength=len(prior))
+    signs.append(_share_sign("class shares", "labels in other classes", counts, prior))
     if card.confidences is not None:
         signs.append(confidence_sign(source, card))
     if len(hits) > 1:
-        p = largest_gains(np.array([hit.astype(np.float64) - hits[0] for hit in hits[1:]]))
-        best = int(np.argmin(p))
-        signs.append(
-            Sign("gain", float(p[best]), paired_gain(hits[0], hits[1 + best]).interval, "gained by one remedy")
-        )
+        chances = largest_gains(np.array([hit.astype(np.float64) - hits[0] for hit in hits[1:]]))
+        best = int(np.argmin(chances))
+        gained = paired_gain(hits[0], hits[1 + best]).interval
+        signs.append(Sign("gain", float(chances[best]), gained, "gain of the best remedy, corrected for all tried"))
     return tuple(signs)
 
 
@@ -54,7 +64,10 @@ def confidence_sign(source: Sample, card: SourceCard) -> Sign:
     assert card.confidences is not None
     confidences = softmax(source.logits / card.temperature).max(axis=1)
     drop = float(np.mean(card.confidences) - confidences.mean())
-    return Sign("confidence", rank_test(confidences, card.confidences), drop, "less confident than on the source")
+    variance = confidences.var() / len(confidences) + np.var(card.confidences) / len(card.confidences)
+    half = NormalDist().inv_cdf(0.975) * math.sqrt(variance)
+    p = rank_test(confidences, card.confidences)
+    return Sign("confidence", p, Interval(drop, drop - half, drop + half), "confidence below the source's")
 
 
 def prediction_sign(source: Sample, card: SourceCard) -> Sign:
@@ -62,9 +75,19 @@ def prediction_sign(source: Sample, card: SourceCard) -> Sign:
     prior = card.prior_of(source.num_classes)
     expected = prior if card.confusion is None else prior @ card.confusion
     counts = np.bincount(source.logits.argmax(axis=1), minlength=len(prior))
-    return _share_sign("predicted shares", counts, expected)
+    return _share_sign("predicted shares", "predictions in other classes", counts, expected)
 
 
-def _share_sign(name: str, counts: Ints, expected: Floats) -> Sign:
-    moved = float(np.abs(counts / counts.sum() - expected).sum() / 2)
-    return Sign(name, counts_differ(counts, expected), moved, "of the images fall into other classes")
+def _share_sign(name: str, says: str, counts: Ints, expected: Floats) -> Sign:
+    """Whether classes come in other shares; the effect is the part of the images that is elsewhere (total variation).
+
+    The true shares lie within a distance of the sample's that resampling tells, and by the triangle inequality the
+    effect does too.
+    """
+    images = int(counts.sum())
+    shares = counts / images
+    moved = float(np.abs(shares - expected).sum() / 2)
+    resampled = np.random.default_rng(0).multinomial(images, shares, size=_RESAMPLED) / images
+    half = float(np.quantile(np.abs(resampled - shares).sum(axis=1) / 2, 0.95))
+    effect = Interval(moved, max(0.0, moved - half), min(1.0, moved + half))
+    return Sign(name, counts_differ(counts, expected), effect, says)

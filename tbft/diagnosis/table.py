@@ -1,0 +1,142 @@
+"""A diagnosis as plain text: the verdict, the evidence, the remedies, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tbft.diagnosis.offers import Offer, distinct
+from tbft.remedies.choice import Step
+from tbft.remedies.evidence import Interval
+
+if TYPE_CHECKING:
+    from tbft.diagnosis.diagnosis import Diagnosis
+
+SMALLEST_P = 1e-4
+"""p-values below are not told apart: exact tests give numbers of which only the smallness means anything."""
+
+
+def table_of(diagnosis: Diagnosis) -> str:
+    """The whole diagnosis, in at most 140 columns."""
+    kind = "labelled" if diagnosis.labelled else "unlabelled"
+    lines = [
+        f"drift     {name_levels(diagnosis)} ({diagnosis.images} {kind} images)",
+        f"verdict   {diagnosis.verdict}: {diagnosis.reason.removeprefix('cannot tell: ')}",
+    ]
+    if diagnosis.accuracy:
+        lines.append(f"accuracy  {_accuracies(diagnosis)}")
+    if diagnosis.signs:
+        rows = [(sign.says, format_p(sign.p), _points(sign.effect)) for sign in diagnosis.signs]
+        lines += ["", *_columns(("has anything drifted?", "p", "effect, points"), rows)]
+    if diagnosis.findings:
+        found = [
+            (f.level, "yes" if f.found else "no", format_p(f.p), _points(f.effect), f.statistic)
+            for f in diagnosis.findings
+        ]
+        lines += ["", *_columns(("at which level?", "", "p", "effect, points", "of"), found)]
+    if diagnosis.offers:
+        lines += ["", *_remedies(diagnosis)]
+    return "\n".join([*lines, "", *(f"- {sentence}" for sentence in diagnosis.advice)])
+
+
+def name_levels(diagnosis: Diagnosis) -> str:
+    """What drifted, in a few words."""
+    if diagnosis.levels:
+        return ", ".join(diagnosis.levels)
+    if diagnosis.verdict == "cannot tell":
+        return "cannot tell"
+    if not diagnosis.choice.drifted:
+        return "none found"
+    return "yes, at no level that stands out" if diagnosis.labelled else "yes, at a level that only labels tell"
+
+
+def format_p(p: float) -> str:
+    """A p-value in two digits, down to where its size stops meaning anything."""
+    return f"{p:.2g}" if p >= SMALLEST_P else f"<{SMALLEST_P:.4f}"
+
+
+def equation_of_p(p: float) -> str:
+    """The same as a statement, such as ``p = 0.02``."""
+    return f"p = {p:.2g}" if p >= SMALLEST_P else f"p < {SMALLEST_P:.4f}"
+
+
+def _accuracies(diagnosis: Diagnosis) -> str:
+    now, chosen = diagnosis.accuracy, diagnosis.choice.accuracy
+    assert now is not None
+    said = [f"{format_percent(now)} now"]
+    if diagnosis.verdict == "adapt" and chosen:
+        said.append(f"{format_percent(chosen)} with {' + '.join(diagnosis.choice.remedies)}")
+    if diagnosis.source_accuracy is not None:
+        said.append(f"{100 * diagnosis.source_accuracy:.1f} % on the source")
+    return ", ".join(said) + ("" if diagnosis.labelled else " (estimated without labels)")
+
+
+def _remedies(diagnosis: Diagnosis) -> list[str]:
+    steps = {step.remedies: step for step in diagnosis.choice.steps}
+    shown = distinct(diagnosis.offers)
+    rows = [
+        (
+            offer.name,
+            format_percent(offer.accuracy),
+            _gain(offer),
+            format_passes(offer.passes),
+            _judgement(offer, steps[offer.remedies], diagnosis),
+        )
+        for offer in shown
+    ]
+    titles = ("remedy", "accuracy", "gain, points", "passes", "")
+    lines = _columns(titles, rows)
+    if (left_out := len(diagnosis.offers) - len(shown)) == 1:
+        lines.append("(one more combination ends with the same model as one of these)")
+    elif left_out:
+        lines.append(f"({left_out} more combinations end with the same model as one of these)")
+    if diagnosis.training:
+        lines.append(f"not tried here, for they train: {list_training(diagnosis)} passes")
+    if shown[0].passes is not None:
+        lines.append("passes: estimated cost, in forward passes over these images")
+    return lines
+
+
+def _judgement(offer: Offer, step: Step, diagnosis: Diagnosis) -> str:
+    if offer.chosen:
+        return "<- use" if diagnosis.verdict == "adapt" else "<- keep"
+    if step.gain is None:  # without labels, or the base model
+        return "" if step.remedies == ("keep",) else step.reason
+    if not diagnosis.choice.drifted:
+        return ""
+    if step.accepted:
+        return f"better than what stood ({equation_of_p(step.p)})"
+    if step.gain.interval.value < 0:
+        return f"{step.gain.worse - step.gain.better} fewer right than with what stood"
+    return f"not clearly better than what stood ({equation_of_p(step.p)})"
+
+
+def _gain(offer: Offer) -> str:
+    return "" if offer.gain is None else _points(offer.gain)
+
+
+def format_passes(passes: float | None) -> str:
+    """A cost in forward passes in two digits; empty where it is not known."""
+    if passes is None:
+        return ""
+    return f"{passes:.2g}" if passes >= 0.01 or passes == 0 else "<0.01"
+
+
+def list_training(diagnosis: Diagnosis) -> str:
+    """The remedies that train, each with its cost in forward passes."""
+    return ", ".join(f"{name} {format_passes(passes)}" for name, passes in diagnosis.training.items())
+
+
+def format_percent(interval: Interval) -> str:
+    """An accuracy with its interval, in percent."""
+    return f"{100 * interval.value:.1f} % [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+
+
+def _points(effect: Interval) -> str:
+    return f"{100 * effect.value:+.1f} [{100 * effect.low:+.1f}, {100 * effect.high:+.1f}]"
+
+
+def _columns(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in (titles, *rows)) for i in range(len(titles))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (titles, *rows)]
+    return [line.rstrip() for line in lines]
