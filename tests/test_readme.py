@@ -58,6 +58,7 @@ def anchors_of(page: Path) -> set[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_to_a_file_and_a_heading(page):
     links = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    assert links
     for link in [link for link in links if not link.startswith("https://")]:
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page

@@ -68,6 +68,7 @@ source. A source that vanishes, hangs or reads nonsense hands over to the next
 one, and energy_source.spans in result.json says from which second on. fit
 trusts others by --energy.sources pmic (or [pmic,rapl], or model).
 """
+"""The end of ``python -m tbft meter --help``."""
 
 _DEFAULTS = {"data": "", "seed_everything": "0", "data.root": ""}
 _SHOWN = {"None": "null", "True": "true", "False": "false", "field(default_factory=list)": "[]"}
