@@ -143,12 +143,21 @@ def _by_configuration(command: str, args: list[str]) -> int:
 
 
 def _meter(args: list[str]) -> int:
-    from jsonargparse import ArgumentError, ArgumentParser
+    from argparse import RawDescriptionHelpFormatter
+
+    from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
+
+    from tbft.command_line.help import POWER_SOURCES
+
+    class KeepsLines(RawDescriptionHelpFormatter, DefaultHelpFormatter):
+        """The epilog is a table."""
 
     raise_from_now_on()
     parser = ArgumentParser(
         prog="python -m tbft meter",
         description="Power sources of this machine, what they read, and how to get better ones.",
+        epilog=POWER_SOURCES,
+        formatter_class=KeepsLines,
         exit_on_error=False,
         allow_abbrev=False,
     )

@@ -130,7 +130,10 @@ def test_the_meter_reads_this_machine_and_explains_itself(run, capsys):
     assert run("meter", "--seconds", "0.1")[0] == 0
     assert "model:cpu_load" in capsys.readouterr().out
     assert run("meter", "--help")[0] == 0
-    assert "--seconds" in capsys.readouterr().out
+    help_text = capsys.readouterr().out
+    assert "--seconds" in help_text and max(map(len, help_text.splitlines())) <= 80
+    by_trust = ["hwmon:<chip>", "pmic", "rapl, nvml", "model:cpu_load"]
+    assert sorted(by_trust, key=help_text.index) == by_trust
 
 
 @pytest.mark.parametrize(("asked", "used"), [(1, 1), (10_000, len(os.sched_getaffinity(0)))])

@@ -1,4 +1,15 @@
-"""The steps of an adaptation as Lightning callbacks, one idea a file."""
+"""The steps of an adaptation as Lightning callbacks, one idea a file.
+
+They work in any LightningModule and with any data, in any order; ``notebooks/own_project.ipynb`` is a whole project.
+Batches are tuples that begin with images and labels, or mappings with the usual keys (``image``, ``label``, ...);
+``images=`` and ``labels=`` are functions of a batch for all others.
+
+Example:
+    >>> energy, freeze, keep = EnergyCallback(), BlockFreezeCallback("output"), KeepBestCallback()
+    >>> callbacks = [energy, freeze, FeatureCacheCallback(freeze), keep]
+    >>> Trainer(callbacks=callbacks).fit(module, train, val)  # doctest: +SKIP
+    >>> keep.base.accuracy, keep.best.accuracy, energy.finish()["joules"]["adaptation"]  # doctest: +SKIP
+"""
 
 from tbft.callbacks.block_freeze import BlockFreezeCallback
 from tbft.callbacks.checkpoint import AtomicCheckpointIO, EpochCheckpoint

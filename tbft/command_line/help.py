@@ -56,6 +56,25 @@ OWN = {
 }
 """Options that belong to one command alone."""
 
+POWER_SOURCES = """\
+Power sources, the most trusted first, and what they cover:
+
+  hwmon:<chip>     current sensor in the supply line (INA219, INA226, INA3221,
+                   a Jetson's rails): the board
+  pmic             a Raspberry Pi 5's power management chip: the board without
+                   its 5 V loads (USB, HAT, NVMe)
+  rapl, nvml       counters of processor and graphics card: processor, memory,
+                   GPU
+  model:cpu_load,  watts from the processor's load and from the size of the
+  model:ram_size   memory: not measured
+
+A board's sensor counts alone; otherwise each part counts once, from its best
+source. A source that vanishes, hangs or reads nonsense hands over to the next
+one, and energy_source.spans in result.json says from which second on. fit
+trusts others by --energy.sources pmic (or [pmic,rapl], or model).
+"""
+"""The end of ``python -m tbft meter --help``."""
+
 _DEFAULTS = {"data": "", "seed_everything": "0", "data.root": ""}
 _SHOWN = {"None": "null", "True": "true", "False": "false", "field(default_factory=list)": "[]"}
 _LAID_OVER = ("", "data")  # folders of the presets that `fit --help` lists: levels, devices, data sets
