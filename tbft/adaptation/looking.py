@@ -92,7 +92,7 @@ def _is_open(found: Diagnosis, card: SourceCard, train: bool) -> bool:
     if not choice.drifted:
         return min(holm([sign.p for sign in choice.signs])) < UNSURE
     if not found.labelled:
-        return False
+        return choice.verdict == "keep"
     if "prior" in found.levels:  # class shares are counted, and every label counts
         return True
     if train and is_worth_training(choice.left, card):

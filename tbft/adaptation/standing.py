@@ -15,19 +15,23 @@ from tbft.remedies import REFRESHED, Choice, Head, Sample, SourceCard
 from tbft.remedies.choice import Step
 from tbft.remedies.combinations import Candidate, candidates
 from tbft.remedies.evidence import Interval, largest_gains, paired_gain
+from tbft.remedies.label_free import LEAST_GAIN
 from tbft.remedies.sample import correct, log_softmax
 
 _DRAWS = 999
 
 
 def judge_aligned(choice: Choice, aligned: Choice, source: Sample) -> tuple[bool, str]:
-    """Whether what is chosen with the aligned block takes the place of what was chosen without."""
+    """Whether what is chosen with the aligned block takes the place of what was chosen without.
+
+    Without labels it does unless the estimate falls by more than estimates differ where nothing has changed.
+    """
     if aligned.statistics != REFRESHED:
         return False, "with the aligned block no remedy stands"
     if source.labels is None:
         assert choice.accuracy is not None and aligned.accuracy is not None
         points = 100 * (aligned.accuracy.value - choice.accuracy.value)
-        return points >= 0, f"estimated accuracy changes by {points:+.1f} points"
+        return points >= -100 * LEAST_GAIN, f"estimated accuracy changes by {points:+.1f} points"
     before, after = candidate_chosen(choice), candidate_chosen(aligned)
     assert before is not None and after is not None
     differences = after.scores(source.labels) - before.scores(source.labels)
