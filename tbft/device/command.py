@@ -120,6 +120,8 @@ def _parser() -> ArgumentParser:
 
 
 def _show_info(info: dict[str, Any]) -> None:
+    from tbft.device.int8 import Comparison
+
     classes = info["classes"]
     shown = ", ".join(classes[:8]) + (f", ... ({len(classes)})" if len(classes) > 8 else "")
     print(f"classes     {shown}")
@@ -127,6 +129,9 @@ def _show_info(info: dict[str, Any]) -> None:
     print(f"parameters  {info['parameters']:,}")
     print(f"base        {info['base']}")
     print("levels      " + ", ".join(f"{level}: {block}" for level, block in info["levels"].items()))
+    if info["int8"] is not None or info["predicts"] == "int8":
+        compared = "" if info["int8"] is None else f" (int8: {Comparison.of_record(info['int8'])})"
+        print(f"predicts    in {info['predicts']}{compared}")
     for part, reason in info["left_out"].items():
         print(f"left out    {part}: {reason}")
     print("made with   " + ", ".join(f"{name} {version}" for name, version in info["made_with"].items()))
@@ -168,6 +173,10 @@ def _summary(record: dict[str, Any]) -> str:
         before, after = (100 * accuracy[name] for name in ("base_validation", "validation"))
         lines.append(f"validation  {before:.1f} % -> {after:.1f} %")
     how = "measured" if measured else "modelled, not measured"
+    if int8 := record.get("int8"):
+        from tbft.device.int8 import Comparison
+
+        lines.append(f"predicts    in {'int8' if int8['kept'] else 'float'} (int8: {Comparison.of_record(int8)})")
     joules, seconds = record["joules"]["adaptation"], record["wall_seconds"]["adaptation"]
     lines.append(
         f"adaptation  {joules:.1f} J ({how}), {record['cpu_seconds']['adaptation']:.2f} CPU-s, {seconds:.1f} s; "

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbft.device.bundle import Bundle
+from tbft.device.int8 import RANGES, Layer, quantised
 from tbft.device.memory import MemoryLimit
 from tbft.device.progress import with_bar
 from tbft.device.runtime import Runtime, Session
@@ -43,10 +44,11 @@ class Network:
         """A weight as it is now."""
         return self.changed.get(key, self.bundle.weights[key])
 
-    def open(self, graph: str, *, repeated: bool = False) -> Session:
-        """A graph of the bundle with the weights as they are now; see ``Runtime.open``."""
+    def open(self, graph: str, *, repeated: bool = False, more: Tensors | None = None) -> Session:
+        """A graph of the bundle with the weights as they are now, and more tensors; see ``Runtime.open``."""
         content, about = self.bundle.graph(graph)
-        return self.runtime.open(content, {**self.bundle.weights, **self.changed}, about["weights"], repeated=repeated)
+        weights = {**self.bundle.weights, **self.changed, **(more or {})}
+        return self.runtime.open(content, weights, about["weights"], repeated=repeated)
 
     def run(self, pixels: Pixels) -> tuple[Floats, Floats]:
         """Features that enter the head ``(N, ...)`` and logits ``(N, C)`` of images ``(N, C, H, W)``."""
@@ -54,6 +56,36 @@ class Network:
         starts = range(0, len(pixels), size)
         parts = [session(pixels=pixels[i : i + size]) for i in with_bar(starts, len(starts), "looking at images")]
         return np.concatenate([p["features"] for p in parts]), np.concatenate([p["logits"] for p in parts])
+
+    @property
+    def ranges(self) -> NDArray[Any] | None:
+        """Ranges of the activations ``(T, 2)`` for a forward pass in int8.
+
+        ``None`` if the bundle has no such pass, or the ranges are not known for the weights as they are now.
+        """
+        if self.bundle.int8 is None:
+            return None
+        return self.changed.get(RANGES) if self.changed else np.array(self.bundle.int8["ranges"])
+
+    def predict(self, pixels: Pixels) -> Floats:
+        """Logits ``(N, C)`` of images ``(N, C, H, W)``: in int8 where its ranges are known, else in float."""
+        return self.run(pixels)[1] if self.ranges is None else self.predict_in_int8(pixels, self.ranges)
+
+    def predict_in_int8(self, pixels: Pixels, ranges: NDArray[Any]) -> Floats:
+        """Logits ``(N, C)`` in int8, by given ranges of the activations ``(T, 2)``."""
+        assert self.bundle.int8 is not None
+        layers = [Layer.of(entry) for entry in self.bundle.int8["layers"]]
+        tensors = quantised(layers, ranges, {**self.bundle.weights, **self.changed})
+        session, size = self.open("int8", more=tensors), self.batch_of("int8")
+        starts = range(0, len(pixels), size)
+        titled = with_bar(starts, len(starts), "looking at images")
+        return np.concatenate([session(pixels=pixels[i : i + size])["logits"] for i in titled])
+
+    def extremes(self, pixels: Pixels) -> tuple[Floats, Floats]:
+        """Least and largest number of each activation in each image ``(T, 2, N)``, and logits in float ``(N, C)``."""
+        session, size = self.open("ranges"), self.batch_of("ranges")
+        parts = [session(pixels=pixels[i : i + size]) for i in range(0, len(pixels), size)]
+        return np.concatenate([p["ranges"] for p in parts], axis=2), np.concatenate([p["logits"] for p in parts])
 
     def prefix(self, block: str, pixels: Pixels) -> Floats:
         """What enters a block, of images ``(N, C, H, W)``."""

@@ -153,8 +153,7 @@ def step_seconds(batch: int = 64) -> tuple[float, float]:
     import torch
     import torch.nn.functional as F
 
-    from tbft.device.runtime import Runtime
-    from tbft.export.bundle import parameters_of, weights_in
+    from tbft.export.bundle import parameters_of
     from tbft.export.check import training_modes
     from tbft.export.forward import export_forward
     from tbft.export.optimizer import AdamW
@@ -165,7 +164,7 @@ def step_seconds(batch: int = 64) -> tuple[float, float]:
     chain = build("resnet26", num_classes=10, image_size=32)
     forward = export_forward(chain)
     graph, trained = training_step(forward, "block3", parameters_of(chain, "block3"), AdamW())
-    session = Runtime(1).open(graph, forward.weights, weights_in(graph, forward), repeated=True)
+    session = forward.open(graph, repeated=True)
     features = torch.randn(batch, *[size for size in forward.shapes["block2"] if size])
     labels = torch.arange(batch) % 10
     parameters = np.concatenate([forward.weights[key].ravel() for key in trained.parameters])

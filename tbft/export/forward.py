@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from tbft.device.runtime import Runtime, Session
 from tbft.errors import BadInput
-from tbft.export.graph import OPSET, Graph, Shape, attributes_of
+from tbft.export.graph import OPSET, Graph, Shape, attributes_of, weights_in
 from tbft.models.chain import BlockChain
 from tbft.models.statistics import inference_mode_of
 
@@ -92,6 +93,12 @@ class Forward:
         graph = Graph(self.weights, self.shapes)
         graph.constants.update(self.constants)
         return graph
+
+    def open(
+        self, graph: bytes, *, repeated: bool = False, more: Mapping[str, NDArray[np.generic]] | None = None
+    ) -> Session:
+        """A graph of this network, ready to run with its weights and more tensors on one thread."""
+        return Runtime(1).open(graph, {**self.weights, **(more or {})}, weights_in(graph), repeated=repeated)
 
 
 class _EveryLink(nn.Module):
