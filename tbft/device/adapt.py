@@ -149,12 +149,12 @@ def _input(base: Network, sample: Sample, course: Course) -> Adaptation:
 
     Without labels all that needs none is kept.
     """
-    train, validation = _split(sample, course)
+    train, validation = _split(base, sample, course)
     made = _with_base_score(base, validation, course)
     if not base.can_refresh:
         raise BadInput("this model keeps no BatchNorm statistics: the input level has nothing to refresh")
     with course.phase("prepare"):
-        changed = base.statistics(_for_statistics(train, course))
+        changed = base.statistics(_for_statistics(base, train, course))
     candidates = [Candidate("refresh", changed)]
     if base.bundle.has("align") and time.monotonic() < course.deadline:
         with course.phase("train"):
@@ -163,7 +163,7 @@ def _input(base: Network, sample: Sample, course: Course) -> Adaptation:
                 refreshed, train.pixels, course.alignment, seed=course.seed, deadline=course.deadline
             )
             aligned = refreshed.with_changes(front)
-            changed = {**front, **aligned.statistics(_for_statistics(train, course))}
+            changed = {**front, **aligned.statistics(_for_statistics(base, train, course))}
         block, size = base.bundle.manifest["links"][0], sum(value.size for value in front.values())
         candidates.append(Candidate("refresh+align", changed, [block], size))
     candidates = [each for each in candidates if all(np.isfinite(value).all() for value in each.changed.values())]
@@ -187,12 +187,12 @@ def _feature(base: Network, sample: Sample, course: Course) -> Adaptation:
     if not base.bundle.has(f"step.{block}"):
         reason = base.bundle.manifest["left_out"].get(f"training {block}", "it was left out")
         raise BadInput(f"this bundle cannot train {block} ({reason}): use --level input or output")
-    train, validation = _split(sample, course)
+    train, validation = _split(base, sample, course)
     if validation is None:
         raise BadInput("the feature level needs labels of at least two pictures of a class")
     made = _with_base_score(base, validation, course)
     with course.phase("prepare"):
-        refreshed = base.statistics(_for_statistics(train, course)) if base.can_refresh else {}
+        refreshed = base.statistics(_for_statistics(base, train, course)) if base.can_refresh else {}
         network = base.with_changes(refreshed)
         cached = [(network.prefix(block, part.pixels), _labels(part)) for part in (train, validation)]
     trained = train_block(
@@ -219,7 +219,7 @@ def _feature(base: Network, sample: Sample, course: Course) -> Adaptation:
 def _output(base: Network, sample: Sample, course: Course) -> Adaptation:
     """The head solved from features that are computed once."""
     keys = head_keys(base.bundle)
-    train, validation = _split(sample, course)
+    train, validation = _split(base, sample, course)
     if validation is None:
         raise BadInput("the output level needs labels of at least two pictures of a class")
     made = Adaptation()
@@ -247,7 +247,7 @@ def _best(base: Network, candidates: list[Candidate], validation: Sample | None,
     return min(candidates, key=lambda candidate: candidate.loss)
 
 
-def _split(sample: Sample, course: Course) -> tuple[Sample, Sample | None]:
+def _split(base: Network, sample: Sample, course: Course) -> tuple[Sample, Sample | None]:
     """Training and validation pictures; all train where there are no labels, or no class has two pictures."""
     if sample.labels is None:
         return sample, None
@@ -257,7 +257,7 @@ def _split(sample: Sample, course: Course) -> tuple[Sample, Sample | None]:
         return sample, None
     size = min(max(round(VALIDATION * len(sample)), 1), spare)
     chosen, rest = draw(everything, sample.labels, size, course.seed + 2, leave=1)
-    return sample.take(rest), sample.take(chosen)
+    return sample.take(rest, base.limit), sample.take(chosen, base.limit)
 
 
 def _with_base_score(base: Network, validation: Sample | None, course: Course) -> Adaptation:
@@ -268,11 +268,11 @@ def _with_base_score(base: Network, validation: Sample | None, course: Course) -
     return Adaptation(base_validation=accuracy, validation=accuracy)
 
 
-def _for_statistics(sample: Sample, course: Course) -> Any:
+def _for_statistics(base: Network, sample: Sample, course: Course) -> Any:
     if len(sample) <= _STATISTICS_IMAGES:
         return sample.pixels
     chosen = np.random.default_rng(course.seed).permutation(len(sample))[:_STATISTICS_IMAGES]
-    return sample.pixels[np.sort(chosen)]
+    return base.limit.take(sample.pixels, np.sort(chosen))
 
 
 def _labels(sample: Sample) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tbft.device.bundle import Bundle
 from tbft.device.int8 import RANGES, Layer, quantised
-from tbft.device.memory import MemoryLimit
+from tbft.device.memory import LEAST_BATCH, MemoryLimit
 from tbft.device.progress import with_bar
 from tbft.device.runtime import Runtime, Session
 from tbft.device.tensors import Tensors
@@ -52,9 +52,7 @@ class Network:
 
     def run(self, pixels: Pixels) -> tuple[Floats, Floats]:
         """Features that enter the head ``(N, ...)`` and logits ``(N, C)`` of images ``(N, C, H, W)``."""
-        session, size = self.open("forward"), self.batch_of("forward")
-        starts = range(0, len(pixels), size)
-        parts = [session(pixels=pixels[i : i + size]) for i in with_bar(starts, len(starts), "looking at images")]
+        parts = list(self._pass("forward", pixels))
         return np.concatenate([p["features"] for p in parts]), np.concatenate([p["logits"] for p in parts])
 
     @property
@@ -76,27 +74,32 @@ class Network:
         assert self.bundle.int8 is not None
         layers = [Layer.of(entry) for entry in self.bundle.int8["layers"]]
         tensors = quantised(layers, ranges, {**self.bundle.weights, **self.changed})
-        session, size = self.open("int8", more=tensors), self.batch_of("int8")
-        starts = range(0, len(pixels), size)
-        titled = with_bar(starts, len(starts), "looking at images")
-        return np.concatenate([session(pixels=pixels[i : i + size])["logits"] for i in titled])
+        return np.concatenate([part["logits"] for part in self._pass("int8", pixels, tensors)])
 
     def extremes(self, pixels: Pixels) -> tuple[Floats, Floats]:
         """Least and largest number of each activation in each image ``(T, 2, N)``, and logits in float ``(N, C)``."""
-        session, size = self.open("ranges"), self.batch_of("ranges")
-        parts = [session(pixels=pixels[i : i + size]) for i in range(0, len(pixels), size)]
+        parts = list(self._pass("ranges", pixels))
         return np.concatenate([p["ranges"] for p in parts], axis=2), np.concatenate([p["logits"] for p in parts])
 
     def prefix(self, block: str, pixels: Pixels) -> Floats:
         """What enters a block, of images ``(N, C, H, W)``."""
-        session, size = self.open(f"prefix.{block}"), self.batch_of(f"prefix.{block}")
         features: Any = None
-        for start in range(0, len(pixels), size):
-            part = session(pixels=pixels[start : start + size])["features"]
+        done = 0
+        for made in self._pass(f"prefix.{block}", pixels):
+            part = made["features"]
             if features is None:
                 features = self.limit.empty((len(pixels), *part.shape[1:]), np.float32)
-            features[start : start + size] = part
+            features[done : done + len(part)] = part
+            self.limit.release(features)
+            done += len(part)
         return features
+
+    def _pass(self, graph: str, pixels: Pixels, more: Tensors | None = None) -> Iterator[Tensors]:
+        """What a graph makes of images, piece by piece."""
+        session, size = self.open(graph, more=more), self.batch_of(graph)
+        pieces = self.limit.pieces(pixels, size)
+        for piece in with_bar(pieces, -(-len(pixels) // size), "looking at images"):
+            yield session(pixels=piece)
 
     @property
     def can_refresh(self) -> bool:
@@ -106,8 +109,11 @@ class Network:
     def statistics(self, pixels: Pixels) -> Tensors:
         """BatchNorm statistics as these images make them, by state-dict key: the mean over a few large batches."""
         session = self.open("statistics")
-        batches = -(-len(pixels) // self.batch_of("statistics", least=2))
-        parts = [session(pixels=part)["statistics"] for part in np.array_split(pixels, batches)]
+        batches = -(-len(pixels) // self.batch_of("statistics", least=min(LEAST_BATCH, len(pixels))))
+        parts = []
+        for part in np.array_split(pixels, batches):
+            parts.append(session(pixels=part)["statistics"])
+            self.limit.release(pixels)
         keys = self.bundle.manifest["blocks"]["statistics"]
         mean: Floats = np.stack(parts).mean(axis=0, dtype=np.float64).astype(np.float32)
         return self.pieces(mean, keys)
