@@ -24,7 +24,7 @@ from tbft.errors import BadInput
 from tbft.export import inference
 from tbft.export.alignment import SIDE, alignment_step, source_moments
 from tbft.export.archive import MAIN, code_members, zip_members
-from tbft.export.check import check_forward, check_steps
+from tbft.export.check import check_forward, check_images, check_steps
 from tbft.export.cost import image_bytes, multiply_adds
 from tbft.export.forward import Forward, export_forward
 from tbft.export.graph import weights_in
@@ -37,7 +37,7 @@ from tbft.remedies import Head, SourceCard
 
 log = logging.getLogger(__name__)
 
-_CHECKED_IMAGES = 8
+_CHECKED_IMAGES = 16
 
 
 def export_bundle(
@@ -144,7 +144,7 @@ def _make_graphs(
     blocks: dict[str, Any] = {}
     left_out: dict[str, str] = {}
     tensors: dict[str, NDArray[Any]] = {}
-    pixels = np.random.default_rng(0).integers(0, 256, (_CHECKED_IMAGES, *forward.image_shape), dtype=np.uint8)
+    pixels = check_images(_CHECKED_IMAGES, forward.image_shape)
     check_forward(chain, pixels, _normalised(pixels, mean, std), forward.open(graphs["forward"]))
     refresh = inference.statistics(forward, mean, std)
     if refresh is not None:
