@@ -53,7 +53,7 @@ def test_without_labels_the_input_level_is_brought_back(device: Device) -> None:
 def test_nobody_has_to_name_the_drift(device: Device) -> None:
     pixels, labels = pictures("input")
     record = device.personalize(pixels, 9 - labels)  # two drifts at once
-    assert record["strategy"].startswith("refresh+relabel")
+    assert {"refresh", "relabel"} <= set(record["strategy"].split("+"))
     tested, truth = pictures("input", "test")
     assert (labels_of(device, tested) == 9 - truth).mean() > 0.7
 

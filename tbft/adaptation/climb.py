@@ -16,11 +16,9 @@ from tbft.adaptation.ladder import Ladder, check_nothing_is_named
 from tbft.adaptation.observation import Observation, Samples, look, observe, put_head
 from tbft.adaptation.score import Score
 from tbft.adaptation.standing import (
-    candidate_chosen,
     copy_weights,
     figures_of,
     first_images,
-    judge_aligned,
     part_of,
     plain_step,
     score_of,
@@ -28,6 +26,7 @@ from tbft.adaptation.standing import (
 from tbft.data.batches import Examples, joined
 from tbft.diagnosis import Diagnosis, diagnose
 from tbft.remedies import REFRESHED, SOURCE, Choice, SourceCard, choose
+from tbft.remedies.aligned import candidate_chosen, judge_aligned
 from tbft.remedies.combinations import candidates
 from tbft.remedies.evidence import Interval, clopper_pearson
 from tbft.schema import RunRecord

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tbft.data.splits import draw
-from tbft.device.evidence import examine, head_keys, solve_head
+from tbft.device.evidence import examine, examine_aligned, head_keys, solve_head
 from tbft.device.network import Network
 from tbft.device.pictures import Sample
 from tbft.device.tensors import Tensors
@@ -120,28 +120,54 @@ def adapt(base: Network, sample: Sample, course: Course) -> Adaptation:
 
 
 def _auto(base: Network, sample: Sample, course: Course) -> Adaptation:
-    """What ``tbft.remedies`` chooses of statistics and head, each on evidence from all labels."""
+    """What ``tbft.remedies`` chooses of statistics and head, each on evidence from all labels.
+
+    Where the statistics were refreshed, the front block is aligned and all is chosen again; that is kept if the
+    evidence is no worse.
+    """
     with course.phase("prepare"):
-        diagnosis, refreshed = examine(base, sample)
-    choice = diagnosis.choice
+        examined = examine(base, sample)
+    diagnosis, choice = examined.diagnosis, examined.diagnosis.choice
     made = Adaptation(detail={"diagnosis": diagnosis.as_dict()})
     if sample.labels is not None and diagnosis.accuracy is not None:
         made.base_validation = made.validation = diagnosis.accuracy.value
     if choice.verdict != "adapt":
         made.reason = choice.reason
         return made
+    names = [name for name in choice.remedies if name != "keep"]
+    if choice.statistics != "source":
+        made.changed, made.statistics = dict(examined.refreshed), "refresh"
+        if base.bundle.has("align") and time.monotonic() < course.deadline:
+            with course.phase("train"):
+                aligned, made.steps = _align(base.with_changes(examined.refreshed), sample, course)
+                again, accepted, _ = examine_aligned(base.with_changes(aligned), sample, examined)
+            if accepted and _is_finite(aligned):
+                choice, made.changed = again, aligned
+                names = ["refresh", "align", *(name for name in again.remedies if name not in ("keep", "refresh"))]
+                made.blocks = [base.bundle.manifest["links"][0]]
+                made.trained = sum(
+                    base.weight(key).size for key in base.bundle.manifest["blocks"]["align"]["parameters"]
+                )
     keys = head_keys(base.bundle)
     head = {keys["weight"]: choice.head.weight.astype(np.float32), keys["bias"]: choice.head.bias.astype(np.float32)}
-    made.changed = {key: value for key, value in head.items() if not np.array_equal(value, base.weight(key))}
-    made.trained = sum(value.size for value in made.changed.values())
-    made.blocks = ["fc"] if made.changed else []
-    if choice.statistics != "source":
-        made.changed |= refreshed
-        made.statistics = "refresh"
-    made.strategy = "+".join(choice.remedies)
+    changed = {key: value for key, value in head.items() if not np.array_equal(value, base.weight(key))}
+    made.trained += sum(value.size for value in changed.values())
+    made.blocks += ["fc"] if changed else []
+    made.changed |= changed
+    made.strategy = "+".join(names)
     if sample.labels is not None and choice.accuracy is not None:
         made.validation = choice.accuracy.value
     return made
+
+
+def _align(refreshed: Network, sample: Sample, course: Course) -> tuple[Tensors, int]:
+    """The front block aligned and the statistics that fit it, by state-dict key; how many steps ran."""
+    front, steps = align_front(refreshed, sample.pixels, course.alignment, seed=course.seed, deadline=course.deadline)
+    return {**front, **refreshed.with_changes(front).statistics(_for_statistics(refreshed, sample, course))}, steps
+
+
+def _is_finite(changed: Tensors) -> bool:
+    return all(bool(np.isfinite(value).all()) for value in changed.values())
 
 
 def _input(base: Network, sample: Sample, course: Course) -> Adaptation:
@@ -158,15 +184,10 @@ def _input(base: Network, sample: Sample, course: Course) -> Adaptation:
     candidates = [Candidate("refresh", changed)]
     if base.bundle.has("align") and time.monotonic() < course.deadline:
         with course.phase("train"):
-            refreshed = base.with_changes(changed)
-            front, made.steps = align_front(
-                refreshed, train.pixels, course.alignment, seed=course.seed, deadline=course.deadline
-            )
-            aligned = refreshed.with_changes(front)
-            changed = {**front, **aligned.statistics(_for_statistics(base, train, course))}
-        block, size = base.bundle.manifest["links"][0], sum(value.size for value in front.values())
-        candidates.append(Candidate("refresh+align", changed, [block], size))
-    candidates = [each for each in candidates if all(np.isfinite(value).all() for value in each.changed.values())]
+            changed, made.steps = _align(base.with_changes(changed), train, course)
+        block, keys = base.bundle.manifest["links"][0], base.bundle.manifest["blocks"]["align"]["parameters"]
+        candidates.append(Candidate("refresh+align", changed, [block], sum(base.weight(key).size for key in keys)))
+    candidates = [each for each in candidates if _is_finite(each.changed)]
     best = _best(base, candidates, validation, course)
     if best is not None and validation is not None and base.bundle.manifest["head"]:
         with course.phase("train"):

@@ -105,7 +105,7 @@ class Device:
         """
         from tbft.device.evidence import examine
 
-        return examine(self._base(), self._sample(images, labels, labelled))[0]
+        return examine(self._base(), self._sample(images, labels, labelled)).diagnosis
 
     def personalize(
         self,

