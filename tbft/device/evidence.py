@@ -39,7 +39,7 @@ def examine(network: Network, sample: Sample) -> Examined:
         sample: at least two pictures.
 
     Raises:
-        BadInput: if the head is no linear layer.
+        BadInput: if the head is not one linear layer.
     """
     from tbft.diagnosis import diagnose  # 0.04 CPU-s that only these functions pay for
     from tbft.remedies import REFRESHED, SOURCE
@@ -82,7 +82,7 @@ def solve_head(network: Network, sample: Sample) -> Tensors:
         sample: with labels.
 
     Raises:
-        BadInput: if the head is no linear layer.
+        BadInput: if the head is not one linear layer.
     """
     from tbft.remedies.head import SolvedHead
     from tbft.remedies.remedy import Fit
@@ -96,11 +96,13 @@ def head_keys(bundle: Bundle) -> dict[str, str]:
     """State-dict keys of the head's weight and bias.
 
     Raises:
-        BadInput: if the head is no linear layer.
+        BadInput: if the head is not one linear layer.
     """
     keys = bundle.manifest["head"]
     if keys is None:
-        raise BadInput("the head of this model is no linear layer and cannot be solved: use --level input or feature")
+        raise BadInput(
+            "the head of this model is not one linear layer, and cannot be solved: use --level input or feature"
+        )
     return dict(keys)
 
 

@@ -48,8 +48,8 @@ class BlockRecipe:
 class AlignmentRecipe:
     """How the front block is aligned: AdamW, one cycle.
 
-    On CIFAR-10 with gaussian noise and fog, and on digits with low contrast, as accurate as ten steps of 100 images at
-    a rate of 5e-3, or more, in half the time and a sixth of the memory.
+    On CIFAR-10 with gaussian noise and fog 0.2 points better and 0.6 worse than ten steps of 100 images, on digits with
+    low contrast 1.8 points better (3 seeds), at a third of the processor time and a sixth of the memory.
 
     Attributes:
         steps: of the optimiser.

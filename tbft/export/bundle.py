@@ -205,9 +205,9 @@ def parameters_of(chain: BlockChain, block: str) -> list[str]:
 
 
 def _head_keys(chain: BlockChain) -> dict[str, str] | None:
-    """State-dict keys of a linear head's weight and bias; ``None`` if the head is something else."""
+    """State-dict keys of a linear head's weight and bias; ``None`` if the head is something else or more."""
     head = chain.head
-    if not isinstance(head, torch.nn.Linear) or head.bias is None:
+    if not chain.linear_head or not isinstance(head, torch.nn.Linear) or head.bias is None:
         return None
     name_of = {id(parameter): name for name, parameter in chain.named_parameters()}
     return {"weight": name_of[id(head.weight)], "bias": name_of[id(head.bias)]}
