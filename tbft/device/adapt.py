@@ -137,7 +137,7 @@ def _auto(base: Network, sample: Sample, course: Course) -> Adaptation:
     names = [name for name in choice.remedies if name != "keep"]
     if choice.statistics != "source":
         made.changed, made.statistics = dict(examined.refreshed), "refresh"
-        if base.bundle.has("align") and time.monotonic() < course.deadline:
+        if _may_align(base, made, course):
             with course.phase("train"):
                 aligned, made.steps = _align(base.with_changes(examined.refreshed), sample, course)
                 again, accepted, _ = examine_aligned(base.with_changes(aligned), sample, examined)
@@ -166,6 +166,15 @@ def _align(refreshed: Network, sample: Sample, course: Course) -> tuple[Tensors,
     return {**front, **refreshed.with_changes(front).statistics(_for_statistics(refreshed, sample, course))}, steps
 
 
+def _may_align(base: Network, made: Adaptation, course: Course) -> bool:
+    """Whether there is a graph, time and memory to align the front block; the record says what is missing."""
+    if not base.can_align:
+        missing = "--memory-mib is too low for it" if base.bundle.has("align") else "the bundle has no source's moments"
+        made.detail["not_aligned"] = missing
+        return False
+    return time.monotonic() < course.deadline
+
+
 def _is_finite(changed: Tensors) -> bool:
     return all(bool(np.isfinite(value).all()) for value in changed.values())
 
@@ -182,7 +191,7 @@ def _input(base: Network, sample: Sample, course: Course) -> Adaptation:
     with course.phase("prepare"):
         changed = base.statistics(_for_statistics(base, train, course))
     candidates = [Candidate("refresh", changed)]
-    if base.bundle.has("align") and time.monotonic() < course.deadline:
+    if _may_align(base, made, course):
         with course.phase("train"):
             changed, made.steps = _align(base.with_changes(changed), train, course)
         block, keys = base.bundle.manifest["links"][0], base.bundle.manifest["blocks"]["align"]["parameters"]

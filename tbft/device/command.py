@@ -92,7 +92,11 @@ def _run(options: Namespace, path: Path) -> int:
 def _parser() -> ArgumentParser:
     common = ArgumentParser(add_help=False)
     common.add_argument("--threads", type=int, help="that compute (default: all cores but one, at most 3)")
-    common.add_argument("--memory-mib", type=float, help="memory that this process may take (default: no limit)")
+    common.add_argument(
+        "--memory-mib",
+        type=float,
+        help="peak memory of this process, about 85 MiB of which the libraries take (default: no limit)",
+    )
     sample = ArgumentParser(add_help=False)
     sample.add_argument("folder", help="holds a folder of pictures for each class")
     sample.add_argument("--unlabelled", action="store_true", help="the folder's pictures have no labels")
@@ -182,6 +186,8 @@ def _summary(record: dict[str, Any]) -> str:
         f"adaptation  {joules:.1f} J ({how}), {record['cpu_seconds']['adaptation']:.2f} CPU-s, {seconds:.1f} s; "
         f"whole process {record['process_cpu_seconds']:.2f} CPU-s, {record['peak_rss_mib']:.0f} MiB"
     )
+    if record.get("not_aligned"):
+        lines.append(f"left out    aligning the front block: {record['not_aligned']}")
     if record["stopped_by"]:
         lines.append("stopped     the budget was used up")
     return "\n".join(lines)

@@ -55,9 +55,8 @@ class MemoryLimit:
         """
         if self.mib is None:
             return LARGEST_BATCH
-        left = self._left()
-        fitting = int(_SHARE * left / image_bytes)
-        if fitting < least <= _MOST * left / image_bytes:
+        fitting = int(_SHARE * self._left() / image_bytes)
+        if fitting < least and self.allows(image_bytes, least):
             return least
         if fitting < least:
             raise BadInput(
@@ -66,11 +65,19 @@ class MemoryLimit:
             )
         return min(fitting, LARGEST_BATCH)
 
+    def allows(self, image_bytes: float, images: int) -> bool:
+        """Whether so many images fit into one piece of work."""
+        return self.mib is None or images * image_bytes <= _MOST * self._left()
+
     def empty(self, shape: tuple[int, ...], kind: type[np.generic]) -> NDArray[Any]:
         """An array to be filled; one that would take half of what is left lies in a file that vanishes with it."""
         size = int(np.prod(shape)) * np.dtype(kind).itemsize
-        if self.mib is None or size <= self._left() / 2:
+        if self.mib is None:
             return np.empty(shape, kind)
+        if size <= self._left() / 2:
+            array = np.empty(shape, kind)
+            array.fill(0)  # takes its memory now, so that the next piece of work counts it
+            return array
         with tempfile.TemporaryFile(dir=self.folder) as file:
             return np.memmap(file, kind, "w+", shape=shape)
 

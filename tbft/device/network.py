@@ -16,6 +16,9 @@ from tbft.device.progress import with_bar
 from tbft.device.runtime import Runtime, Session
 from tbft.device.tensors import Tensors
 
+_SPARE = 2
+"""Images' worth of memory that opening a graph takes."""
+
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
@@ -83,12 +86,11 @@ class Network:
 
     def prefix(self, block: str, pixels: Pixels) -> Floats:
         """What enters a block, of images ``(N, C, H, W)``."""
-        features: Any = None
+        shape = self.bundle.manifest["blocks"][block]["features"]
+        features = self.limit.empty((len(pixels), *shape), np.float32)
         done = 0
         for made in self._pass(f"prefix.{block}", pixels):
             part = made["features"]
-            if features is None:
-                features = self.limit.empty((len(pixels), *part.shape[1:]), np.float32)
             features[done : done + len(part)] = part
             self.limit.release(features)
             done += len(part)
@@ -123,11 +125,19 @@ class Network:
         return np.concatenate([self.weight(key).ravel() for key in keys]) if keys else np.zeros(0, np.float32)
 
     def pieces(self, vector: Floats, keys: list[str]) -> Tensors:
-        """A vector as the weights that stand in it, by key."""
+        """A vector as the weights that stand in it, by key.
+
+        They are copies: a view of what a session returned keeps all memory of that session.
+        """
         shapes = [self.bundle.weights[key].shape for key in keys]
         ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
         parts = np.split(vector, ends[:-1]) if keys else []
-        return {key: part.reshape(shape) for key, part, shape in zip(keys, parts, shapes, strict=True)}
+        return {key: part.reshape(shape).copy() for key, part, shape in zip(keys, parts, shapes, strict=True)}
+
+    @property
+    def can_align(self) -> bool:
+        """Whether the bundle can align the front block, and the memory limit allows it."""
+        return self.bundle.has("align") and self.limit.allows(self._image_bytes("align"), LEAST_BATCH + _SPARE)
 
     def batch_of(self, graph: str, least: int = 1) -> int:
         """How many images a graph may take at once; at least ``least``.
@@ -135,4 +145,7 @@ class Network:
         Raises:
             BadInput: if not even these fit into the memory limit.
         """
-        return self.limit.batch(float(self.bundle.manifest["graphs"][graph]["image_bytes"]), least)
+        return self.limit.batch(self._image_bytes(graph), least)
+
+    def _image_bytes(self, graph: str) -> float:
+        return float(self.bundle.manifest["graphs"][graph]["image_bytes"])

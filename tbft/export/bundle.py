@@ -157,7 +157,8 @@ def _make_graphs(
         left_out[f"training {block}"] = str(error)
     else:
         graphs |= made[0]
-        blocks[block] = {"parameters": made[1].parameters, "statistics": made[1].statistics}
+        shape = forward.shapes[forward.entry(block)][1:]
+        blocks[block] = {"parameters": made[1].parameters, "statistics": made[1].statistics, "features": shape}
     front = chain.links[0]
     try:
         kept = card.moments if card is not None and card.moments and card.moments.neighbourhood == SIDE else None
