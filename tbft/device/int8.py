@@ -31,8 +31,8 @@ Then a sum of two products with unsigned bytes fits into 16 bits (255 x 64 x 2 <
 add in; with 127 they would saturate, and answers would depend on the processor.
 """
 
-LARGEST_LOSS, LARGEST_CHANGE = 0.01, 0.05
-"""Of accuracy that quantising may cost; of answers that may be others where there are no labels."""
+LARGEST_LOSS, LARGEST_CHANGE = 0.005, 0.05
+"""Accuracy that quantising may cost, beside two standard errors; share of the answers that may be others."""
 
 TAIL = 0.05
 """Share of the calibration images whose extremes are cut off, at either end.
@@ -154,12 +154,17 @@ class Comparison:
 
     @property
     def holds(self) -> bool:
-        """Whether int8 is as good: by accuracy where there are labels, else by the answers; one image may differ."""
+        """Whether int8 is as good as float: no less accurate, or with nearly the same answers and accuracy.
+
+        The standard error is that of the difference of two accuracies on the same images, of which those with another
+        answer count.
+        """
+        changed = 1 - self.agreement
+        similar = changed <= max(LARGEST_CHANGE, 1 / self.images) + 1e-9
         if self.accuracy is None or self.float_accuracy is None:
-            lost, allowed = 1 - self.agreement, LARGEST_CHANGE
-        else:
-            lost, allowed = self.float_accuracy - self.accuracy, LARGEST_LOSS
-        return lost <= max(allowed, 1 / self.images) + 1e-9
+            return similar
+        lost = self.float_accuracy - self.accuracy
+        return lost <= 0 or (similar and lost <= LARGEST_LOSS + 2 * (changed / self.images) ** 0.5)
 
     def __str__(self) -> str:
         text = f"{100 * self.agreement:.1f} % of the answers on {self.images} pictures are those in float"
