@@ -149,6 +149,14 @@ def test_what_exceeds_half_of_the_memory_left_lies_in_a_file(tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("level", ["auto", "input"])
+def test_aligning_that_does_not_fit_is_left_out_and_said(device: Device, monkeypatch, level: str) -> None:
+    monkeypatch.setattr(MemoryLimit, "allows", lambda self, image_bytes, images: False)
+    record = device.personalize(*pictures("input"), level=level)  # type: ignore[arg-type]
+    assert record["not_aligned"] == "--memory-mib is too low for it"
+    assert record["strategy"].startswith("refresh") and "align" not in record["strategy"]
+
+
 def test_rows_that_are_taken_into_a_file_are_those_of_the_array(tmp_path: Path) -> None:
     limit, array = MemoryLimit(1, tmp_path), np.random.default_rng(0).integers(0, 9, (600, 3, 4), dtype=np.uint8)
     positions = np.random.default_rng(1).permutation(600)[:550]

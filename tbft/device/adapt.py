@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tbft.data.splits import draw
 from tbft.device.evidence import examine, examine_aligned, head_keys, solve_head
 from tbft.device.network import Network
 from tbft.device.pictures import Sample
+from tbft.device.sample_parts import for_statistics, split_sample
 from tbft.device.tensors import Tensors
 from tbft.device.training import AlignmentRecipe, BlockRecipe, Phase, align_front, score, train_block
 from tbft.errors import BadInput
@@ -20,14 +20,8 @@ from tbft.errors import BadInput
 Level = Literal["auto", "input", "feature", "output"]
 LEVELS: tuple[Level, ...] = ("auto", "input", "feature", "output")
 
-VALIDATION = 0.1
-"""Share of the labelled images that validates."""
-
 LEAST_IMAGES = 2
 """Without which BatchNorm has no statistics and ridge regression no variance."""
-
-_STATISTICS_IMAGES = 256
-"""For BatchNorm statistics; more do not change them much."""
 
 
 @dataclass
@@ -163,7 +157,7 @@ def _auto(base: Network, sample: Sample, course: Course) -> Adaptation:
 def _align(refreshed: Network, sample: Sample, course: Course) -> tuple[Tensors, int]:
     """The front block aligned and the statistics that fit it, by state-dict key; how many steps ran."""
     front, steps = align_front(refreshed, sample.pixels, course.alignment, seed=course.seed, deadline=course.deadline)
-    return {**front, **refreshed.with_changes(front).statistics(_for_statistics(refreshed, sample, course))}, steps
+    return {**front, **refreshed.with_changes(front).statistics(for_statistics(refreshed, sample, course.seed))}, steps
 
 
 def _may_align(base: Network, made: Adaptation, course: Course) -> bool:
@@ -184,12 +178,12 @@ def _input(base: Network, sample: Sample, course: Course) -> Adaptation:
 
     Without labels all that needs none is kept.
     """
-    train, validation = _split(base, sample, course)
+    train, validation = split_sample(base, sample, course.seed)
     made = _with_base_score(base, validation, course)
     if not base.can_refresh:
         raise BadInput("this model keeps no BatchNorm statistics: the input level has nothing to refresh")
     with course.phase("prepare"):
-        changed = base.statistics(_for_statistics(base, train, course))
+        changed = base.statistics(for_statistics(base, train, course.seed))
     candidates = [Candidate("refresh", changed)]
     if _may_align(base, made, course):
         with course.phase("train"):
@@ -217,12 +211,12 @@ def _feature(base: Network, sample: Sample, course: Course) -> Adaptation:
     if not base.bundle.has(f"step.{block}"):
         reason = base.bundle.manifest["left_out"].get(f"training {block}", "it was left out")
         raise BadInput(f"this bundle cannot train {block} ({reason}): use --level input or output")
-    train, validation = _split(base, sample, course)
+    train, validation = split_sample(base, sample, course.seed)
     if validation is None:
         raise BadInput("the feature level needs labels of at least two pictures of a class")
     made = _with_base_score(base, validation, course)
     with course.phase("prepare"):
-        refreshed = base.statistics(_for_statistics(base, train, course)) if base.can_refresh else {}
+        refreshed = base.statistics(for_statistics(base, train, course.seed)) if base.can_refresh else {}
         network = base.with_changes(refreshed)
         cached = [(network.prefix(block, part.pixels), _labels(part)) for part in (train, validation)]
     trained = train_block(
@@ -249,7 +243,7 @@ def _feature(base: Network, sample: Sample, course: Course) -> Adaptation:
 def _output(base: Network, sample: Sample, course: Course) -> Adaptation:
     """The head solved from features that are computed once."""
     keys = head_keys(base.bundle)
-    train, validation = _split(base, sample, course)
+    train, validation = split_sample(base, sample, course.seed)
     if validation is None:
         raise BadInput("the output level needs labels of at least two pictures of a class")
     made = Adaptation()
@@ -277,32 +271,12 @@ def _best(base: Network, candidates: list[Candidate], validation: Sample | None,
     return min(candidates, key=lambda candidate: candidate.loss)
 
 
-def _split(base: Network, sample: Sample, course: Course) -> tuple[Sample, Sample | None]:
-    """Training and validation pictures; all train where there are no labels, or no class has two pictures."""
-    if sample.labels is None:
-        return sample, None
-    everything = np.arange(len(sample))
-    spare = len(sample) - len(np.unique(sample.labels))
-    if not spare:
-        return sample, None
-    size = min(max(round(VALIDATION * len(sample)), 1), spare)
-    chosen, rest = draw(everything, sample.labels, size, course.seed + 2, leave=1)
-    return sample.take(rest, base.limit), sample.take(chosen, base.limit)
-
-
 def _with_base_score(base: Network, validation: Sample | None, course: Course) -> Adaptation:
     if validation is None:
         return Adaptation()
     with course.phase("validate"):
         accuracy = score(base.run(validation.pixels)[1], _labels(validation))[1]
     return Adaptation(base_validation=accuracy, validation=accuracy)
-
-
-def _for_statistics(base: Network, sample: Sample, course: Course) -> Any:
-    if len(sample) <= _STATISTICS_IMAGES:
-        return sample.pixels
-    chosen = np.random.default_rng(course.seed).permutation(len(sample))[:_STATISTICS_IMAGES]
-    return base.limit.take(sample.pixels, np.sort(chosen))
 
 
 def _labels(sample: Sample) -> Any:
