@@ -31,7 +31,8 @@ def image_bytes(graph: str, forward: Forward) -> float:
 
     Inference keeps about three of the largest activations alive, estimating statistics another half of that. Training
     keeps all activations, and about as much again for their gradients; the alignment also the neighbourhoods, seven
-    times. Measured for ResNet-26: 194 kB (by the rule 197), 258 kB (295), and 4.9 MB of the alignment (5.0).
+    times. Measured for ResNet-26: 194 kB (by the rule 197), 258 kB (295), and 4.9 MB of an alignment with
+    neighbourhoods at a stride of 2 (5.0).
     """
     kind, _, block = graph.partition(".")
     if kind in ("step", "align"):
