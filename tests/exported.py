@@ -33,7 +33,7 @@ def base_model(name: str) -> tuple[BlockChain, BaseWeights]:
 
 
 @cache
-def bundle_bytes(name: str = "digits") -> bytes:
+def bundle_bytes(name: str = "digits", *, int8: bool = False) -> bytes:
     """A bundle of a shipped base model."""
     chain, base = base_model(name)
     source = pictures("source" if name == "digits" else "source of superclasses")
@@ -46,14 +46,15 @@ def bundle_bytes(name: str = "digits") -> bytes:
             std=base.std,
             source=source[0],
             source_labels=source[1],
+            int8=int8,
         )
         return path.read_bytes()
 
 
-def write_bundle(folder: Path, name: str = "digits") -> Path:
+def write_bundle(folder: Path, name: str = "digits", *, int8: bool = False) -> Path:
     """A bundle in a folder of its own."""
     path = folder / "pet.pyz"
-    path.write_bytes(bundle_bytes(name))
+    path.write_bytes(bundle_bytes(name, int8=int8))
     return path
 
 

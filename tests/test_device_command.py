@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 import signal
 import subprocess
 import sys
@@ -10,9 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
-from exported import write_bundle, write_pictures
+from exported import pictures, write_bundle, write_pictures
 
+from tbft.device import load
 from tbft.device.command import main
+from tbft.device.state import KEPT
 
 CLASSES = tuple("0123456789")
 
@@ -84,3 +88,44 @@ def test_an_interrupted_adaptation_changes_nothing(tmp_path: Path, bundle: Path,
     assert (tmp_path / "pet.state" / "current.json").read_text() == before
     assert json.loads((tmp_path / "pet.state" / "result.json").read_text())["status"] == "interrupted"
     assert main(["adapt", mine, "--level", "output"], bundle) == 0
+
+
+@pytest.mark.timeout(3600)
+def test_adapt_killed_at_random_moments_leaves_the_old_state_or_the_new(tmp_path: Path, bundle: Path) -> None:
+    """A long version with ``TBFT_KILLS=50``."""
+    state, chance = tmp_path / "pet.state", random.Random(1)
+    samples = [str(write_pictures(tmp_path / name, name, CLASSES)) for name in ("input", "output")]
+    pixels, _ = pictures("output", "test")
+
+    def adapt(number: int) -> list[str]:
+        level = ("input", "output")[number % 2]
+        options = ["--level", level, "--seed", str(number), "--threads", "1"]
+        return [sys.executable, str(bundle), "adapt", samples[number % 2], *options]
+
+    def kept() -> dict[str, bytes]:
+        """The adaptations that revert can go back to, the one that counts last."""
+        found = json.loads((state / "current.json").read_text())
+        assert found["current"] == found["history"][-1]
+        return {name: (state / f"{name}.delta").read_bytes() for name in found["history"]}
+
+    began = time.monotonic()
+    subprocess.run(adapt(0), check=True, capture_output=True)
+    seconds = time.monotonic() - began
+    for number in range(1, 1 + int(os.environ.get("TBFT_KILLS", "3"))):
+        before = kept()
+        answers = [row.label for row in load(bundle, threads=1).predict(pixels)]
+        process = subprocess.Popen(adapt(number), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # Half of the kills fall into the last tenth of a run, where the state is written.
+        time.sleep(seconds * (chance.uniform(0, 1.1) if number % 2 else chance.uniform(0.85, 1.05)))
+        process.kill()
+        process.wait()
+        after = kept()
+        device = load(bundle, threads=1)
+        device.info()  # every member of the bundle has its checksum
+        if after != before:
+            new = f"{int(max(before)) + 1:04d}"
+            assert list(after) == [*before, new][-KEPT:]
+            assert all(after[name] == content for name, content in before.items() if name in after)
+        assert after != before or [row.label for row in device.predict(pixels)] == answers
+    subprocess.run(adapt(0), check=True, capture_output=True)  # neither a lock nor half a file stands in the way
+    assert not list(state.glob(".*.*"))

@@ -22,17 +22,16 @@ from tbft.adaptation.observation import look as look_at
 from tbft.adaptation.race import RACE_EPOCHS, Trained, contenders_for, is_worth_training
 from tbft.adaptation.score import Score, Tally
 from tbft.adaptation.standing import (
-    candidate_chosen,
     copy_weights,
     figures_of,
     heads_of_part,
-    judge_aligned,
     recorded_steps,
     score_of,
 )
 from tbft.data.batches import Examples, joined
 from tbft.diagnosis import Diagnosis
 from tbft.remedies import REFRESHED, SOURCE, Choice, SourceCard, choose
+from tbft.remedies.aligned import candidate_chosen, judge_aligned
 from tbft.remedies.evidence import Interval, clopper_pearson
 from tbft.schema import RunRecord
 

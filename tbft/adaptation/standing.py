@@ -1,4 +1,4 @@
-"""What a climb judges by: the combination that stands, its score, and the aligned block against what stood."""
+"""What a climb keeps account of: scores, parts of a sample, and copies of weights."""
 
 from __future__ import annotations
 
@@ -11,40 +11,11 @@ import torch
 from torch import Tensor
 
 from tbft.adaptation.score import Score
-from tbft.remedies import REFRESHED, Choice, Head, Sample, SourceCard
+from tbft.remedies import Choice, Head, Sample, SourceCard
 from tbft.remedies.choice import Step
-from tbft.remedies.combinations import Candidate, candidates
-from tbft.remedies.evidence import Interval, largest_gains, paired_gain
-from tbft.remedies.label_free import LEAST_GAIN
+from tbft.remedies.combinations import candidates
+from tbft.remedies.evidence import Interval
 from tbft.remedies.sample import correct, log_softmax
-
-_DRAWS = 999
-
-
-def judge_aligned(choice: Choice, aligned: Choice, source: Sample) -> tuple[bool, str]:
-    """Whether what is chosen with the aligned block takes the place of what was chosen without.
-
-    Without labels it does unless the estimate falls by more than estimates differ where nothing has changed.
-    """
-    if aligned.statistics != REFRESHED:
-        return False, "with the aligned block no remedy stands"
-    if source.labels is None:
-        assert choice.accuracy is not None and aligned.accuracy is not None
-        points = 100 * (aligned.accuracy.value - choice.accuracy.value)
-        return points >= -100 * LEAST_GAIN, f"estimated accuracy changes by {points:+.1f} points"
-    before, after = candidate_chosen(choice), candidate_chosen(aligned)
-    assert before is not None and after is not None
-    differences = after.scores(source.labels) - before.scores(source.labels)
-    gain = paired_gain(correct(before.fit.logits, source.labels), correct(after.fit.logits, source.labels))
-    p = float(largest_gains(differences[None], _DRAWS)[0])
-    if differences.mean() < 0:
-        return False, "the labels are less likely than before"
-    return True, f"the labels are more likely than before (p = {p:.2g}; {gain.better} images won, {gain.worse} lost)"
-
-
-def candidate_chosen(choice: Choice) -> Candidate | None:
-    """The combination that was chosen; ``None`` where the labels allowed none to be tried."""
-    return next((candidate for candidate in choice.tried if candidate.remedies == choice.remedies), None)
 
 
 def figures_of(interval: Interval | None) -> dict[str, float] | None:

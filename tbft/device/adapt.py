@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tbft.data.splits import draw
-from tbft.device.evidence import examine, head_keys, solve_head
+from tbft.device.evidence import examine, examine_aligned, head_keys, solve_head
 from tbft.device.network import Network
 from tbft.device.pictures import Sample
+from tbft.device.sample_parts import for_statistics, split_sample
 from tbft.device.tensors import Tensors
 from tbft.device.training import AlignmentRecipe, BlockRecipe, Phase, align_front, score, train_block
 from tbft.errors import BadInput
@@ -20,14 +20,8 @@ from tbft.errors import BadInput
 Level = Literal["auto", "input", "feature", "output"]
 LEVELS: tuple[Level, ...] = ("auto", "input", "feature", "output")
 
-VALIDATION = 0.1
-"""Share of the labelled images that validates."""
-
 LEAST_IMAGES = 2
 """Without which BatchNorm has no statistics and ridge regression no variance."""
-
-_STATISTICS_IMAGES = 256
-"""For BatchNorm statistics; more do not change them much."""
 
 
 @dataclass
@@ -120,28 +114,63 @@ def adapt(base: Network, sample: Sample, course: Course) -> Adaptation:
 
 
 def _auto(base: Network, sample: Sample, course: Course) -> Adaptation:
-    """What ``tbft.remedies`` chooses of statistics and head, each on evidence from all labels."""
+    """What ``tbft.remedies`` chooses of statistics and head, each on evidence from all labels.
+
+    Where the statistics were refreshed, the front block is aligned and all is chosen again; that is kept if the
+    evidence is no worse.
+    """
     with course.phase("prepare"):
-        diagnosis, refreshed = examine(base, sample)
-    choice = diagnosis.choice
+        examined = examine(base, sample)
+    diagnosis, choice = examined.diagnosis, examined.diagnosis.choice
     made = Adaptation(detail={"diagnosis": diagnosis.as_dict()})
     if sample.labels is not None and diagnosis.accuracy is not None:
         made.base_validation = made.validation = diagnosis.accuracy.value
     if choice.verdict != "adapt":
         made.reason = choice.reason
         return made
+    names = [name for name in choice.remedies if name != "keep"]
+    if choice.statistics != "source":
+        made.changed, made.statistics = dict(examined.refreshed), "refresh"
+        if _may_align(base, made, course):
+            with course.phase("train"):
+                aligned, made.steps = _align(base.with_changes(examined.refreshed), sample, course)
+                again, accepted, _ = examine_aligned(base.with_changes(aligned), sample, examined)
+            if accepted and _is_finite(aligned):
+                choice, made.changed = again, aligned
+                names = ["refresh", "align", *(name for name in again.remedies if name not in ("keep", "refresh"))]
+                made.blocks = [base.bundle.manifest["links"][0]]
+                made.trained = sum(
+                    base.weight(key).size for key in base.bundle.manifest["blocks"]["align"]["parameters"]
+                )
     keys = head_keys(base.bundle)
     head = {keys["weight"]: choice.head.weight.astype(np.float32), keys["bias"]: choice.head.bias.astype(np.float32)}
-    made.changed = {key: value for key, value in head.items() if not np.array_equal(value, base.weight(key))}
-    made.trained = sum(value.size for value in made.changed.values())
-    made.blocks = ["fc"] if made.changed else []
-    if choice.statistics != "source":
-        made.changed |= refreshed
-        made.statistics = "refresh"
-    made.strategy = "+".join(choice.remedies)
+    changed = {key: value for key, value in head.items() if not np.array_equal(value, base.weight(key))}
+    made.trained += sum(value.size for value in changed.values())
+    made.blocks += ["fc"] if changed else []
+    made.changed |= changed
+    made.strategy = "+".join(names)
     if sample.labels is not None and choice.accuracy is not None:
         made.validation = choice.accuracy.value
     return made
+
+
+def _align(refreshed: Network, sample: Sample, course: Course) -> tuple[Tensors, int]:
+    """The front block aligned and the statistics that fit it, by state-dict key; how many steps ran."""
+    front, steps = align_front(refreshed, sample.pixels, course.alignment, seed=course.seed, deadline=course.deadline)
+    return {**front, **refreshed.with_changes(front).statistics(for_statistics(refreshed, sample, course.seed))}, steps
+
+
+def _may_align(base: Network, made: Adaptation, course: Course) -> bool:
+    """Whether there is a graph, time and memory to align the front block; the record says what is missing."""
+    if not base.can_align:
+        missing = "--memory-mib is too low for it" if base.bundle.has("align") else "the bundle has no source's moments"
+        made.detail["not_aligned"] = missing
+        return False
+    return time.monotonic() < course.deadline
+
+
+def _is_finite(changed: Tensors) -> bool:
+    return all(bool(np.isfinite(value).all()) for value in changed.values())
 
 
 def _input(base: Network, sample: Sample, course: Course) -> Adaptation:
@@ -149,24 +178,19 @@ def _input(base: Network, sample: Sample, course: Course) -> Adaptation:
 
     Without labels all that needs none is kept.
     """
-    train, validation = _split(sample, course)
+    train, validation = split_sample(base, sample, course.seed)
     made = _with_base_score(base, validation, course)
     if not base.can_refresh:
         raise BadInput("this model keeps no BatchNorm statistics: the input level has nothing to refresh")
     with course.phase("prepare"):
-        changed = base.statistics(_for_statistics(train, course))
+        changed = base.statistics(for_statistics(base, train, course.seed))
     candidates = [Candidate("refresh", changed)]
-    if base.bundle.has("align") and time.monotonic() < course.deadline:
+    if _may_align(base, made, course):
         with course.phase("train"):
-            refreshed = base.with_changes(changed)
-            front, made.steps = align_front(
-                refreshed, train.pixels, course.alignment, seed=course.seed, deadline=course.deadline
-            )
-            aligned = refreshed.with_changes(front)
-            changed = {**front, **aligned.statistics(_for_statistics(train, course))}
-        block, size = base.bundle.manifest["links"][0], sum(value.size for value in front.values())
-        candidates.append(Candidate("refresh+align", changed, [block], size))
-    candidates = [each for each in candidates if all(np.isfinite(value).all() for value in each.changed.values())]
+            changed, made.steps = _align(base.with_changes(changed), train, course)
+        block, keys = base.bundle.manifest["links"][0], base.bundle.manifest["blocks"]["align"]["parameters"]
+        candidates.append(Candidate("refresh+align", changed, [block], sum(base.weight(key).size for key in keys)))
+    candidates = [each for each in candidates if _is_finite(each.changed)]
     best = _best(base, candidates, validation, course)
     if best is not None and validation is not None and base.bundle.manifest["head"]:
         with course.phase("train"):
@@ -187,12 +211,12 @@ def _feature(base: Network, sample: Sample, course: Course) -> Adaptation:
     if not base.bundle.has(f"step.{block}"):
         reason = base.bundle.manifest["left_out"].get(f"training {block}", "it was left out")
         raise BadInput(f"this bundle cannot train {block} ({reason}): use --level input or output")
-    train, validation = _split(sample, course)
+    train, validation = split_sample(base, sample, course.seed)
     if validation is None:
         raise BadInput("the feature level needs labels of at least two pictures of a class")
     made = _with_base_score(base, validation, course)
     with course.phase("prepare"):
-        refreshed = base.statistics(_for_statistics(train, course)) if base.can_refresh else {}
+        refreshed = base.statistics(for_statistics(base, train, course.seed)) if base.can_refresh else {}
         network = base.with_changes(refreshed)
         cached = [(network.prefix(block, part.pixels), _labels(part)) for part in (train, validation)]
     trained = train_block(
@@ -219,7 +243,7 @@ def _feature(base: Network, sample: Sample, course: Course) -> Adaptation:
 def _output(base: Network, sample: Sample, course: Course) -> Adaptation:
     """The head solved from features that are computed once."""
     keys = head_keys(base.bundle)
-    train, validation = _split(sample, course)
+    train, validation = split_sample(base, sample, course.seed)
     if validation is None:
         raise BadInput("the output level needs labels of at least two pictures of a class")
     made = Adaptation()
@@ -247,32 +271,12 @@ def _best(base: Network, candidates: list[Candidate], validation: Sample | None,
     return min(candidates, key=lambda candidate: candidate.loss)
 
 
-def _split(sample: Sample, course: Course) -> tuple[Sample, Sample | None]:
-    """Training and validation pictures; all train where there are no labels, or no class has two pictures."""
-    if sample.labels is None:
-        return sample, None
-    everything = np.arange(len(sample))
-    spare = len(sample) - len(np.unique(sample.labels))
-    if not spare:
-        return sample, None
-    size = min(max(round(VALIDATION * len(sample)), 1), spare)
-    chosen, rest = draw(everything, sample.labels, size, course.seed + 2, leave=1)
-    return sample.take(rest), sample.take(chosen)
-
-
 def _with_base_score(base: Network, validation: Sample | None, course: Course) -> Adaptation:
     if validation is None:
         return Adaptation()
     with course.phase("validate"):
         accuracy = score(base.run(validation.pixels)[1], _labels(validation))[1]
     return Adaptation(base_validation=accuracy, validation=accuracy)
-
-
-def _for_statistics(sample: Sample, course: Course) -> Any:
-    if len(sample) <= _STATISTICS_IMAGES:
-        return sample.pixels
-    chosen = np.random.default_rng(course.seed).permutation(len(sample))[:_STATISTICS_IMAGES]
-    return sample.pixels[np.sort(chosen)]
 
 
 def _labels(sample: Sample) -> Any:

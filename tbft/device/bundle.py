@@ -95,6 +95,11 @@ class Bundle:
         return tuple(self.manifest["classes"] or map(str, range(self.manifest["num_classes"])))
 
     @property
+    def int8(self) -> dict[str, Any] | None:
+        """What is known of the forward pass in int8; ``None`` if the bundle has none."""
+        return self.manifest.get("int8")
+
+    @property
     def names_classes(self) -> bool:
         """Whether the base model names its classes."""
         return bool(self.manifest["classes"])

@@ -92,7 +92,11 @@ def _run(options: Namespace, path: Path) -> int:
 def _parser() -> ArgumentParser:
     common = ArgumentParser(add_help=False)
     common.add_argument("--threads", type=int, help="that compute (default: all cores but one, at most 3)")
-    common.add_argument("--memory-mib", type=float, help="memory that this process may take (default: no limit)")
+    common.add_argument(
+        "--memory-mib",
+        type=float,
+        help="peak memory of this process, about 85 MiB of which the libraries take (default: no limit)",
+    )
     sample = ArgumentParser(add_help=False)
     sample.add_argument("folder", help="holds a folder of pictures for each class")
     sample.add_argument("--unlabelled", action="store_true", help="the folder's pictures have no labels")
@@ -120,6 +124,8 @@ def _parser() -> ArgumentParser:
 
 
 def _show_info(info: dict[str, Any]) -> None:
+    from tbft.device.int8 import Comparison
+
     classes = info["classes"]
     shown = ", ".join(classes[:8]) + (f", ... ({len(classes)})" if len(classes) > 8 else "")
     print(f"classes     {shown}")
@@ -127,6 +133,9 @@ def _show_info(info: dict[str, Any]) -> None:
     print(f"parameters  {info['parameters']:,}")
     print(f"base        {info['base']}")
     print("levels      " + ", ".join(f"{level}: {block}" for level, block in info["levels"].items()))
+    if info["int8"] is not None or info["predicts"] == "int8":
+        compared = "" if info["int8"] is None else f" (int8: {Comparison.of_record(info['int8'])})"
+        print(f"predicts    in {info['predicts']}{compared}")
     for part, reason in info["left_out"].items():
         print(f"left out    {part}: {reason}")
     print("made with   " + ", ".join(f"{name} {version}" for name, version in info["made_with"].items()))
@@ -168,11 +177,17 @@ def _summary(record: dict[str, Any]) -> str:
         before, after = (100 * accuracy[name] for name in ("base_validation", "validation"))
         lines.append(f"validation  {before:.1f} % -> {after:.1f} %")
     how = "measured" if measured else "modelled, not measured"
+    if int8 := record.get("int8"):
+        from tbft.device.int8 import Comparison
+
+        lines.append(f"predicts    in {'int8' if int8['kept'] else 'float'} (int8: {Comparison.of_record(int8)})")
     joules, seconds = record["joules"]["adaptation"], record["wall_seconds"]["adaptation"]
     lines.append(
         f"adaptation  {joules:.1f} J ({how}), {record['cpu_seconds']['adaptation']:.2f} CPU-s, {seconds:.1f} s; "
         f"whole process {record['process_cpu_seconds']:.2f} CPU-s, {record['peak_rss_mib']:.0f} MiB"
     )
+    if record.get("not_aligned"):
+        lines.append(f"left out    aligning the front block: {record['not_aligned']}")
     if record["stopped_by"]:
         lines.append("stopped     the budget was used up")
     return "\n".join(lines)

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from tbft.atomic import write_text
 from tbft.device.adapt import LEVELS, Adaptation, Course, Level, adapt
 from tbft.device.bundle import Bundle
+from tbft.device.int8 import RANGES, calibrate
 from tbft.device.memory import MemoryLimit
 from tbft.device.network import Network
 from tbft.device.pictures import Sample, of_arrays, read_labelled, read_unlabelled
@@ -72,12 +74,21 @@ class Device:
             "made_with": {"tbft": manifest["tbft"], **manifest["made_with"]},
             "base": self.bundle.fingerprint[:16],
             "history": self.state.history(),
+            **self._predicts(),
         }
+
+    def _predicts(self) -> dict[str, Any]:
+        """In which numbers it predicts now, and how int8 compared with float when it was calibrated."""
+        if self.bundle.int8 is None:
+            return {"predicts": "float", "int8": None}
+        current = next((entry for entry in self.state.history() if entry["current"]), None)
+        compared = current["int8"] if current else self.bundle.int8["compared"]
+        return {"predicts": "float" if self._network().ranges is None else "int8", "int8": compared}
 
     def predict(self, images: Images) -> Predictions:
         """Classify pictures: one row for each, as ``tbft.load(...).predict`` gives."""
         sample = self._unlabelled(images)
-        _, logits = self._network().run(sample.pixels)
+        logits = self._network().predict(sample.pixels)
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
         return Predictions.of(shifted / shifted.sum(axis=1, keepdims=True), self.bundle.classes, sample.names)
 
@@ -94,7 +105,7 @@ class Device:
         """
         from tbft.device.evidence import examine
 
-        return examine(self._base(), self._sample(images, labels, labelled))[0]
+        return examine(self._base(), self._sample(images, labels, labelled)).diagnosis
 
     def personalize(
         self,
@@ -186,6 +197,9 @@ class Device:
             with phase("prepare"):
                 sample = self._sample(images, labels, labelled)
             made = adapt(self._base(), sample, course)
+            if made.changed and self.bundle.int8:
+                with phase("validate"):
+                    self._calibrate(made, sample)
             with phase("save"):
                 meanwhile = make_record("completed", self.bundle, sample, course, made, {}, self.runtime.threads)
                 if made.changed:
@@ -204,6 +218,13 @@ class Device:
         record = make_record("completed", self.bundle, sample, course, made, meter.record(), self.runtime.threads)
         self._write_record(record)
         return record
+
+    def _calibrate(self, made: Adaptation, sample: Sample) -> None:
+        """Let an adaptation predict in int8 if its answers are as good as in float; otherwise it predicts in float."""
+        ranges, compared = calibrate(self._base().with_changes(made.changed), sample)
+        made.detail["int8"] = {**asdict(compared), "kept": compared.holds}
+        if compared.holds:
+            made.changed[RANGES] = ranges
 
     def _write_record(self, record: dict[str, Any]) -> None:
         with translate_write_errors(self.state.folder):

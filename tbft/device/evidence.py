@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,18 +16,30 @@ from tbft.errors import BadInput
 _CARD = "card."
 
 
-def examine(network: Network, sample: Sample) -> tuple[Any, Tensors]:
+@dataclass(frozen=True)
+class Examined:
+    """What a sample told.
+
+    Attributes:
+        diagnosis: a ``tbft.diagnosis.Diagnosis``.
+        samples: features and logits under each state of the statistics.
+        refreshed: statistics that were looked at, by state-dict key; empty where there are none.
+    """
+
+    diagnosis: Any
+    samples: dict[Any, Any]
+    refreshed: Tensors
+
+
+def examine(network: Network, sample: Sample) -> Examined:
     """What drifted, as ``tbft.diagnosis`` tells it from the sample.
 
     Args:
         network: the base model.
         sample: at least two pictures.
 
-    Returns:
-        A ``tbft.diagnosis.Diagnosis``, and the refreshed statistics that it looked at; empty where there are none.
-
     Raises:
-        BadInput: if the head is no linear layer.
+        BadInput: if the head is not one linear layer.
     """
     from tbft.diagnosis import diagnose  # 0.04 CPU-s that only these functions pay for
     from tbft.remedies import REFRESHED, SOURCE
@@ -38,7 +51,27 @@ def examine(network: Network, sample: Sample) -> tuple[Any, Tensors]:
         samples[REFRESHED] = _see(network.with_changes(refreshed), sample)
     head = _head(network)
     forward = float(network.bundle.manifest["multiply_adds"])
-    return diagnose(samples, head, _card(network.bundle), forward=forward), refreshed
+    return Examined(diagnose(samples, head, _card(network.bundle), forward=forward), samples, refreshed)
+
+
+def examine_aligned(network: Network, sample: Sample, before: Examined) -> tuple[Any, bool, str]:
+    """Choose again with an aligned front block.
+
+    Args:
+        network: aligned, its statistics refreshed, with the head of the base model.
+        sample: that was examined.
+        before: what it told without the block.
+
+    Returns:
+        A ``tbft.remedies.Choice``, whether it takes the place of the one before, and why.
+    """
+    from tbft.remedies import REFRESHED, SOURCE, choose
+    from tbft.remedies.aligned import judge_aligned
+
+    samples = {SOURCE: before.samples[SOURCE], REFRESHED: _see(network, sample)}
+    forward = float(network.bundle.manifest["multiply_adds"])
+    aligned = choose(samples, _head(network), _card(network.bundle), forward=forward)
+    return aligned, *judge_aligned(before.diagnosis.choice, aligned, samples[SOURCE])
 
 
 def solve_head(network: Network, sample: Sample) -> Tensors:
@@ -49,7 +82,7 @@ def solve_head(network: Network, sample: Sample) -> Tensors:
         sample: with labels.
 
     Raises:
-        BadInput: if the head is no linear layer.
+        BadInput: if the head is not one linear layer.
     """
     from tbft.remedies.head import SolvedHead
     from tbft.remedies.remedy import Fit
@@ -63,11 +96,13 @@ def head_keys(bundle: Bundle) -> dict[str, str]:
     """State-dict keys of the head's weight and bias.
 
     Raises:
-        BadInput: if the head is no linear layer.
+        BadInput: if the head is not one linear layer.
     """
     keys = bundle.manifest["head"]
     if keys is None:
-        raise BadInput("the head of this model is no linear layer and cannot be solved: use --level input or feature")
+        raise BadInput(
+            "the head of this model is not one linear layer, and cannot be solved: use --level input or feature"
+        )
     return dict(keys)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,10 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbft.device.bundle import Bundle
-from tbft.device.memory import MemoryLimit
+from tbft.device.int8 import RANGES, Layer, quantised
+from tbft.device.memory import LEAST_BATCH, MemoryLimit
 from tbft.device.progress import with_bar
 from tbft.device.runtime import Runtime, Session
 from tbft.device.tensors import Tensors
+
+_SPARE = 2
+"""Images' worth of memory that opening a graph takes."""
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -43,28 +47,61 @@ class Network:
         """A weight as it is now."""
         return self.changed.get(key, self.bundle.weights[key])
 
-    def open(self, graph: str, *, repeated: bool = False) -> Session:
-        """A graph of the bundle with the weights as they are now; see ``Runtime.open``."""
+    def open(self, graph: str, *, repeated: bool = False, more: Tensors | None = None) -> Session:
+        """A graph of the bundle with the weights as they are now, and more tensors; see ``Runtime.open``."""
         content, about = self.bundle.graph(graph)
-        return self.runtime.open(content, {**self.bundle.weights, **self.changed}, about["weights"], repeated=repeated)
+        weights = {**self.bundle.weights, **self.changed, **(more or {})}
+        return self.runtime.open(content, weights, about["weights"], repeated=repeated)
 
     def run(self, pixels: Pixels) -> tuple[Floats, Floats]:
         """Features that enter the head ``(N, ...)`` and logits ``(N, C)`` of images ``(N, C, H, W)``."""
-        session, size = self.open("forward"), self.batch_of("forward")
-        starts = range(0, len(pixels), size)
-        parts = [session(pixels=pixels[i : i + size]) for i in with_bar(starts, len(starts), "looking at images")]
+        parts = list(self._pass("forward", pixels))
         return np.concatenate([p["features"] for p in parts]), np.concatenate([p["logits"] for p in parts])
+
+    @property
+    def ranges(self) -> NDArray[Any] | None:
+        """Ranges of the activations ``(T, 2)`` for a forward pass in int8.
+
+        ``None`` if the bundle has no such pass, or the ranges are not known for the weights as they are now.
+        """
+        if self.bundle.int8 is None:
+            return None
+        return self.changed.get(RANGES) if self.changed else np.array(self.bundle.int8["ranges"])
+
+    def predict(self, pixels: Pixels) -> Floats:
+        """Logits ``(N, C)`` of images ``(N, C, H, W)``: in int8 where its ranges are known, else in float."""
+        return self.run(pixels)[1] if self.ranges is None else self.predict_in_int8(pixels, self.ranges)
+
+    def predict_in_int8(self, pixels: Pixels, ranges: NDArray[Any]) -> Floats:
+        """Logits ``(N, C)`` in int8, by given ranges of the activations ``(T, 2)``."""
+        assert self.bundle.int8 is not None
+        layers = [Layer.of(entry) for entry in self.bundle.int8["layers"]]
+        tensors = quantised(layers, ranges, {**self.bundle.weights, **self.changed})
+        return np.concatenate([part["logits"] for part in self._pass("int8", pixels, tensors)])
+
+    def extremes(self, pixels: Pixels) -> tuple[Floats, Floats]:
+        """Least and largest number of each activation in each image ``(T, 2, N)``, and logits in float ``(N, C)``."""
+        parts = list(self._pass("ranges", pixels))
+        return np.concatenate([p["ranges"] for p in parts], axis=2), np.concatenate([p["logits"] for p in parts])
 
     def prefix(self, block: str, pixels: Pixels) -> Floats:
         """What enters a block, of images ``(N, C, H, W)``."""
-        session, size = self.open(f"prefix.{block}"), self.batch_of(f"prefix.{block}")
-        features: Any = None
-        for start in range(0, len(pixels), size):
-            part = session(pixels=pixels[start : start + size])["features"]
-            if features is None:
-                features = self.limit.empty((len(pixels), *part.shape[1:]), np.float32)
-            features[start : start + size] = part
+        shape = self.bundle.manifest["blocks"][block]["features"]
+        features = self.limit.empty((len(pixels), *shape), np.float32)
+        done = 0
+        for made in self._pass(f"prefix.{block}", pixels):
+            part = made["features"]
+            features[done : done + len(part)] = part
+            self.limit.release(features)
+            done += len(part)
         return features
+
+    def _pass(self, graph: str, pixels: Pixels, more: Tensors | None = None) -> Iterator[Tensors]:
+        """What a graph makes of images, piece by piece."""
+        session, size = self.open(graph, more=more), self.batch_of(graph)
+        pieces = self.limit.pieces(pixels, size)
+        for piece in with_bar(pieces, -(-len(pixels) // size), "looking at images"):
+            yield session(pixels=piece)
 
     @property
     def can_refresh(self) -> bool:
@@ -74,8 +111,11 @@ class Network:
     def statistics(self, pixels: Pixels) -> Tensors:
         """BatchNorm statistics as these images make them, by state-dict key: the mean over a few large batches."""
         session = self.open("statistics")
-        batches = -(-len(pixels) // self.batch_of("statistics", least=2))
-        parts = [session(pixels=part)["statistics"] for part in np.array_split(pixels, batches)]
+        batches = -(-len(pixels) // self.batch_of("statistics", least=min(LEAST_BATCH, len(pixels))))
+        parts = []
+        for part in np.array_split(pixels, batches):
+            parts.append(session(pixels=part)["statistics"])
+            self.limit.release(pixels)
         keys = self.bundle.manifest["blocks"]["statistics"]
         mean: Floats = np.stack(parts).mean(axis=0, dtype=np.float64).astype(np.float32)
         return self.pieces(mean, keys)
@@ -85,11 +125,19 @@ class Network:
         return np.concatenate([self.weight(key).ravel() for key in keys]) if keys else np.zeros(0, np.float32)
 
     def pieces(self, vector: Floats, keys: list[str]) -> Tensors:
-        """A vector as the weights that stand in it, by key."""
+        """A vector as the weights that stand in it, by key.
+
+        They are copies: a view of what a session returned keeps all memory of that session.
+        """
         shapes = [self.bundle.weights[key].shape for key in keys]
         ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
         parts = np.split(vector, ends[:-1]) if keys else []
-        return {key: part.reshape(shape) for key, part, shape in zip(keys, parts, shapes, strict=True)}
+        return {key: part.reshape(shape).copy() for key, part, shape in zip(keys, parts, shapes, strict=True)}
+
+    @property
+    def can_align(self) -> bool:
+        """Whether the bundle can align the front block, and the memory limit allows it."""
+        return self.bundle.has("align") and self.limit.allows(self._image_bytes("align"), LEAST_BATCH + _SPARE)
 
     def batch_of(self, graph: str, least: int = 1) -> int:
         """How many images a graph may take at once; at least ``least``.
@@ -97,4 +145,7 @@ class Network:
         Raises:
             BadInput: if not even these fit into the memory limit.
         """
-        return self.limit.batch(float(self.bundle.manifest["graphs"][graph]["image_bytes"]), least)
+        return self.limit.batch(self._image_bytes(graph), least)
+
+    def _image_bytes(self, graph: str) -> float:
+        return float(self.bundle.manifest["graphs"][graph]["image_bytes"])

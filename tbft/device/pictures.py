@@ -17,6 +17,9 @@ from tbft.device.progress import with_bar
 from tbft.errors import BadInput
 from tbft.paths import is_folder
 
+_RELEASED_AFTER = 64
+"""Pictures that are read before those in a file let go of their memory."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -37,10 +40,12 @@ class Sample:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def take(self, positions: NDArray[np.int64]) -> Sample:
+    def take(self, positions: NDArray[np.int64], limit: MemoryLimit) -> Sample:
         """Some of the pictures, in this order."""
         labels = None if self.labels is None else self.labels[positions]
-        return Sample(self.pixels[positions], labels, tuple(self.names[int(i)] for i in positions), self.dataset)
+        return Sample(
+            limit.take(self.pixels, positions), labels, tuple(self.names[int(i)] for i in positions), self.dataset
+        )
 
 
 def read_labelled(
@@ -115,6 +120,8 @@ def _read(paths: list[Path], labels: NDArray[np.int64] | None, folder: Path, siz
     for at, path in enumerate(with_bar(paths, len(paths), "reading pictures")):
         try:
             pixels[at] = read_picture(path, size)
+            if at % _RELEASED_AFTER == 0:
+                limit.release(pixels)
         except BadInput as error:
             raise BadInput(f"{str(error).split(': replace')[0]}: replace or remove it") from None
     return Sample(pixels, labels, tuple(map(str, paths)), folder.resolve().name)  # type: ignore[arg-type]

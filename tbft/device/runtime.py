@@ -103,7 +103,7 @@ class Runtime:
             # the memory and a third more time for the statistics of 256 images (ResNet-26), but less for a step.
             options.execution_order = library.ExecutionOrder.PRIORITY_BASED
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads cost energy
-        values = [library.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(weights[name])) for name in names]
+        values = [library.OrtValue.ortvalue_from_numpy(np.asarray(weights[name], order="C")) for name in names]
         if names:
             options.add_external_initializers(list(names), values)
         return Session(library.InferenceSession(graph, options, providers=["CPUExecutionProvider"]), values)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from tbft.atomic import write_bytes, write_text
 from tbft.device.bundle import Bundle
+from tbft.device.int8 import RANGES
 from tbft.device.tensors import Tensors, read_tensors, write_tensors
 from tbft.errors import BadInput
 
@@ -64,9 +65,12 @@ def read_delta(content: bytes, name: str, bundle: Bundle) -> Delta:
         raise BadInput(f"{name} is no delta of tbft, or was changed or cut short: copy it again, or revert")
     if metadata["base"] != bundle.fingerprint:
         raise BadInput(f"{name} belongs to another base model than {bundle.path}: apply it to the one it was made with")
+    shapes = {key: value.shape for key, value in bundle.weights.items()}
+    if RANGES in tensors:
+        known = bundle.int8
+        shapes[RANGES] = np.shape(known["ranges"]) if known else tensors[RANGES].shape  # not needed without int8
     for key, value in tensors.items():
-        base = bundle.weights.get(key)
-        if base is None or base.shape != value.shape or not np.isfinite(value).all():
+        if shapes.get(key) != value.shape or not np.isfinite(value).all():
             raise BadInput(f"{name} does not fit the base model (its {key}): make it again")
     return Delta(tensors, metadata["base"])
 
@@ -100,7 +104,7 @@ class StateFolder:
         return read_delta(content, str(path), self.bundle).tensors
 
     def history(self) -> list[dict[str, Any]]:
-        """The adaptations that are kept, oldest first: ``name``, ``strategy``, ``accuracy``, ``current``."""
+        """The adaptations that are kept, oldest first: their names, and what their records say of them."""
         state = self._read()
         found = []
         for name in state["history"]:
@@ -108,7 +112,7 @@ class StateFolder:
                 record = json.loads((self.folder / f"{name}{_RECORD}").read_text())
             except (OSError, ValueError):
                 record = {}
-            entry = {key: record.get(key) for key in ("strategy", "accuracy", "finished")}
+            entry = {key: record.get(key) for key in ("strategy", "accuracy", "finished", "int8")}
             found.append({"name": name, **entry, "current": name == state["current"]})
         return found
 

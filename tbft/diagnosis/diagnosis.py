@@ -15,7 +15,7 @@ from tbft.diagnosis.offers import Offer, offers_of
 from tbft.diagnosis.table import table_of
 from tbft.errors import BadInput
 from tbft.remedies.card import SourceCard
-from tbft.remedies.choice import Choice, Sign, Verdict
+from tbft.remedies.choice import Choice, Sign, Step, Verdict
 from tbft.remedies.choose import DRIFT_LEVEL, choose
 from tbft.remedies.evidence import Interval, clopper_pearson
 from tbft.remedies.label_free import estimate_accuracy
@@ -74,7 +74,7 @@ class Diagnosis:
             "signs": [_plain(sign) for sign in self.signs],
             "findings": [_plain(finding) for finding in self.findings],
             "remedies": [
-                {**_plain(step), "gain_over_base": _plain(offer.gain), "passes": offer.passes}
+                {**_untimed(step), "gain_over_base": _plain(offer.gain), "passes": offer.passes}
                 for step, offer in zip(choice.steps, self.offers, strict=True)
             ],
             "chosen": {
@@ -176,6 +176,11 @@ def diagnose(
 def _levels_without_labels(choice: Choice) -> tuple[str, ...]:
     """What an accepted remedy without labels stands for; lost confidence alone does not tell the level."""
     return tuple({"refresh": "input", "prior": "prior"}[name] for name in choice.remedies if name != "keep")
+
+
+def _untimed(step: Step) -> dict[str, Any]:
+    """A step without what fitting it took, which is another number each time."""
+    return {name: value for name, value in _plain(step).items() if name != "cpu_seconds"}
 
 
 def _plain(value: Any) -> Any:

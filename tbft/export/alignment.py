@@ -1,7 +1,7 @@
 """The step that aligns the front block with the source without labels, and the moments that it is aligned to.
 
 The loss compares two Gaussians: the squared distance of mean and covariance of the block's output to the source's, each
-relative to its own norm. The output is taken in 3 x 3 neighbourhoods with stride 2, so that the covariance knows edges
+relative to its own norm. The output is taken in 3 x 3 neighbourhoods, so that the covariance knows edges
 and not channels alone (deep CORAL, Sun and Saenko 2016, arXiv:1607.01719, compares covariances of single features).
 """
 
@@ -29,7 +29,10 @@ from tbft.models.chain import BlockChain
 from tbft.models.statistics import inference_mode_of
 
 SIDE, STRIDE = 3, 2
-"""Of the neighbourhoods."""
+"""Of the neighbourhoods; the stride is that with which a source is measured."""
+
+POSITIONS = 8
+"""Neighbourhoods along each side of an image in a step, about; all of them cost more and gain nothing."""
 
 MOST_CHANNELS = 128
 """Of the block's output; at 128 the covariance of its neighbourhoods takes 5 MiB."""
@@ -44,9 +47,14 @@ class Moments(NamedTuple):
     covariance: NDArray[np.float32]
 
 
-def neighbourhoods(features: Tensor) -> Tensor:
+def stride_on(sides: Sequence[int | None]) -> int:
+    """Stride between the neighbourhoods of a step, on features of so many rows and columns."""
+    return max(1, min(side or 0 for side in sides) // POSITIONS)
+
+
+def neighbourhoods(features: Tensor, stride: int) -> Tensor:
     """Features ``(N, C, H, W)`` as one row for each neighbourhood ``(M, 9 C)``."""
-    patches = F.unfold(features, SIDE, stride=STRIDE)
+    patches = F.unfold(features, SIDE, stride=stride)
     return patches.transpose(1, 2).flatten(0, 1)
 
 
@@ -63,7 +71,7 @@ def source_moments(chain: BlockChain, images: Tensor, block: str) -> Moments:
     count, total, products = 0, torch.zeros(()), torch.zeros(())
     with inference_mode_of(chain):
         for batch in images.split(_IMAGES_AT_ONCE):
-            rows = neighbourhoods(chain(batch, stop=following)).double()
+            rows = neighbourhoods(chain(batch, stop=following), STRIDE).double()
             count += len(rows)
             total = total + rows.sum(0)
             products = products + rows.T @ rows
@@ -74,7 +82,7 @@ def source_moments(chain: BlockChain, images: Tensor, block: str) -> Moments:
 
 def alignment_loss(features: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
     """The loss of a batch's features ``(N, C, H, W)``, a scalar; the slow and obvious version of the graph's."""
-    rows = neighbourhoods(features)
+    rows = neighbourhoods(features, stride_on(features.shape[2:]))
     own = rows.mean(0)
     centred = rows - own
     own_covariance = centred.T @ centred / len(rows)
@@ -125,7 +133,8 @@ def alignment_step(
 def _append_loss(graph: Graph, block: str, channels: int) -> tuple[str, dict[str, str], list[onnx.NodeProto]]:
     """The loss, its gradient with respect to the neighbourhoods, and the node that cuts the output into these."""
     taps, size = SIDE * SIDE, channels * SIDE * SIDE
-    rows, columns = (((side or 0) - SIDE) // STRIDE + 1 for side in graph.shape_of(block)[2:])
+    stride = stride_on(graph.shape_of(block)[2:])
+    rows, columns = (((side or 0) - SIDE) // stride + 1 for side in graph.shape_of(block)[2:])
     # A convolution with one-hot kernels: tap t of channel c becomes channel 9 c + t, the order of torch's unfold.
     kernel = np.tile(np.eye(taps).reshape(taps, 1, SIDE, SIDE), (channels, 1, 1, 1))
     patches = graph.op(
@@ -134,7 +143,7 @@ def _append_loss(graph: Graph, block: str, channels: int) -> tuple[str, dict[str
         graph.constant(kernel),
         group=channels,
         kernel_shape=[SIDE, SIDE],
-        strides=[STRIDE, STRIDE],
+        strides=[stride, stride],
         shape=(None, size, rows, columns),
     )
     unfolding = [graph.nodes[-1]]

@@ -7,6 +7,7 @@ its peak memory as the kernel counts them (medians). Accuracy is of test images,
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -60,6 +61,9 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=5, help="runs of each line (default: 5)")
     parser.add_argument("--python", default=sys.executable, help="that runs the bundles (default: this one)")
     parser.add_argument("--no-torch", action="store_true", help="leave torch's accuracy and cost out")
+    parser.add_argument(
+        "--levels", nargs="*", default=list(_LEVELS), choices=_LEVELS, help="of the digits (default: all)"
+    )
     parser.add_argument("--cifar10", help="CIFAR-10 folder (train/, test/): adds a ResNet-26 under two drifts at once")
     parser.add_argument("--base", help="the ResNet-26's weights")
     options = parser.parse_args(args)
@@ -67,7 +71,7 @@ def main(args: list[str] | None = None) -> int:
         folder = Path(name)
         print("| adapt, whole process | CPU-s | MiB | accuracy, % | torch's accuracy, % | torch's adaptation, CPU-s |")
         print("| --- | --- | --- | --- | --- | --- |", flush=True)
-        for level in _LEVELS:
+        for level in options.levels:
             _print_line(f"digits, {level}", _digits(folder, level, options.seeds), options, level)
         if options.cifar10:
             _print_line("CIFAR-10, ResNet-26, two drifts, 100 labels", _cifar10(folder, options), options, "auto")
@@ -95,15 +99,28 @@ def _cifar10(folder: Path, options: Any) -> Iterator[tuple[Path, str, int, Part,
     from tbft.data import CIFAR10
 
     common = {"root": options.cifar10, "image_size": 32}
-    source = CIFAR10(domain="source", train_size=500, test_size=0, **common)
-    labelled = _labelled(source)
-    bundle = _bundle(folder / "cifar10", options.base, labelled, tuple(source.classes), tuple(source.classes))
+    base = _with_card(folder, options)
+    (folder / "cifar10").mkdir()
+    bundle = export_model(base, folder / "cifar10" / "pet.pyz")
     for seed in range(options.seeds):
         data = CIFAR10(
             train_size=100, test_size=1000, corruption="gaussian_noise", label_map="flip", seed=seed, **common
         )
         labelled, test = _labelled(data), _test(data)
-        yield bundle, options.base, seed, labelled, test, tuple(data.classes)
+        yield bundle, base, seed, labelled, test, tuple(data.classes)
+
+
+def _with_card(folder: Path, options: Any) -> str:
+    """The ResNet-26 with its source card, which bundle and torch then both have."""
+    from tbft.cli import main
+
+    file = str(folder / "base.safetensors")
+    data = ["--config", "data/cifar10.yaml", "--data.root", options.cifar10]
+    with contextlib.redirect_stdout(sys.stderr):
+        code = main(["card", "--model.base", options.base, *data, "--to", file])
+    if code:
+        raise RuntimeError("the source card could not be measured")
+    return file
 
 
 def _bundle(folder: Path, base: str, source: Part, classes: tuple[str, ...], named: tuple[str, ...]) -> Path:
@@ -133,10 +150,9 @@ def _print_line(title: str, runs: Iterator[Any], options: Any, level: str) -> No
         record = json.loads((bundle.with_suffix(".state") / RESULT_FILE).read_text())
         costs.append((seconds, record["peak_rss_mib"]))
         mine.append(_accuracy(load(bundle, threads=1).predict(test.pixels), test))
-        if level != "auto" and not options.no_torch:
-            better = tbft.personalize(
-                base, labelled.pixels, labelled.labels, level=level, seed=seed, data={"batch_size": _BATCH[level]}
-            )
+        if not options.no_torch:
+            named: dict[str, Any] = {} if level == "auto" else {"level": level, "data": {"batch_size": _BATCH[level]}}
+            better = tbft.personalize(base, labelled.pixels, labelled.labels, seed=seed, **named)
             theirs.append(_accuracy(better.predict(test.pixels), test))
             torch_seconds.append(better.cpu_seconds)
     cpu_seconds, mib = (np.median([cost[i] for cost in costs]) for i in (0, 1))
@@ -153,8 +169,7 @@ def step_seconds(batch: int = 64) -> tuple[float, float]:
     import torch
     import torch.nn.functional as F
 
-    from tbft.device.runtime import Runtime
-    from tbft.export.bundle import parameters_of, weights_in
+    from tbft.export.bundle import parameters_of
     from tbft.export.check import training_modes
     from tbft.export.forward import export_forward
     from tbft.export.optimizer import AdamW
@@ -165,7 +180,7 @@ def step_seconds(batch: int = 64) -> tuple[float, float]:
     chain = build("resnet26", num_classes=10, image_size=32)
     forward = export_forward(chain)
     graph, trained = training_step(forward, "block3", parameters_of(chain, "block3"), AdamW())
-    session = Runtime(1).open(graph, forward.weights, weights_in(graph, forward), repeated=True)
+    session = forward.open(graph, repeated=True)
     features = torch.randn(batch, *[size for size in forward.shapes["block2"] if size])
     labels = torch.arange(batch) % 10
     parameters = np.concatenate([forward.weights[key].ravel() for key in trained.parameters])

@@ -18,6 +18,9 @@ from tbft.errors import BadInput
 from tbft.export.training import Trained
 from tbft.models.chain import BlockChain
 
+_PATCHES = 4
+"""Along each side of an image."""
+
 STEPS = 20
 """Of training that are compared."""
 
@@ -27,6 +30,18 @@ RATE = 1e-4
 _FORWARD, _GRADIENT, _STEPS = 1e-3, 1e-3, 2e-2
 """Largest differences: of an output and of a parameter's first gradient relative to its largest number; of what
 ``STEPS`` steps made of all parameters, or of all running statistics, relative to how far they went (Euclidean)."""
+
+
+def check_images(count: int, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Images of random patches, ``(N, C, H, W)``.
+
+    They differ from each other at all scales. Networks see images of independent pixels as nearly one and the same:
+    BatchNorm by the batch then divides by next to nothing, and rounding errors become large differences.
+    """
+    channels, rows, columns = shape
+    patches = np.random.default_rng(0).integers(0, 256, (count, channels, _PATCHES, _PATCHES), dtype=np.uint8)
+    places = [np.arange(size) * _PATCHES // size for size in (rows, columns)]
+    return patches[:, :, places[0][:, None], places[1]]
 
 
 def check_forward(chain: BlockChain, pixels: NDArray[np.uint8], images: Tensor, session: Session) -> None:

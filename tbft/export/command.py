@@ -48,14 +48,33 @@ def main_export(args: list[str]) -> int:
         "--source", help="source pictures, best ones not trained on, in class folders: to align with and diagnose by"
     )
     parser.add_argument("--classes", nargs="+", help="class names in label order, of a model whose file has none")
+    parser.add_argument(
+        "--int8", action="store_true", help="predict in 8-bit whole numbers, calibrated on the source pictures"
+    )
     options = parser.parse_args(args)
-    path = export_model(options.model, options.to, source=options.source, classes=options.classes or ())
+    path = export_model(
+        options.model, options.to, source=options.source, classes=options.classes or (), int8=options.int8
+    )
+    if options.int8:
+        print(_int8_line(path))
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; on the device: pip install numpy onnxruntime pillow, then")
     print(f"  python {path.name} info | predict FOLDER | diagnose FOLDER | adapt FOLDER | revert | apply DELTA")
     return 0
 
 
-def export_model(model: str, to: Path, *, source: str | None = None, classes: Sequence[str] = ()) -> Path:
+def _int8_line(path: Path) -> str:
+    from tbft.device.bundle import Bundle
+    from tbft.device.int8 import Comparison
+
+    about = Bundle(path).int8
+    assert about is not None
+    compared = Comparison.of_record(about["compared"])
+    return f"int8: {compared}, at {100 * about['cpu_share']:.0f} % of the processor time on this machine"
+
+
+def export_model(
+    model: str, to: Path, *, source: str | None = None, classes: Sequence[str] = (), int8: bool = False
+) -> Path:
     """Write a bundle of a run, a weights file, or a shipped base model.
 
     Args:
@@ -64,6 +83,7 @@ def export_model(model: str, to: Path, *, source: str | None = None, classes: Se
         source: folder of source pictures (500 are used), to which the front block is aligned; in class folders they
             make the source card too. Without it these are left out.
         classes: class names in label order; by default those in the model's file.
+        int8: predict in 8-bit whole numbers, calibrated on the source pictures.
 
     Returns:
         ``to``.
@@ -102,6 +122,7 @@ def export_model(model: str, to: Path, *, source: str | None = None, classes: Se
             source=pictures,
             source_labels=labels,
             card=base.card,
+            int8=int8,
             about={"architecture": network["architecture"]},
         )
     except OSError as error:

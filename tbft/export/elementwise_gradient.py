@@ -61,7 +61,8 @@ def _div(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -
 
 @rule("Relu")
 def _relu(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
-    return [graph.op("Mul", dy, graph.op("Sign", node.output[0]))]
+    passes = graph.op("Cast", node.output[0], to=onnx.TensorProto.BOOL)  # faster than its sign
+    return [graph.op("Mul", dy, graph.op("Cast", passes, to=onnx.TensorProto.FLOAT))]
 
 
 @rule("Clip")

@@ -15,9 +15,11 @@ import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from tbft.device.runtime import Runtime, Session
 from tbft.errors import BadInput
-from tbft.export.graph import OPSET, Graph, Shape, attributes_of
+from tbft.export.graph import OPSET, Graph, Shape, attributes_of, weights_in
 from tbft.models.chain import BlockChain
 from tbft.models.statistics import inference_mode_of
 
@@ -93,19 +95,31 @@ class Forward:
         graph.constants.update(self.constants)
         return graph
 
+    def open(
+        self, graph: bytes, *, repeated: bool = False, more: Mapping[str, NDArray[np.generic]] | None = None
+    ) -> Session:
+        """A graph of this network, ready to run with its weights and more tensors on one thread."""
+        return Runtime(1).open(graph, {**self.weights, **(more or {})}, weights_in(graph), repeated=repeated)
+
 
 class _EveryLink(nn.Module):
     """The chain with the output of each link."""
 
     def __init__(self, chain: BlockChain) -> None:
         super().__init__()
-        self.chain = chain
+        # torch.export looks modules up by name, and would find the property of a chain for a module called "blocks".
+        self.chain = nn.Module()
+        self.chain._modules.update(chain._modules)
+        self.chain._parameters.update(chain._parameters)
+        self.chain._buffers.update(chain._buffers)
+        self._run = (chain,)  # in a tuple, so that it is no second child
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         outputs = []
-        links = self.chain.links
+        (chain,) = self._run
+        links = chain.links
         for link, following in zip(links, (*links[1:], None), strict=True):
-            x = self.chain(x, start=link, stop=following)
+            x = chain(x, start=link, stop=following)
             outputs.append(x)
         return tuple(outputs)
 
@@ -124,7 +138,7 @@ def export_forward(chain: BlockChain, channels: int = 3) -> Forward:
     from onnxscript.optimizer import fold_constants
 
     images = torch.randn(2, channels, chain.image_size, chain.image_size)
-    with inference_mode_of(chain), _quiet():
+    with inference_mode_of(chain), _quiet(), sdpa_kernel(SDPBackend.MATH):  # others make views that cannot be exported
         try:
             program = torch.onnx.export(
                 _EveryLink(chain),
@@ -138,7 +152,8 @@ def export_forward(chain: BlockChain, channels: int = 3) -> Forward:
                 output_names=list(chain.links),
             )
         except Exception as error:  # torch.onnx raises many kinds
-            raise BadInput(f"torch cannot write this network as ONNX: {str(error).strip().splitlines()[0]}") from error
+            why = str(error.__cause__ or error).strip() or type(error.__cause__ or error).__name__
+            raise BadInput(f"torch cannot write this network as ONNX: {why.splitlines()[0]}") from error
     assert program is not None
     model = program.model
     fold_constants(model, onnx_shape_inference=True)

@@ -108,6 +108,12 @@ class Graph:
         ).SerializeToString()
 
 
+def weights_in(graph: bytes) -> list[str]:
+    """Names of the weights that a graph reads, which are handed over when it is opened."""
+    initializers = onnx.load_from_string(graph).graph.initializer
+    return [tensor.name for tensor in initializers if tensor.data_location == TensorProto.EXTERNAL]
+
+
 def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
     """A node's attributes as Python values."""
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}

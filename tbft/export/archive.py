@@ -1,0 +1,66 @@
+"""The bundle's file: a zipapp with the device's code, which Python runs as it is."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import py_compile
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from tbft.errors import BadInput
+
+MODULES = (
+    *("tbft", "tbft.atomic", "tbft.errors", "tbft.paths", "tbft.predictions", "tbft.schema"),
+    *("tbft.data", "tbft.data.picture_file", "tbft.data.picture_folders", "tbft.data.class_names", "tbft.data.splits"),
+)
+"""Modules that travel in the bundle, beside all of ``PACKAGES``."""
+
+PACKAGES = ("tbft.device", "tbft.energy", "tbft.remedies", "tbft.diagnosis")
+"""Packages that travel whole, as far as they are installed."""
+
+MAIN = "import sys\n\nfrom tbft.device.command import main\n\nsys.exit(main())\n"
+
+
+def code_members() -> Iterator[tuple[str, bytes]]:
+    """The device's modules as members of a zipapp."""
+    for name in MODULES:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise BadInput(f"the module {name} is missing from this installation of tbft: install it again")
+        is_package = spec.submodule_search_locations is not None
+        yield from _module(name.replace(".", "/") + ("/__init__.py" if is_package else ".py"), Path(spec.origin))
+    for name in PACKAGES:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            continue
+        folder = Path(spec.origin).parent
+        for file in sorted(folder.rglob("*.py")):
+            yield from _module(f"{name.replace('.', '/')}/{file.relative_to(folder).as_posix()}", file)
+
+
+def _module(name: str, file: Path) -> Iterator[tuple[str, bytes]]:
+    """A module's source, and it compiled for this release of Python; others compile the source on every start."""
+    yield name, file.read_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+        compiled = py_compile.compile(
+            str(file), str(Path(folder) / "module.pyc"), dfile=name, doraise=True, invalidation_mode=mode
+        )
+        assert compiled is not None
+        yield f"{name}c", Path(compiled).read_bytes()
+
+
+def zip_members(members: Mapping[str, bytes]) -> bytes:
+    """A zip file behind the line that lets a shell run it; the same bytes for the same members."""
+    content = io.BytesIO()
+    content.write(b"#!/usr/bin/env python3\n")
+    with zipfile.ZipFile(content, "a") as archive:
+        for name, member in members.items():
+            entry = zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0))
+            stored = name.endswith(".safetensors")  # weights hardly shrink, and are read each time
+            entry.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
+            archive.writestr(entry, member)
+    return content.getvalue()
