@@ -228,3 +228,10 @@ def test_what_every_remedy_cost_is_in_the_record():
     assert all(seconds >= 0 for seconds in spent.values())
     assert spent["keep"] > spent["prior"] and spent["refresh"] > spent["refresh+prior"]  # passes over the images
     assert sum(spent.values()) <= record["cpu_seconds"]["adaptation"]
+
+
+def test_a_block_is_trained_behind_the_label_map_though_a_solved_head_needs_none():
+    x, y, _ = device(300, corruption="contrast", label_map="flip")
+    remedies = tbft.personalize("digits", x, y).record.as_dict["remedies"]
+    raced = [step for step in remedies if "race" in step["reason"]]
+    assert raced and all(step["accuracy"]["value"] > 0.5 for step in raced)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tbft.adaptation.score import Score
-from tbft.remedies import Choice, Head, Sample, SourceCard
+from tbft.remedies import REFRESHED, Choice, Head, Sample, SourceCard
 from tbft.remedies.choice import Step
 from tbft.remedies.combinations import candidates
 from tbft.remedies.evidence import Interval
@@ -60,7 +60,7 @@ def recorded_steps(steps: Sequence[Step], looking: Mapping[str, float]) -> list[
 def heads_of_part(
     choice: Choice, samples: Mapping[str, Sample], positions: Sequence[int], card: SourceCard
 ) -> tuple[Head, Head]:
-    """The chosen head, and the one before it was solved, fitted to a part of the sample.
+    """The chosen head, and the last accepted one that is not solved, fitted to a part of the sample.
 
     Training starts from the second: a block that is trained makes other features, and a head that was solved from few
     labels stands in its way (sub-populations of Tiny-ImageNet, 1,000 labels: 1.5 points).
@@ -73,5 +73,8 @@ def heads_of_part(
     """
     part = {state: images_at(sample, positions) for state, sample in samples.items()}
     fitted = {c.remedies: c.fit.whole.head for c in candidates(part, choice.tried[0].fit.whole.head, card)}
-    unsolved = tuple(name for name in choice.remedies if name != "head") or ("keep",)
+    unsolved: tuple[str, ...] = ("refresh",) if choice.statistics == REFRESHED else ("keep",)
+    for step in choice.steps:
+        if step.accepted and step.statistics == choice.statistics and step.remedies[-1] != "head":
+            unsolved = step.remedies
     return fitted[choice.remedies], fitted[unsolved]
