@@ -17,8 +17,7 @@ from tbft.adaptation.hindsight import check_can_test, score_in_hindsight
 from tbft.adaptation.keep_best import reason_to_keep_base
 from tbft.adaptation.ladder import Ladder, check_nothing_is_named
 from tbft.adaptation.looking import Look, look_until_decided
-from tbft.adaptation.observation import Observation, Samples, put_head
-from tbft.adaptation.observation import look as look_at
+from tbft.adaptation.observation import Observation, Samples, look_at, put_head
 from tbft.adaptation.race import RACE_EPOCHS, Trained, contenders_for, is_worth_training
 from tbft.adaptation.score import Score, Tally
 from tbft.adaptation.standing import (
@@ -43,10 +42,11 @@ LEAST_VALIDATION = 20
 class Climb(Adaptation):
     """Adapts without a drift level: what is adapted follows from the sample.
 
-    Two forward passes tell which remedies without gradients help (``tbft.remedies.choose``), from all labelled images
-    and with each image judged by a fit that has not seen its label. At input level the front block is then aligned,
-    and where much is still left below the source's accuracy, blocks are trained by steps, each kept only on evidence
-    from the validation images.
+    Two forward passes tell which remedies without gradients help (``tbft.remedies.choose``), over a first part of the
+    images and over all only where these could decide something else; each image is judged by a fit that has not seen
+    its label. At input level the front block is then aligned. Where much is still left below the source's accuracy, a
+    block or the whole network is trained by steps, whichever wins a short race, and kept only on evidence from the
+    validation images.
 
     Args:
         ladder: how far to climb.
@@ -175,10 +175,10 @@ class Climb(Adaptation):
             return False
         return not self.meter.over_budget()
 
-    def _align(self, choice: Choice, seen_of: Look, examples: Examples) -> tuple[Choice, Samples]:
+    def _align(self, choice: Choice, look: Look, examples: Examples) -> tuple[Choice, Samples]:
         """Align the front block, and choose again with its features; kept if the evidence is no worse."""
         assert self.card.moments is not None
-        seen, part = seen_of.observation, examples.subset(seen_of.positions)
+        seen, part = look.observation, examples.subset(look.positions)
         began, before = time.process_time(), copy_weights(self.classifier.model)
         aligned = choice
         samples = seen.samples

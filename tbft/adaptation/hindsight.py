@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tbft.adaptation.observation import look, observe
+from tbft.adaptation.observation import look_at, observe
 from tbft.adaptation.standing import copy_weights
 from tbft.data.batches import Examples, joined
 from tbft.data.labelled import LabelledData
@@ -64,10 +64,10 @@ def accuracies_of_combinations(
     """
     labelled = labelled and what_labels_lack(sample.y.cpu().numpy(), classifier.num_classes) is None
     seen = observe(classifier, sample, labelled=labelled, seed=seed)
-    tested = {SOURCE: look(classifier, test, seen.head, labelled=True)}
+    tested = {SOURCE: look_at(classifier, test, seen.head, labelled=True)}
     if seen.refreshed:
         classifier.model.load_state_dict(seen.refreshed, strict=False)
-        tested[REFRESHED] = look(classifier, test, seen.head, labelled=True)
+        tested[REFRESHED] = look_at(classifier, test, seen.head, labelled=True)
     labels = test.y.cpu().numpy()
     return {
         tried.remedies: float(correct(tried.fit.whole.head.logits(tested[tried.statistics].features), labels).mean())

@@ -60,13 +60,13 @@ def observe(classifier: Classifier, examples: Examples, *, labelled: bool, seed:
             "it: name the drift level"
         )
     head, samples, began = head_of(classifier), {}, time.process_time()
-    samples[SOURCE] = look(classifier, examples, head, labelled=labelled)
+    samples[SOURCE] = look_at(classifier, examples, head, labelled=labelled)
     refreshed: dict[str, Tensor] = {}
     spent = {SOURCE: time.process_time() - began}
     if has_statistics(chain.modules()) and len(examples) > 1:
         before = {key: value.clone() for key, value in chain.named_buffers()}
         refresh_statistics(classifier, examples, seed)
-        samples[REFRESHED] = look(classifier, examples, head, labelled=labelled)
+        samples[REFRESHED] = look_at(classifier, examples, head, labelled=labelled)
         refreshed = {key: value.clone() for key, value in chain.named_buffers()}
         chain.load_state_dict(before, strict=False)
         spent[REFRESHED] = time.process_time() - began - spent[SOURCE]
@@ -74,7 +74,7 @@ def observe(classifier: Classifier, examples: Examples, *, labelled: bool, seed:
     return Observation(samples, head, count_multiply_adds(chain, image.float()), refreshed, spent)
 
 
-def look(classifier: Classifier, examples: Examples, head: Head, *, labelled: bool) -> Sample:
+def look_at(classifier: Classifier, examples: Examples, head: Head, *, labelled: bool) -> Sample:
     """One forward pass over a sample, with the network as it stands.
 
     Args:
