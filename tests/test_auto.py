@@ -235,3 +235,19 @@ def test_a_block_is_trained_behind_the_label_map_though_a_solved_head_needs_none
     remedies = tbft.personalize("digits", x, y).record.as_dict["remedies"]
     raced = [step for step in remedies if "race" in step["reason"]]
     assert raced and all(step["accuracy"]["value"] > 0.5 for step in raced)
+
+
+def test_where_aligning_is_refused_the_statistics_are_still_those_of_all_images(monkeypatch):
+    x, y, _ = device(500, corruption="contrast")
+    found = {}
+    for how in ("diverges", "is not tried"):
+        with monkeypatch.context() as patch:
+            if how == "diverges":
+                patch.setattr("tbft.adaptation.climb.align", lambda *args: False)
+            else:
+                patch.setattr("tbft.adaptation.climb.Climb._is_worth_aligning", lambda *args: False)
+            better = tbft.personalize("digits", x, y, **{"ladder.train": False})
+            assert better.record.as_dict["diagnosis"]["images"] == 200 and "refresh" in accepted(better)
+            found[how] = better.model.state_dict()
+    first, second = found.values()
+    assert all(torch.equal(value, second[key]) for key, value in first.items())

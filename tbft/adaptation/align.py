@@ -28,8 +28,8 @@ STATISTICS_IMAGES = 500
 """Images on which statistics are estimated again after it; twice as many gained 0.0 and 0.1 points on the same two."""
 
 POSITIONS = 8
-"""Neighbourhoods along each side of a step's images; all 30 of CIFAR-10's change accuracy by -0.2 and +0.3 points on the
-same two, at twice the cost."""
+"""Neighbourhoods along each side of a step's images; all of CIFAR-10's 30 changed accuracy by -0.2 and +0.3 points on
+the same two, at twice the cost."""
 
 NEIGHBOURHOOD = 3
 """Side of the neighbourhoods; single channels gain 1 to 2 points less on the same corruptions."""
