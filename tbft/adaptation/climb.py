@@ -106,10 +106,10 @@ class Climb(Adaptation):
             self.trail += recorded_steps(choice.steps, look.cpu_seconds)
             if choice.verdict == "adapt":
                 self._take(choice, seen)
-            samples = seen.samples
+            refreshed, samples = choice, seen.samples
             if self._is_worth_aligning(choice):
                 choice, samples = self._align(choice, look, examples)
-            elif self._standing == REFRESHED and len(look.positions) < len(examples):
+            if choice is refreshed and self._standing == REFRESHED and len(look.positions) < len(examples):
                 refresh_statistics(self.classifier, examples, self.seed, STATISTICS_IMAGES)
             self._score(choice, samples)
             self._reached = choice.accuracy
