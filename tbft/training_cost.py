@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from tbft.adaptation.align import IMAGES_IN_A_STEP, STEPS
+from tbft.adaptation.align import IMAGES_IN_A_STEP, STATISTICS_IMAGES, STEPS
 from tbft.models.chain import BlockChain
 from tbft.models.multiply_adds import multiply_adds_by_link
 from tbft.recipe import recipe_of
@@ -43,7 +43,8 @@ def estimate_training_passes(
     passes = {}
     if aligns:
         drawn = STEPS * min(IMAGES_IN_A_STEP, images) / images
-        passes["align"] = _WITH_WEIGHTS * share((chain.block_of("input"),)) * drawn + 1  # and statistics once more
+        again = min(STATISTICS_IMAGES, images) / images
+        passes["align"] = _WITH_WEIGHTS * share((chain.block_of("input"),)) * drawn + again
     if labelled:
         for level in _LEVELS:
             recipe = recipe_of(level, (), {})

@@ -53,4 +53,6 @@ def test_aligning_runs_the_front_block_alone_and_needs_no_labels():
     passes = estimate_training_passes(chain, IMAGE, 500, labelled=False, aligns=True)
     drawn = STEPS * IMAGES_IN_A_STEP / 500
     assert passes == {"align": pytest.approx(1 + 3 * drawn * by_link["block1"] / sum(by_link.values()))}
+    many = estimate_training_passes(chain, IMAGE, 2000, labelled=False, aligns=True)
+    assert many["align"] == pytest.approx(passes["align"] / 4)  # as many images are drawn, of four times as many
     assert not estimate_training_passes(chain, IMAGE, 500, labelled=False, aligns=False)
