@@ -10,7 +10,9 @@ def test_over_a_levels_file_it_is_the_file_that_names_no_level(run, tmp_path):
     _, own = run("fit", "--config", "auto.yaml", *DIGITS, *DRIFT, name="own")
     papers = tmp_path / "papers.yaml"
     optimizer = "{class_path: torch.optim.SGD, init_args: {lr: 1.0e-3, momentum: 0.9, weight_decay: 5.0e-4}}"
-    papers.write_text(f"model: {{optimizer: {optimizer}, schedule: constant}}\ndata: Digits\nfreeze: {{statistics: batch}}\n")
+    papers.write_text(
+        f"model: {{optimizer: {optimizer}, schedule: constant}}\ndata: Digits\nfreeze: {{statistics: batch}}\n"
+    )
     for before in ("input.yaml", "feature.yaml", "output.yaml", str(papers)):
         over = ("--config", before, "--config", "strategy/auto.yaml")
         code, laid = run("fit", *over, *DIGITS, *DRIFT, name=Path(before).stem)
