@@ -27,6 +27,11 @@ class Validated(NamedTuple):
         """Images that are classified right."""
         return int(self.right.sum())
 
+    @property
+    def accuracy(self) -> float:
+        """As a fraction of 1."""
+        return self.correct / len(self.right)
+
 
 def why_not_adapted(base: Validated, adapted: Validated) -> str | None:
     """Why the base model is kept and not the adapted weights, or ``None`` if the adapted ones are.
