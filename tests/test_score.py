@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import binomtest
 
-from tbft.adaptation.score import Score, Tally, chance_of, differing
+from tbft.adaptation.score import Score, Tally, differing
+from tbft.remedies.validated import chance_of
 from tbft.training.metrics import metrics_of
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import NormalDist
 
 import numpy as np
@@ -245,6 +246,7 @@ def _solve(below: Callable[[float], bool]) -> float:
     return (low + high) / 2
 
 
+@cache
 def _log_factorials(largest: int) -> Floats:
     return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, largest + 1)))])
 
