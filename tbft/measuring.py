@@ -14,9 +14,9 @@ from tbft.adaptation.adaptation import choose_device
 from tbft.adaptation.source_card import measure_source_card
 from tbft.command_line.lightning_cli import PersonalizationCLI
 from tbft.data.batches import Examples, joined
-from tbft.data.images import load_images
 from tbft.diagnosing import diagnose_examples
 from tbft.errors import BadInput
+from tbft.given_images import load_for
 from tbft.models import save_weights
 from tbft.models.classifier import Classifier
 from tbft.training.checks import check_classes
@@ -119,7 +119,7 @@ def main_diagnose(args: list[str]) -> None:
 
 def _pictures_in(folder: str, classifier: Classifier) -> Examples:
     """New pictures without labels; those that cannot be read are named on standard error and left out."""
-    loaded = load_images(folder, classifier.image_size, skip_broken=True)
+    loaded = load_for(classifier, folder, skip_broken=True)
     for picture, reason in loaded.broken.items():
         print(f"not read: {picture} ({reason.removeprefix(picture).strip()})", file=sys.stderr)
     unknown = torch.zeros(len(loaded.x), dtype=torch.int64)
