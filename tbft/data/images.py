@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tbft.data.class_names import match_classes
+from tbft.data.class_names import check_order, match_classes
 from tbft.data.picture_file import read_picture, resize, square_pixels
 from tbft.data.picture_folders import class_folders, pictures_in
 from tbft.data.progress import with_bar
@@ -121,6 +121,8 @@ def label_indices(
                 f"the labels name {len(names)} classes and the model tells {num_classes} apart: give classes=, the "
                 "names in the order of the model's outputs"
             )
+        if not classes:
+            check_order(names, "give classes=, the names in the order of its outputs")
         present = sorted(set(given))
         absent = [name for name in names if name not in present]
         position = dict(zip([*present, *absent], match_classes([*present, *absent], names), strict=True))
@@ -186,9 +188,7 @@ def _as_batch(images: Tensor | np.ndarray, size: int) -> Tensor:
         if shape[1] not in (1, 3) and shape[3] in (1, 3):
             x = x.transpose(0, 3, 1, 2)
         if x.dtype.kind not in "uf" or (x.dtype.kind == "u" and x.dtype != np.uint8):
-            raise BadInput(
-                f"images are of type {x.dtype}: give uint8 (0 to 255), or floating point as the model takes them"
-            )
+            raise BadInput(f"images are of type {x.dtype}: {_TYPES}")
         x = torch.from_numpy(np.ascontiguousarray(x))
     if x.layout is not torch.strided or x.is_meta:
         raise BadInput(f"images are a {x.layout} tensor on {x.device}: give a dense one with its data, x.to_dense()")
@@ -198,9 +198,7 @@ def _as_batch(images: Tensor | np.ndarray, size: int) -> Tensor:
         x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
         return torch.from_numpy(np.ascontiguousarray(resize(x.cpu().numpy(), size)))
     if not x.is_floating_point():
-        raise BadInput(
-            f"images are of type {x.dtype}: give uint8 (0 to 255), or floating point as the model takes them"
-        )
+        raise BadInput(f"images are of type {x.dtype}: {_TYPES}")
     if not torch.isfinite(x).all():
         raise BadInput("images contain numbers that are not finite: leave those images out")
     if x.min() >= 0 and x.max() > 16:
