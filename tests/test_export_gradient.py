@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,59 @@ CASES: dict[str, tuple[str, list[tuple[int, ...]], Network, dict[str, Any], list
     ),
     "concatenation": ("Concat", [(2, 3, 4), (2, 5, 4)], lambda *x: torch.cat(x, 1), {"axis": 1}, []),
     "flattening": ("Flatten", [(2, 3, 4)], lambda x: x.flatten(1), {"axis": 1}, []),
+    "slice": (
+        *("Slice", [(2, 7, 4)], lambda x: x[:, 1:6:2, -3:]),
+        {},
+        [np.array([1, -3]), np.array([6, 99]), np.array([1, 2]), np.array([2, 1])],
+    ),
+    "slice backwards": (
+        *("Slice", [(2, 7)], lambda x: x.flip(1)[:, ::3]),
+        {},
+        [np.array([-1]), np.array([np.iinfo(np.int64).min]), np.array([1]), np.array([-3])],
+    ),
+    "one place": ("Gather", [(2, 3, 4)], lambda x: x[:, 1], {"axis": 1}, [np.array(1)]),
+    "places, one twice": (
+        *("Gather", [(2, 5, 4)], lambda x: x[:, [[1, 4], [1, 0]]]),
+        {"axis": 1},
+        [np.array([[1, 4], [1, 0]])],
+    ),
+    "expansion": ("Expand", [(1, 3, 1)], lambda x: x.expand(2, 3, 4), {}, [np.array([2, 3, 4])]),
+    "doubled sides": (
+        *("Resize", [(2, 3, 2, 3)], lambda x: F.interpolate(x, size=(4, 6))),
+        {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+        [None, None, np.array([2, 3, 4, 6])],
+    ),
+    "bilinear resizing": (
+        *("Resize", [(2, 3, 4, 3)], lambda x: F.interpolate(x, size=(6, 2), mode="bilinear")),
+        {"mode": "linear"},
+        [None, None, np.array([2, 3, 6, 2])],
+    ),
+    "product of matrices": ("MatMul", [(2, 3, 4, 1), (2, 1, 1, 6)], torch.matmul, {}, []),
+    "product with a weight": ("MatMul", [(2, 3, 4), (4, 5)], torch.matmul, {}, []),
+    "gelu": ("Gelu", [(2, 3, 4)], F.gelu, {}, []),
+    "gelu by tanh": ("Gelu", [(2, 3, 4)], partial(F.gelu, approximate="tanh"), {"approximate": "tanh"}, []),
+    "square": ("Pow", [(2, 3, 4)], lambda x: x**2, {}, [np.float32(2)]),
+    "root": ("Sqrt", [(2, 3, 4)], lambda x: x.sqrt(), {}, []),
+    "reciprocal": ("Reciprocal", [(2, 3, 4)], lambda x: x.reciprocal(), {}, []),
+    "negative": ("Neg", [(2, 3, 4)], torch.neg, {}, []),
+    "exponential": ("Exp", [(2, 3, 4)], torch.exp, {}, []),
+    "tanh": ("Tanh", [(2, 3, 4)], torch.tanh, {}, []),
+    "larger": ("Max", [(2, 3, 4), (3, 1)], torch.maximum, {}, []),
+    "smaller": ("Min", [(2, 3, 4), (3, 1)], torch.minimum, {}, []),
+    "softmax": ("Softmax", [(2, 3, 4)], lambda x: x.softmax(1), {"axis": 1}, []),
+    "sum over places": ("ReduceSum", [(2, 3, 4)], lambda x: x.sum(1, keepdim=True), {}, [np.array([1])]),
+    "norm": ("ReduceL2", [(2, 3, 4)], lambda x: x.norm(dim=-1), {"keepdims": 0}, [np.array([-1])]),
+    "largest": ("ReduceMax", [(2, 3, 4)], lambda x: x.amax(1), {"keepdims": 0}, [np.array([1])]),
+    "layer normalisation": (
+        *("LayerNormalization", [(2, 3, 4), (3, 4), (3, 4)], lambda x, w, b: F.layer_norm(x, (3, 4), w, b)),
+        {"axis": 1},
+        [],
+    ),
+    "instance normalisation": (
+        *("InstanceNormalization", [(2, 3, 8), (3,), (3,)], lambda x, w, b: F.instance_norm(x, weight=w, bias=b)),
+        {},
+        [],
+    ),
     "transposition": ("Transpose", [(2, 3, 4)], lambda x: x.permute(2, 0, 1), {"perm": [2, 0, 1]}, []),
 }
 
@@ -107,6 +161,8 @@ def test_gradients_are_those_of_torch(case: str) -> None:
     operator, shapes, network, attributes, constants = CASES[case]
     generator = torch.Generator().manual_seed(0)
     inputs = [(4 * torch.randn(shape, generator=generator)).requires_grad_() for shape in shapes]
+    if operator == "Sqrt":
+        inputs = [x.detach().abs().requires_grad_() for x in inputs]
     output = network(*inputs)
     seed = torch.randn(output.shape, generator=generator)
     expected = torch.autograd.grad(output, inputs, seed)
