@@ -115,6 +115,27 @@ CASES: dict[str, tuple[str, list[tuple[int, ...]], Network, dict[str, Any], list
         {"axis": 1},
         [np.array([[1, 4], [1, 0]])],
     ),
+    "places over two axes": (
+        *("GatherND", [(3, 4, 2)], lambda x: x[[0, 2, 0], [1, 3, 1]]),
+        {},
+        [np.array([[0, 1], [2, 3], [0, 1]])],
+    ),
+    "cropping one side": (
+        *("Pad", [(2, 4)], lambda x: F.pad(x, (-1, 1))),
+        {},
+        [np.array([0, -1, 0, 1])],
+    ),
+    "average pooling, padding not counted": (
+        *("AveragePool", [(2, 3, 6, 6)], lambda x: F.avg_pool2d(x, 3, 2, 1, ceil_mode=True, count_include_pad=False)),
+        {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1], "ceil_mode": 1},
+        [],
+    ),
+    "leaky relu": ("LeakyRelu", [(2, 3, 4)], F.leaky_relu, {}, []),
+    "einsum": (
+        *("Einsum", [(2, 3, 4), (5, 3, 4)], lambda a, b: torch.einsum("bhc,khc->bhk", a, b)),
+        {"equation": "bhc,khc->bhk"},
+        [],
+    ),
     "expansion": ("Expand", [(1, 3, 1)], lambda x: x.expand(2, 3, 4), {}, [np.array([2, 3, 4])]),
     "doubled sides": (
         *("Resize", [(2, 3, 2, 3)], lambda x: F.interpolate(x, size=(4, 6))),
@@ -168,6 +189,38 @@ def test_gradients_are_those_of_torch(case: str) -> None:
     expected = torch.autograd.grad(output, inputs, seed)
     for mine, theirs in zip(gradients_in_onnx(operator, inputs, constants, seed, attributes), expected, strict=True):
         np.testing.assert_allclose(mine, theirs.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_pieces_of_a_split_each_have_their_gradient() -> None:
+    x = torch.arange(10.0).reshape(2, 5).requires_grad_()
+    first, _, third = x.split([1, 1, 3], dim=1)  # the second piece is not used
+    expected = torch.autograd.grad((first * third).sum(), x)[0]
+    graph = Graph({})
+    graph.add_input("x", np.float32, (2, 5))
+    split = helper.make_node("Split", ["x", graph.integers(1, 1, 3)], ["a", "b", "c"], axis=1)
+    product = helper.make_node("Mul", ["a", "c"], ["y"])
+    graph.nodes += [split, product]
+    graph.shapes |= {"a": (2, 1), "b": (2, 1), "c": (2, 3), "y": (2, 3)}
+    seed = graph.constant(np.ones((2, 3)))
+    gradient = append_gradient(graph, [split, product], {"y": seed}, ["x"])["x"]
+    graph.op("Identity", gradient, output="dx")
+    found = Runtime(1).open(graph.serialize({"dx": np.float32}), {}, [])(x=x.detach().numpy())["dx"]
+    np.testing.assert_allclose(found, expected.numpy())
+
+
+def test_the_choice_between_two_tensors_sends_each_gradient_back() -> None:
+    x = torch.randn(2, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    expected = torch.autograd.grad(torch.where(x > 0, 2 * x, 3 * x).sum(), x)[0]
+    graph = Graph({})
+    graph.add_input("x", np.float32, (2, 3))
+    for factor in (2.0, 3.0):
+        graph.op("Mul", "x", graph.constant(factor), output=f"times {factor:.0f}", shape=(2, 3))
+    condition = graph.op("Greater", "x", graph.constant(0.0), shape=(2, 3))
+    graph.op("Where", condition, "times 2", "times 3", output="y", shape=(2, 3))
+    gradient = append_gradient(graph, list(graph.nodes), {"y": graph.constant(np.ones((2, 3)))}, ["x"])["x"]
+    graph.op("Identity", gradient, output="dx")
+    found = Runtime(1).open(graph.serialize({"dx": np.float32}), {}, [])(x=x.detach().numpy())["dx"]
+    np.testing.assert_allclose(found, expected.numpy())
 
 
 def test_an_operator_without_a_gradient_is_named() -> None:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import onnx
 
+from tbft.errors import BadInput
 from tbft.export.gradient_rules import rule
 from tbft.export.graph import Graph, attributes_of
-
-_PLACES = (0, 2, 3)
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,9 @@ def append_nodes(
 ) -> dict[str, BatchStatistics]:
     """Append the forward pass, some of its BatchNorm layers in training mode.
 
+    Networks with weight standardisation (arXiv:1903.10520) normalise their weights by the same operator, with
+    statistics that they compute: those are no layer, but are differentiated like one.
+
     Args:
         graph: to append to.
         nodes: the forward pass in inference mode.
@@ -54,14 +56,13 @@ def append_nodes(
     """
     found: dict[str, BatchStatistics] = {}
     for node in nodes:
-        if node.op_type != "BatchNormalization" or not by_batch(node.input[3]):
+        layer = node.op_type == "BatchNormalization" and node.input[3] in graph.weights
+        if node.op_type != "BatchNormalization" or (layer and not by_batch(node.input[3])):
             graph.nodes.append(node)
             continue
         x, output = node.input[0], node.output[0]
         options = attributes_of(node)
-        two_dimensional = len(graph.shape_of(x)) == 4
-        places = _PLACES if two_dimensional else (0,)
-        axes = graph.integers(*places)
+        axes = graph.integers(*_places(graph, x))
         channels = graph.shape_of(node.input[1])
         kept = graph.op("ReduceMean", x, axes, keepdims=1)
         centred = graph.op("Sub", x, kept, shape=graph.shape_of(x))
@@ -76,10 +77,10 @@ def append_nodes(
                 epsilon=options.get("epsilon", 1e-5),
             )
         )
-        count = _count(graph, x, len(places) > 1)
+        count = _count(graph, x)
         less_one = graph.op("Sub", count, graph.constant(1.0))
         unbiased = graph.op("Mul", variance, graph.op("Div", count, less_one))
-        found[output] = BatchStatistics(
+        graph.batch_statistics[output] = BatchStatistics(
             node.input[3],
             node.input[4],
             mean,
@@ -89,18 +90,24 @@ def append_nodes(
             1 - options.get("momentum", 0.9),
             options.get("epsilon", 1e-5),
         )
-    graph.batch_statistics.update(found)
+        if layer:
+            found[output] = graph.batch_statistics[output]
     return found
 
 
-def _count(graph: Graph, x: str, over_places: bool) -> str:
+def _places(graph: Graph, x: str) -> tuple[int, ...]:
+    """The axes over which a channel is normalised: all but its own, the second."""
+    return (0, *range(2, len(graph.shape_of(x))))
+
+
+def _count(graph: Graph, x: str) -> str:
     """Over how many numbers a channel's mean is taken, as a scalar."""
     images = graph.op("Cast", graph.op("Shape", x, start=0, end=1), to=onnx.TensorProto.FLOAT)
     places = 1.0
-    if over_places:
-        for size in graph.shape_of(x)[2:]:
-            assert size is not None
-            places *= size
+    for size in graph.shape_of(x)[2:]:
+        if size is None:
+            raise BadInput("a BatchNorm over images whose size is not fixed has no statistics here")
+        places *= size
     return graph.op("Mul", images, graph.constant(places))
 
 
@@ -108,9 +115,8 @@ def _count(graph: Graph, x: str, over_places: bool) -> str:
 def _batch_norm(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
     seen = graph.batch_statistics.get(node.output[0])
     x, weight, _, running_mean, running_variance = node.input
-    deep = len(graph.shape_of(x)) == 4
-    axes = graph.integers(*(_PLACES if deep else (0,)))
-    by_channel = graph.integers(*((1, -1, 1, 1) if deep else (1, -1)))
+    axes = graph.integers(*_places(graph, x))
+    by_channel = graph.integers(1, -1, *[1] * (len(graph.shape_of(x)) - 2))
     epsilon = graph.constant(seen.epsilon if seen else attributes_of(node).get("epsilon", 1e-5))
     variance = seen.variance if seen else running_variance
     inverse = graph.op("Reciprocal", graph.op("Sqrt", graph.op("Add", variance, epsilon)))
@@ -132,7 +138,7 @@ def _batch_norm(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[b
         slope = graph.op("Mul", mean_along, squared)
         rest = graph.op("Sub", graph.op("Sub", dy, mean_dy), graph.op("Mul", seen.centred, slope))
         gradients[0] = graph.op("Mul", rest, scale)
-    count, flat = _count(graph, x, deep), graph.integers(-1)
+    count, flat = _count(graph, x), graph.integers(-1)
     if matters[1]:
         along = graph.op("Mul", graph.op("Reshape", mean_along, flat), inverse)
         gradients[1] = graph.op("Mul", along, count)

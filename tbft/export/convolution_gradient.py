@@ -96,38 +96,37 @@ def _of_kernel(graph: Graph, node: onnx.NodeProto, dy: str, options: dict[str, A
 @rule("AveragePool", "GlobalAveragePool")
 def _average_pool(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
     x, options = node.input[0], attributes_of(node)
-    channels, rows, columns = graph.shape_of(x)[1:]
-    out = graph.shape_of(node.output[0])[2:]
-    if node.op_type == "GlobalAveragePool" or tuple(out) == (1, 1):
-        if any(options.get("pads", ())):
-            raise BadInput("the operator AveragePool with padding has no gradient here")
-        window = options.get("kernel_shape", (rows, columns))
-        if tuple(window) == (rows, columns):
-            assert rows is not None and columns is not None
-            share = graph.op("Mul", dy, graph.constant(1 / (rows * columns)))
-            return [graph.op("Expand", share, graph.op("Shape", x))]
-    kernel, strides = list(options["kernel_shape"]), list(options.get("strides", (1, 1)))
+    channels, *sizes = graph.shape_of(x)[1:]
+    made = graph.shape_of(node.output[0])[2:]
+    if len(sizes) != 2 or channels is None or None in sizes:
+        raise BadInput(f"the operator {node.op_type} on images whose size is not fixed has no gradient here")
+    kernel, strides = list(options.get("kernel_shape", sizes)), list(options.get("strides", (1, 1)))
     pads = list(options.get("pads", (0, 0, 0, 0)))
-    if options.get("ceil_mode", 0) or (any(pads) and not options.get("count_include_pad", 0)):
-        raise BadInput("the operator AveragePool with windows that are cut at the border has no gradient here")
-    assert rows is not None and columns is not None and channels is not None
-    missing = [
-        size - ((made or 0) - 1) * stride + before + after - window
-        for size, made, stride, before, after, window in zip(
-            (rows, columns), out, strides, pads[:2], pads[2:], kernel, strict=True
-        )
-    ]
-    weight = graph.constant(np.full((channels, 1, *kernel), 1 / (kernel[0] * kernel[1])))
+    if kernel == sizes and not any(pads):
+        share = graph.op("Mul", dy, graph.constant(1 / np.prod(kernel)))
+        return [graph.op("Expand", share, graph.op("Shape", x))]
+    if options.get("auto_pad", b"NOTSET") != b"NOTSET" or set(options.get("dilations", (1,))) != {1}:
+        raise BadInput("the operator AveragePool with dilations or padding of its own has no gradient here")
+    counts, missing = [], []
+    for axis in (0, 1):
+        size, before, after = sizes[axis] or 0, pads[axis], pads[2 + axis]
+        starts = np.arange(made[axis] or 0) * strides[axis] - before
+        outside = (before, after) if options.get("count_include_pad", 0) else (0, 0)
+        ends = np.minimum(starts + kernel[axis], size + outside[1])
+        counts.append(ends - np.maximum(starts, -outside[0]))
+        missing.append(size + after - int(starts[-1]) - kernel[axis])
+    share = graph.op("Div", dy, graph.constant(np.outer(*counts)))
     return [
         graph.op(
             "ConvTranspose",
-            dy,
-            weight,
+            share,
+            graph.constant(np.ones((channels, 1, *kernel))),
             group=channels,
             kernel_shape=kernel,
             strides=strides,
-            pads=pads,
-            output_padding=missing,
+            # A window that is cut at the far border, as with ceil_mode, is like one that reaches into more padding.
+            pads=[*pads[:2], *(pads[2 + axis] - min(missing[axis], 0) for axis in (0, 1))],
+            output_padding=[max(size, 0) for size in missing],
         )
     ]
 

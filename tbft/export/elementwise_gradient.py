@@ -111,6 +111,13 @@ def _relu(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) 
     return [graph.op("Mul", dy, graph.op("Cast", passes, to=onnx.TensorProto.FLOAT))]
 
 
+@rule("LeakyRelu")
+def _leaky_relu(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
+    rises = graph.op("Greater", node.input[0], graph.constant(0.0))
+    slope = graph.constant(attributes_of(node).get("alpha", 0.01))
+    return [graph.op("Where", rises, dy, graph.op("Mul", dy, slope))]
+
+
 @rule("Clip")
 def _clip(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
     y, bounds = node.output[0], [*node.input[1:], "", ""]

@@ -71,11 +71,7 @@ def _pad(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -
     options, pads = attributes_of(node), graph.constants.get(node.input[1])
     if options.get("mode", b"constant") != b"constant" or pads is None or (len(node.input) > 3 and node.input[3]):
         raise BadInput(f"the operator Pad in mode {options.get('mode')!r} has no gradient here")
-    half = len(pads) // 2
-    axes = [i for i in range(half) if pads[i] or pads[half + i]]
-    starts = [int(pads[i]) for i in axes]
-    ends = [-int(pads[half + i]) or _END for i in axes]
-    return [graph.op("Slice", dy, graph.integers(*starts), graph.integers(*ends), graph.integers(*axes))]
+    return [graph.op("Pad", dy, graph.integers(*(-int(size) for size in pads)))]
 
 
 @rule("Slice")
@@ -130,3 +126,11 @@ def _gather(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]
     rows = graph.op("ScatterND", zeros, graph.op("Unsqueeze", places, graph.integers(-1)), moved, reduction="add")
     back = [int(i) for i in np.argsort([axis, *others])]
     return [graph.op("Transpose", rows, perm=back) if axis else rows, None]
+
+
+@rule("GatherND")
+def _gather_from(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
+    if attributes_of(node).get("batch_dims", 0):
+        raise BadInput("the operator GatherND with axes of a batch has no gradient here")
+    zeros = graph.op("ConstantOfShape", graph.op("Shape", node.input[0]))
+    return [graph.op("ScatterND", zeros, node.input[1], dy, reduction="add"), None]

@@ -31,6 +31,22 @@ def _matmul(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]
     return gradients
 
 
+@rule("Einsum")
+def _einsum(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
+    """Of two tensors: each one's gradient is the product of the other one and the gradient, in its own indices."""
+    equation = attributes_of(node)["equation"].decode().replace(" ", "")
+    operands, _, made = equation.partition("->")
+    each = operands.split(",")
+    missing = [set(mine) - set(made) - set(other) for mine, other in zip(each, reversed(each), strict=True)]
+    if len(each) != 2 or any(missing) or "." in equation or not made or any(len(set(i)) < len(i) for i in each):
+        raise BadInput(f"the operator Einsum {equation} has no gradient here")
+    gradients: list[str | None] = []
+    for mine, other, name, matter in zip(each, reversed(each), reversed(node.input), matters, strict=True):
+        back = f"{made},{other}->{mine}"
+        gradients.append(graph.op("Einsum", dy, name, equation=back) if matter else None)
+    return gradients
+
+
 @rule("Gemm")
 def _gemm(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
     options = attributes_of(node)

@@ -55,7 +55,11 @@ def training_step(
     features = graph.add_input("features", np.float32, forward.shapes[entry])
     nodes = forward.span(block, forward.links[-1])
     own = {name for node in forward.span(block, block) for name in node.input}
-    statistics = _statistics_of(nodes, own)
+    parameters = [key for key in parameters if key in own]  # torch, too, leaves those alone that take no part
+    if not parameters:
+        raise BadInput(f"{block} has no parameters: there is nothing to train")
+    norms = [node for node in nodes if node.op_type == "BatchNormalization"]
+    statistics = [key for node in norms for key in node.input[3:5] if key in own and key in forward.weights]
     sizes = [forward.weights[key].size for key in statistics]
     graph.add_input("statistics", np.float32, (sum(sizes),))
     read = append_vector(graph, "parameters", parameters)
@@ -114,11 +118,6 @@ def rename_inputs(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodePr
     for i, name in enumerate(copy.input):
         copy.input[i] = names.get(name, name)
     return copy
-
-
-def _statistics_of(nodes: Sequence[onnx.NodeProto], own: set[str]) -> list[str]:
-    norms = [node for node in nodes if node.op_type == "BatchNormalization" and node.input[3] in own]
-    return [key for node in norms for key in node.input[3:5]]
 
 
 def _cross_entropy(graph: Graph, logits: str) -> tuple[str, str]:
