@@ -60,6 +60,11 @@ CASES: dict[str, tuple[str, list[tuple[int, ...]], Network, dict[str, Any], list
     "pointwise convolution": ("Conv", [(2, 4, 5, 5), (6, 4, 1, 1), (6,)], *conv(padding=0), []),
     "grouped convolution": ("Conv", [(2, 4, 7, 7), (6, 2, 3, 3), (6,)], *conv(groups=2), []),
     "depthwise convolution": ("Conv", [(2, 4, 7, 7), (4, 1, 5, 5), (4,)], *conv(groups=4, stride=2, padding=2), []),
+    "convolution over one axis": (
+        *("Conv", [(2, 4, 7), (6, 2, 3), (6,)], lambda x, w, b: F.conv1d(x, w, b, 2, 1, 1, 2)),
+        {"group": 2, "strides": [2], "pads": [1, 1], "dilations": [1]},
+        [],
+    ),
     "dilated convolution": ("Conv", [(2, 4, 9, 9), (6, 4, 3, 3), (6,)], *conv(padding=2, dilation=2), []),
     "linear layer": ("Gemm", [(3, 5), (4, 5), (4,)], F.linear, {"transB": 1}, []),
     "relu": ("Relu", [(2, 3, 4, 4)], F.relu, {}, []),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
 
 from tbft.errors import BadInput
@@ -117,13 +118,18 @@ def _batch_norm(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[b
     x, weight, _, running_mean, running_variance = node.input
     axes = graph.integers(*_places(graph, x))
     by_channel = graph.integers(1, -1, *[1] * (len(graph.shape_of(x)) - 2))
-    epsilon = graph.constant(seen.epsilon if seen else attributes_of(node).get("epsilon", 1e-5))
+    epsilon = seen.epsilon if seen else attributes_of(node).get("epsilon", 1e-5)
     variance = seen.variance if seen else running_variance
-    inverse = graph.op("Reciprocal", graph.op("Sqrt", graph.op("Add", variance, epsilon)))
-    scale = graph.op("Reshape", graph.op("Mul", weight, inverse), by_channel)
+    inverse = graph.op("Reciprocal", graph.op("Sqrt", graph.op("Add", variance, graph.constant(epsilon))))
+    zeros = graph.constant(np.zeros([size or 0 for size in graph.shape_of(weight)]))
+
+    def scaled_without(mean: str) -> str:
+        """``scale (dy - mean)``; the forward operator goes over the numbers once."""
+        return graph.op("BatchNormalization", dy, weight, zeros, mean, variance, epsilon=epsilon)
+
     gradients: list[str | None] = [None] * 5
     if seen is None:
-        gradients[0] = graph.op("Mul", dy, scale)
+        gradients[0] = scaled_without(zeros)
         if matters[1] or matters[2]:
             centred = graph.op("Sub", x, graph.op("Reshape", running_mean, by_channel))
             along = graph.op("ReduceSum", graph.op("Mul", dy, centred), axes, keepdims=0)
@@ -131,17 +137,15 @@ def _batch_norm(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[b
             gradients[2] = graph.op("ReduceSum", dy, axes, keepdims=0)
         return gradients
     # Ioffe and Szegedy 2015 (arXiv:1502.03167), section 3: dx = scale (dy - mean(dy) - centred mean(dy centred) / var).
-    mean_dy = graph.op("ReduceMean", dy, axes, keepdims=1)
-    mean_along = graph.op("ReduceMean", graph.op("Mul", dy, seen.centred), axes, keepdims=1)
+    mean_dy = graph.op("ReduceMean", dy, axes, keepdims=0)
+    mean_along = graph.op("ReduceMean", graph.op("Mul", dy, seen.centred), axes, keepdims=0)
     if matters[0]:
-        squared = graph.op("Reshape", graph.op("Mul", inverse, inverse), by_channel)
-        slope = graph.op("Mul", mean_along, squared)
-        rest = graph.op("Sub", graph.op("Sub", dy, mean_dy), graph.op("Mul", seen.centred, slope))
-        gradients[0] = graph.op("Mul", rest, scale)
-    count, flat = _count(graph, x), graph.integers(-1)
+        slope = graph.op("Mul", mean_along, graph.op("Mul", inverse, graph.op("Mul", inverse, inverse)))
+        slope = graph.op("Reshape", graph.op("Mul", slope, weight), by_channel)
+        gradients[0] = graph.op("Sub", scaled_without(mean_dy), graph.op("Mul", seen.centred, slope))
+    count = _count(graph, x)
     if matters[1]:
-        along = graph.op("Mul", graph.op("Reshape", mean_along, flat), inverse)
-        gradients[1] = graph.op("Mul", along, count)
+        gradients[1] = graph.op("Mul", graph.op("Mul", mean_along, inverse), count)
     if matters[2]:
-        gradients[2] = graph.op("Mul", graph.op("Reshape", mean_dy, flat), count)
+        gradients[2] = graph.op("Mul", mean_dy, count)
     return gradients

@@ -15,6 +15,8 @@ from tbft.export.graph import Graph, attributes_of
 
 @rule("Conv")
 def _conv(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
+    if len(graph.shape_of(node.input[1])) == 3:
+        return _conv_over_one_axis(graph, node, dy, matters)
     options = attributes_of(node)
     gradients: list[str | None] = [None, None, None]
     if matters[0]:
@@ -26,10 +28,47 @@ def _conv(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) 
     return gradients
 
 
+def _conv_over_one_axis(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
+    """As over images of one row."""
+    options = attributes_of(node)
+    if options.get("auto_pad", b"NOTSET") != b"NOTSET":
+        raise BadInput("the operator Conv with padding of its own has no gradient here")
+    wide: dict[str, str] = {}
+    for name in (*node.input[:2], node.output[0]):
+        batch, channels, size = graph.shape_of(name)
+        wide[name] = graph.name("row")
+        graph.shapes[wide[name]] = (batch, channels, 1, size)
+    for name in node.input[:2]:
+        graph.op("Unsqueeze", name, graph.integers(2), output=wide[name])
+    (before, after) = options.get("pads", (0, 0))
+    over_images = onnx.helper.make_node(
+        "Conv",
+        [*(wide[name] for name in node.input[:2]), *node.input[2:]],
+        [wide[node.output[0]]],
+        group=options.get("group", 1),
+        strides=[1, *options.get("strides", (1,))],
+        pads=[0, before, 0, after],
+        dilations=[1, *options.get("dilations", (1,))],
+    )
+    found = _conv(graph, over_images, graph.op("Unsqueeze", dy, graph.integers(2)), matters)
+    return [*(graph.op("Squeeze", name, graph.integers(2)) if name else None for name in found[:2]), *found[2:]]
+
+
 def _of_images(graph: Graph, node: onnx.NodeProto, dy: str, options: dict[str, Any]) -> str:
-    """The transposed convolution, as large as the images: rows that the stride left out get zeros."""
+    """The transposed convolution, as large as the images: rows that the stride left out get zeros.
+
+    Without stride and groups that is a convolution with the kernel turned around, which onnxruntime runs as fast at 64
+    channels, and up to twice as fast for 1 x 1 kernels and at 512 channels.
+    """
     sizes, made = graph.shape_of(node.input[0])[2:], graph.shape_of(node.output[0])[2:]
     kernel, strides, pads, dilations = _window(graph, node, options)
+    border = [dilations[i % 2] * (kernel[i % 2] - 1) - pads[i] for i in range(4)]
+    if strides == [1, 1] and options.get("group", 1) == 1 and min(border) >= 0:
+        turned = graph.op("Transpose", node.input[1], perm=[1, 0, 2, 3])
+        if kernel != [1, 1]:
+            back = (graph.integers(-1, -1), graph.integers(*[np.iinfo(np.int64).min] * 2), graph.integers(2, 3))
+            turned = graph.op("Slice", turned, *back, graph.integers(-1, -1))
+        return graph.op("Conv", dy, turned, kernel_shape=kernel, pads=border, dilations=dilations)
     missing = []
     for axis in (0, 1):
         size, out = sizes[axis], made[axis]
@@ -62,10 +101,11 @@ def _of_kernel(graph: Graph, node: onnx.NodeProto, dy: str, options: dict[str, A
     outputs, inputs = graph.shape_of(weight)[:2]
     rows, columns = graph.shape_of(node.output[0])[2:]
     assert outputs is not None and inputs is not None and rows is not None and columns is not None
-    if any(pads):
-        x = graph.op("Pad", x, graph.integers(0, 0, pads[0], pads[1], 0, 0, pads[2], pads[3]))
     dense = group == 1
     x = graph.op("Transpose", x, perm=[0, 2, 3, 1] if dense else [1, 0, 2, 3])
+    if any(pads):  # whole rows of channels are copied ten times as fast as single numbers
+        ends = [(0, *pads[i : i + 2], 0) if dense else (0, 0, *pads[i : i + 2]) for i in (0, 2)]
+        x = graph.op("Pad", x, graph.integers(*ends[0], *ends[1]))
     dy = graph.op("Transpose", dy, perm=[1, 0, 2, 3])
     dy = graph.op("Reshape", dy, graph.integers(*((outputs, -1) if dense else (group, outputs // group, -1))))
     if not dense:

@@ -65,9 +65,11 @@ def append_gradient(
             where = (layers or {}).get(output) or output
             raise BadInput(f"the operator {node.op_type} (in {where}) has no gradient here")
         from_above = _sum(graph, gradients.pop(output))
-        for name, matter, gradient in zip(
-            node.input, matters, RULES[node.op_type](graph, node, from_above, matters), strict=False
-        ):
+        try:
+            found = RULES[node.op_type](graph, node, from_above, matters)
+        except BadInput as error:
+            raise BadInput(f"{error} (in {(layers or {}).get(output) or output})") from error
+        for name, matter, gradient in zip(node.input, matters, found, strict=False):
             if matter and gradient is not None:
                 graph.shapes.setdefault(gradient, graph.shape_of(name))
                 gradients.setdefault(name, []).append(gradient)
