@@ -203,7 +203,7 @@ def _train_in_onnx(
         vectors = {name: made.get(f"new_{name}", value) for name, value in vectors.items()}
         moments = {name: made[f"new_{name}"] for name in moments}
         if number == 1:
-            first = moments["moment1"]
+            first = moments["moment1"]  # a sum of one
     return {**vectors, "first": first}
 
 
@@ -220,7 +220,7 @@ def train_in_torch(
     """What torch makes of a block by one step of AdamW for each order of the images; the chain stays as it is.
 
     Returns:
-        ``parameters`` and ``statistics`` as vectors, and ``first``: the first moment after the first step.
+        ``parameters`` and ``statistics`` as vectors, and ``first``: the first gradient.
     """
     chain = copy.deepcopy(chain)
     training_modes(chain, block)
@@ -236,7 +236,7 @@ def train_in_torch(
         F.cross_entropy(chain(x, start=block), y).backward()
         optimizer.step()
         if first is None:
-            first = np.concatenate([optimizer.state[p]["exp_avg"].numpy().ravel() for p in own])
+            first = np.concatenate([(torch.zeros_like(p) if p.grad is None else p.grad).numpy().ravel() for p in own])
     assert first is not None
     state = chain.state_dict()
     return {

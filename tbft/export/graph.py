@@ -77,6 +77,14 @@ class Graph:
             self.shapes[output] = shape
         return output
 
+    def rename(self, tensor: str, name: str) -> None:
+        """Give a tensor that a node makes another name, such as an output's; it is not copied."""
+        for node in self.nodes:
+            for names in (node.input, node.output):
+                for i, known in enumerate(names):
+                    if known == tensor:
+                        names[i] = name
+
     def split(self, vector: str, sizes: Sequence[int]) -> list[str]:
         """Cut a vector into pieces of these lengths."""
         names = [self.name("piece") for _ in sizes]

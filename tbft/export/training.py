@@ -105,9 +105,9 @@ def append_update(graph: Graph, optimizer: Optimizer, gradients: Sequence[str]) 
     rate, step = (graph.add_input(name, np.float64, ()) for name in ("rate", "step"))
     moments = [graph.add_input(f"moment{i + 1}", np.float32, (count,)) for i in range(optimizer.moments)]
     made, new_moments = optimizer.append(graph, "parameters", graph.flatten(gradients), moments, rate, step)
-    graph.op("Identity", made, output="new_parameters")
+    graph.rename(made, "new_parameters")
     for name, moment in zip(moments, new_moments, strict=True):
-        graph.op("Identity", moment, output=f"new_{name}")
+        graph.rename(moment, f"new_{name}")
     return dict.fromkeys(["new_parameters", *(f"new_{name}" for name in moments)], np.float32)
 
 
