@@ -66,6 +66,11 @@ CASES: dict[str, tuple[str, list[tuple[int, ...]], Network, dict[str, Any], list
         {"group": 2, "strides": [2], "pads": [1, 1], "dilations": [1]},
         [],
     ),
+    "transposed convolution": (
+        *("ConvTranspose", [(2, 4, 3, 3), (4, 6, 3, 3), (6,)], lambda x, w, b: F.conv_transpose2d(x, w, b, 2, 1, 1)),
+        {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 1]},
+        [],
+    ),
     "dilated convolution": ("Conv", [(2, 4, 9, 9), (6, 4, 3, 3), (6,)], *conv(padding=2, dilation=2), []),
     "linear layer": ("Gemm", [(3, 5), (4, 5), (4,)], F.linear, {"transB": 1}, []),
     "relu": ("Relu", [(2, 3, 4, 4)], F.relu, {}, []),

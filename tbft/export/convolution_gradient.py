@@ -137,6 +137,22 @@ def _of_kernel(graph: Graph, node: onnx.NodeProto, dy: str, options: dict[str, A
     return graph.op("Reshape", turned, graph.integers(outputs, inputs, *kernel))
 
 
+@rule("ConvTranspose")
+def _transposed_conv(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
+    """The convolution that it is the transpose of, and the gradient of that one's kernel."""
+    (x, weight), options = node.input[:2], attributes_of(node)
+    if options.get("output_shape") or options.get("auto_pad", b"NOTSET") != b"NOTSET" or len(graph.shape_of(x)) != 4:
+        raise BadInput("the operator ConvTranspose that is not over two axes with given padding has no gradient here")
+    known = {name: options[name] for name in ("group", "strides", "pads", "dilations") if name in options}
+    graph.shapes[dy] = graph.shape_of(node.output[0])
+    convolution = onnx.helper.make_node("Conv", [dy, weight], [x], **known)
+    return [
+        graph.op("Conv", dy, weight, **known) if matters[0] else None,
+        _of_kernel(graph, convolution, x, known) if matters[1] else None,
+        graph.op("ReduceSum", dy, graph.integers(0, 2, 3), keepdims=0) if matters[2:] == [True] else None,
+    ]
+
+
 @rule("AveragePool", "GlobalAveragePool")
 def _average_pool(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
     x, options = node.input[0], attributes_of(node)
