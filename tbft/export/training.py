@@ -57,7 +57,7 @@ def training_step(
     own = {name for node in forward.span(block, block) for name in node.input}
     parameters = [key for key in parameters if key in own]  # torch, too, leaves those alone that take no part
     if not parameters:
-        raise BadInput(f"{block} has no parameters: there is nothing to train")
+        raise BadInput(f"{block} reads no parameters of its own: there is nothing to train")
     norms = [node for node in nodes if node.op_type == "BatchNormalization"]
     statistics = [key for node in norms for key in node.input[3:5] if key in own and key in forward.weights]
     sizes = [forward.weights[key].size for key in statistics]
