@@ -278,6 +278,16 @@ def test_an_attention_network_without_batch_norm_predicts_and_steps_as_in_torch(
     check_training(chain, "block2", trained, opened(graph, forward), forward.shapes["block1"], labels, ADAMW)
 
 
+def test_a_network_without_batch_norm_is_trained_on_a_device(tmp_path) -> None:
+    torch.manual_seed(0)
+    export_bundle(Attentive().eval(), tmp_path / "pet.pyz")
+    from tbft.device import load
+
+    record = load(tmp_path / "pet.pyz", threads=1).personalize(*pictures("output"), level="feature")
+    assert record["status"] == "completed"
+    assert record["steps"] > 0
+
+
 def test_an_export_that_differs_is_refused_with_the_parameter() -> None:
     chain, forward = exported()
     graph, trained = training_step(forward, "block3", keys_of(chain, "block3"), AdamW())

@@ -162,7 +162,10 @@ def check_steps(
     off, limits = _differences(chain, trained, found, expected), _LIMITS
     if any(not off[what][0] <= limit for what, limit in limits.items()):
         double = copy.deepcopy(chain).double()
-        exact = train_in_torch(double, block, trained, features.astype(np.float64), labels, orders, options)
+        try:
+            exact = train_in_torch(double, block, trained, features.astype(np.float64), labels, orders, options)
+        except RuntimeError:  # a network that insists on float32
+            exact = expected
         off, own = (_differences(chain, trained, made, exact) for made in (found, expected))
         limits = {what: max(limit, _ROUNDING * own[what][0]) for what, limit in limits.items()}
     for what, (share, key) in off.items():
@@ -188,7 +191,8 @@ def _train_in_onnx(
 ) -> dict[str, NDArray[np.float32]]:
     """As ``train_in_torch``, by a step's graph."""
     state = chain.state_dict()
-    vectors = {name: _vector(state, getattr(trained, name)) for name in ("parameters", "statistics")}
+    keys = {"parameters": trained.parameters, "statistics": trained.statistics}
+    vectors = {name: _vector(state, own) for name, own in keys.items() if own}
     moments = {name: np.zeros_like(vectors["parameters"]) for name in ("moment1", "moment2")}
     first = moments["moment1"]
     for number, order in enumerate(orders, 1):
@@ -200,7 +204,7 @@ def _train_in_onnx(
             rate=np.array(RATE),
             step=np.array(float(number)),
         )
-        vectors = {name: made.get(f"new_{name}", value) for name, value in vectors.items()}
+        vectors = {name: made[f"new_{name}"] for name in vectors}
         moments = {name: made[f"new_{name}"] for name in moments}
         if number == 1:
             first = moments["moment1"]  # a sum of one

@@ -67,7 +67,7 @@ def _of_images(graph: Graph, node: onnx.NodeProto, dy: str, options: dict[str, A
     for axis in (0, 1):
         size, out = sizes[axis], made[axis]
         if size is None or out is None:
-            raise BadInput("a convolution on images whose size is not fixed has no gradient here")
+            raise BadInput("the operator Conv on images whose size is not fixed has no gradient here")
         reached = (out - 1) * strides[axis] - pads[axis] - pads[2 + axis] + dilations[axis] * (kernel[axis] - 1) + 1
         missing.append(size - reached)
     return graph.op(
@@ -96,7 +96,8 @@ def _of_kernel(graph: Graph, node: onnx.NodeProto, dy: str, options: dict[str, A
     group = int(options.get("group", 1))
     outputs, inputs = graph.shape_of(weight)[:2]
     rows, columns = graph.shape_of(node.output[0])[2:]
-    assert outputs is not None and inputs is not None and rows is not None and columns is not None
+    if outputs is None or inputs is None or rows is None or columns is None:
+        raise BadInput("the operator Conv on images whose size is not fixed has no gradient here")
     dense, by_channel = group == 1, group == outputs and inputs == 1 and group > 1
     last = dense or by_channel
     x = graph.op("Transpose", x, perm=[0, 2, 3, 1] if last else [1, 0, 2, 3])
@@ -143,7 +144,9 @@ def _transposed_conv(graph: Graph, node: onnx.NodeProto, dy: str, matters: Seque
     (x, weight), options = node.input[:2], attributes_of(node)
     if options.get("output_shape") or options.get("auto_pad", b"NOTSET") != b"NOTSET" or len(graph.shape_of(x)) != 4:
         raise BadInput("the operator ConvTranspose that is not over two axes with given padding has no gradient here")
-    known = {name: options[name] for name in ("group", "strides", "pads", "dilations") if name in options}
+    known: dict[str, Any] = {
+        name: options[name] for name in ("group", "strides", "pads", "dilations") if name in options
+    }
     graph.shapes[dy] = graph.shape_of(node.output[0])
     convolution = onnx.helper.make_node("Conv", [dy, weight], [x], **known)
     return [
@@ -217,7 +220,7 @@ def _window(
     """Kernel, strides, pads (before, then after) and dilations of a convolution over two axes."""
     kernel = [int(size) for size in graph.shape_of(node.input[1])[2:] if size]
     if len(kernel) != 2 or options.get("auto_pad", b"NOTSET") != b"NOTSET":
-        raise BadInput("a convolution that is not over two axes with given padding has no gradient here")
+        raise BadInput("the operator Conv that is not over two axes with given padding has no gradient here")
     return (
         kernel,
         list(options.get("strides", (1, 1))),

@@ -105,6 +105,8 @@ class Forward:
         """
         try:
             return Runtime(1).open(graph, {**self.weights, **(more or {})}, weights_in(graph), repeated=repeated)
+        except BadInput:
+            raise
         except Exception as error:  # onnxruntime raises many kinds
             raise BadInput(f"onnxruntime does not take this network: {str(error).splitlines()[0]}") from error
 

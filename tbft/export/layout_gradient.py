@@ -15,16 +15,14 @@ _END = np.iinfo(np.int64).max
 
 
 def without_splits(graph: Graph, nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    """The nodes, each ``Split`` as one ``Slice`` for every piece: rules know operators with one output."""
+    """The nodes, each ``Split`` into known sizes as one ``Slice`` for every piece: rules know one output."""
     for node in nodes:
-        if node.op_type != "Split":
+        axis, start = int(attributes_of(node).get("axis", 0)), 0
+        if node.op_type != "Split" or any(graph.shape_of(piece)[axis] is None for piece in node.output):
             yield node
             continue
-        axis, start = int(attributes_of(node).get("axis", 0)), 0
         for piece in node.output:
-            size = graph.shape_of(piece)[axis]
-            if size is None:
-                raise BadInput("the operator Split over the images of a batch has no gradient here")
+            size = graph.shape_of(piece)[axis] or 0
             cut = [graph.integers(i) for i in (start, start + size, axis)]
             yield onnx.helper.make_node("Slice", [node.input[0], *cut], [piece])
             start += size

@@ -45,7 +45,8 @@ def training_step(
 
     Returns:
         The graph (``parameters``, ``moment1``, ..., ``statistics``, ``features``, ``labels``, ``rate``, ``step`` to
-        ``new_parameters``, ``new_moment1``, ..., ``new_statistics``, ``loss``), and what stands in its vectors.
+        ``new_parameters``, ``new_moment1``, ..., ``new_statistics``, ``loss``; without BatchNorm no statistics), and
+        what stands in its vectors.
 
     Raises:
         BadInput: naming the operator and the layer that have no gradient here.
@@ -60,8 +61,8 @@ def training_step(
         raise BadInput(f"{block} reads no parameters of its own: there is nothing to train")
     norms = [node for node in nodes if node.op_type == "BatchNormalization"]
     statistics = [key for node in norms for key in node.input[3:5] if key in own and key in forward.weights]
-    sizes = [forward.weights[key].size for key in statistics]
-    graph.add_input("statistics", np.float32, (sum(sizes),))
+    if statistics:
+        graph.add_input("statistics", np.float32, (sum(forward.weights[key].size for key in statistics),))
     read = append_vector(graph, "parameters", parameters)
     nodes = [rename_inputs(node, {**read, entry: features}) for node in nodes]
     seen = append_nodes(graph, nodes, own.__contains__)
