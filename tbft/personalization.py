@@ -68,11 +68,12 @@ def personalize(
             shipped base model by name, as ``--model.base`` takes them.
         images: uint8 images ``(N, C, H, W)`` or, as an array, ``(N, H, W, C)``, which are resized and normalised as
             the model expects; floating-point images, which the model takes as they are; a list of PIL pictures or
-            paths; or a folder of class folders, which needs no labels.
-        labels: class indices or class names, one an image. Without labels, and without a level, only what needs none
+            paths; or a folder of class folders, which needs no labels. Of labelled copies of one picture the first
+            counts, and grey pictures have one channel for a network that takes one.
+        labels: class indices or class names, one an image, in a list, an array or a tensor. Without labels, and without a level, only what needs none
             is tried: statistics, the class prior, and the front block aligned to the base model's source card.
         level: drift level, ``input``, ``feature`` or ``output``: what changed against the model's training data;
-            ``None`` lets the sample decide.
+            ``None`` (or ``auto``) lets the sample decide.
         validation: share of the images that validates.
         classes: class names in the order of the model's outputs; by default those that its file holds.
         budget_joules: training stops when the adaptation has used so much.

@@ -50,6 +50,17 @@ def test_a_copied_file_counts_once_from_both_doors(digits, tmp_path, caplog):
     assert len(data.train) + len(data.val) == 100
 
 
+def test_copies_of_what_trains_are_told_where_a_folder_is_split_already(digits, tmp_path, caplog):
+    for i, (image, label) in enumerate(zip(*digits, strict=True)):
+        for part in ("train", "test") if i < 30 else ("train",) if i % 2 else ("test",):
+            file = tmp_path / part / str(int(label)) / f"{i:03d}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(file)
+    data = Folder(str(tmp_path), image_size=16, base_classes=tuple("0123456789"))
+    data.setup()
+    assert "30 of 65 pictures in test are copies of ones that train" in caplog.text and len(data.test) == 65
+
+
 def test_classes_without_a_label_that_a_remedy_gives_up_are_named(digits):
     x, y = digits
     some = y < 8

@@ -27,21 +27,36 @@ def distinct_images(x: Tensor, labels: Sequence[Hashable]) -> list[int]:
     return _first_of_each([_digest(np.ascontiguousarray(image).data) for image in pixels], labels)
 
 
-def distinct_files(files: Sequence[tuple[Path, Hashable]]) -> list[int]:
+def distinct_files(files: Sequence[tuple[Path, Hashable]], **parts: Sequence[tuple[Path, Hashable]]) -> list[int]:
     """Positions of the first of each file among its copies, byte for byte, in order; says how many there are.
 
     Only files of one length are read. One that cannot be is left for its reader to complain of.
 
     Args:
         files: with their labels.
+        parts: other files by the name of their part, such as ``test``: copies in them are told and left where they are.
     """
-    sizes = [path.stat().st_size if is_file(path) else 0 for path, _ in files]
+    keys = _contents([path for some in (files, *parts.values()) for path, _ in some])
+    own, start = keys[: len(files)], len(files)
+    trained = set(own)
+    for name, some in parts.items():
+        shared = sum(key in trained for key in keys[start : start + len(some)])
+        start += len(some)
+        if shared:
+            told = "%d of %d pictures in %s are copies of ones that train: accuracy there tells less of new ones"
+            log.warning(told, shared, len(some), name)
+    return _first_of_each(own, [label for _, label in files])
+
+
+def _contents(paths: Sequence[Path]) -> list[Hashable]:
+    """What is the same for files with the same content, and for no others."""
+    sizes = [path.stat().st_size if is_file(path) else 0 for path in paths]
     alike = Counter(sizes)
     keys: list[Hashable] = []
-    for at, ((path, _), size) in enumerate(zip(files, sizes, strict=True)):
+    for at, (path, size) in enumerate(zip(paths, sizes, strict=True)):
         content = _content_of(path) if size and alike[size] > 1 else b""
         keys.append(_digest(content) if content else at)
-    return _first_of_each(keys, [label for _, label in files])
+    return keys
 
 
 def _first_of_each(keys: Sequence[Hashable], labels: Sequence[Hashable]) -> list[int]:

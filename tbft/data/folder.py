@@ -56,7 +56,8 @@ class Folder(DomainData):
         self.classes = tuple(self._classes(parts["train"]))
         files = {name: self._labelled(part) for name, part in parts.items()}
         if self.labelled:
-            files["train"] = [files["train"][at] for at in distinct_files(files["train"])]
+            train = files.pop("train")
+            files = {"train": [train[at] for at in distinct_files(train, **files)], **files}
         return open_files(files, self.image_size, skip_broken=self.skip_broken)
 
     def _classes(self, folder: Path) -> list[str]:
