@@ -70,8 +70,9 @@ def personalize(
             the model expects; floating-point images, which the model takes as they are; a list of PIL pictures or
             paths; or a folder of class folders, which needs no labels. Of labelled copies of one picture the first
             counts, and grey pictures have one channel for a network that takes one.
-        labels: class indices or class names, one an image, in a list, an array or a tensor. Without labels, and without a level, only what needs none
-            is tried: statistics, the class prior, and the front block aligned to the base model's source card.
+        labels: class indices or class names, one an image, in a list, an array or a tensor. Without labels, and
+            without a level, only what needs none is tried: statistics, the class prior, and the front block aligned
+            to the base model's source card.
         level: drift level, ``input``, ``feature`` or ``output``: what changed against the model's training data;
             ``None`` (or ``auto``) lets the sample decide.
         validation: share of the images that validates.
