@@ -12,6 +12,7 @@ import numpy as np
 from torch import nn
 
 from tbft.adaptation.adaptation import Adaptation, choose_device
+from tbft.adaptation.batch_check import check_batches
 from tbft.adaptation.climb import Climb
 from tbft.adaptation.closed_form_head import ClosedFormHead
 from tbft.adaptation.feature_cache import FeatureCache
@@ -135,6 +136,8 @@ def personalize(
             must_split=not climbs,
             **recipe["data"],
         )
+        if not recipe["head"].get("solve") and (sample.batch_size == 1 or not climbs):
+            check_batches(classifier, sample, classifier.model.links)
         return _adapt(classifier, network, sample, recipe, seed, None if out is None else Path(out).expanduser())
 
 

@@ -164,6 +164,16 @@ def test_a_diagnosis_draws_no_number_of_the_callers_and_takes_the_same_seeds(sam
         tbft.diagnose("digits", x, y, seed=-1)
 
 
+@pytest.mark.parametrize("level", [None, "input", "feature"])
+def test_batches_of_one_image_need_more_than_one_number_a_channel(sample, level):
+    x, y, _ = sample
+    flat = nn.Sequential(Network(), nn.BatchNorm1d(10), nn.Linear(10, 10))
+    with pytest.raises(tbft.BadInput, match="one number a channel"):
+        tbft.personalize(flat, x, y, level=level, **OWN, **{"data.batch_size": 1})
+    better = tbft.personalize(flat, x, y, level="output", **OWN, **{"data.batch_size": 1})  # which takes no step
+    assert better.record.steps == 0
+
+
 def test_classes_without_a_labelled_image_are_told_where_the_level_is_named(sample, caplog):
     x, y, _ = sample
     tbft.personalize("digits", x[y < 8], y[y < 8], level="output")
