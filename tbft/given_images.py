@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tbft.data.batches import Batch
 from tbft.data.class_names import check_distinct
+from tbft.data.copies import distinct_images
 from tbft.data.images import Images, ImageSet, label_indices, labelled_files, load_images
 from tbft.errors import BadInput
 from tbft.models.classifier import Classifier
@@ -66,7 +67,12 @@ def read_given(
     told = names if paths else labels
     y, class_names, strata = label_indices([0] * count if told is None else told, count, known, classifier.num_classes)
     name = folder.resolve().name if folder else "images"
-    return GivenImages(loaded.x, None if told is None else y, class_names, None if told is None else strata, name)
+    if told is None:
+        return GivenImages(loaded.x, None, class_names, None, name)
+    x, kept = loaded.x, list(range(count)) if paths else distinct_images(loaded.x, y.tolist())
+    if len(kept) < count:
+        x, y, strata = x[kept], y[kept], strata[kept]
+    return GivenImages(x, y, class_names, strata, name)
 
 
 def has_labels(images: Images, labels: Any) -> bool:

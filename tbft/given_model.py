@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 
 from tbft.errors import BadInput
 from tbft.models.chain import BlockChain
@@ -104,6 +105,10 @@ def _as_written(model: Any) -> nn.Module:
         raise BadInput(f"the model is a {kind}: give a network (nn.Module), a weights file, or a base model's name")
     if isinstance(model, torch.jit.ScriptModule):
         raise BadInput("the model is a TorchScript one and cannot be cut into blocks: give the one it was made from")
+    if not any(True for _ in model.parameters()):
+        raise BadInput(f"the model is a {kind} without any weight: give a network that has some")
+    if any(parameter.is_meta or isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
+        raise BadInput("the model's weights have no values yet: load them, or run the model on one batch")
     kinds = {str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.is_floating_point()} - {"float32"}
     if kinds:
         raise BadInput(

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import random
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from tbft.adaptation.adaptation import Adaptation, choose_device
+from tbft.adaptation.batch_check import check_batches
 from tbft.adaptation.climb import Climb
 from tbft.adaptation.closed_form_head import ClosedFormHead
 from tbft.adaptation.feature_cache import FeatureCache
@@ -30,6 +28,7 @@ from tbft.given_images import has_labels, read_given, side_of
 from tbft.given_model import classifier_of
 from tbft.models.classifier import Classifier
 from tbft.personalized import Model, Personalized, Record
+from tbft.random_numbers import check_seed, own_random_numbers
 from tbft.recipe import AUTO, Options, callbacks_of, check_values, optimizer_of, recipe_of
 from tbft.runs.folder import RunFolder
 from tbft.training.climbing import train_step_by_step
@@ -70,11 +69,13 @@ def personalize(
             shipped base model by name, as ``--model.base`` takes them.
         images: uint8 images ``(N, C, H, W)`` or, as an array, ``(N, H, W, C)``, which are resized and normalised as
             the model expects; floating-point images, which the model takes as they are; a list of PIL pictures or
-            paths; or a folder of class folders, which needs no labels.
-        labels: class indices or class names, one an image. Without labels, and without a level, only what needs none
-            is tried: statistics, the class prior, and the front block aligned to the base model's source card.
+            paths; or a folder of class folders, which needs no labels. Of labelled copies of one picture the first
+            counts, and grey pictures have one channel for a network that takes one.
+        labels: class indices or class names, one an image, in a list, an array or a tensor. Without labels, and
+            without a level, only what needs none is tried: statistics, the class prior, and the front block aligned
+            to the base model's source card.
         level: drift level, ``input``, ``feature`` or ``output``: what changed against the model's training data;
-            ``None`` lets the sample decide.
+            ``None`` (or ``auto``) lets the sample decide.
         validation: share of the images that validates.
         classes: class names in the order of the model's outputs; by default those that its file holds.
         budget_joules: training stops when the adaptation has used so much.
@@ -97,7 +98,9 @@ def personalize(
     Raises:
         BadInput: if something given cannot be used; the model is then as it was.
     """
-    _check_numbers(validation, seed)
+    check_seed(seed)
+    if not isinstance(validation, int | float | np.number) or not 0 < validation < 1:
+        raise BadInput(f"validation is {validation!r}: it is a share between 0 and 1")
     level = None if level == AUTO else level
     recipe = recipe_of(level, config, options)
     if level is None and not {"level", "blocks"} & set(recipe["freeze"]):
@@ -113,7 +116,7 @@ def personalize(
     number_format = recipe["model"].get("number_format", "channels_last")
     size = side_of(images) if image_size is None else image_size
     with (
-        _own_random_numbers(),
+        own_random_numbers(),
         classifier_of(
             model, size=size, mean=mean, std=std, blocks=blocks, number_format=number_format, inplace=inplace
         ) as (classifier, network),
@@ -133,6 +136,8 @@ def personalize(
             must_split=not climbs,
             **recipe["data"],
         )
+        if not recipe["head"].get("solve") and (sample.batch_size == 1 or not climbs):
+            check_batches(classifier, sample, classifier.model.links)
         return _adapt(classifier, network, sample, recipe, seed, None if out is None else Path(out).expanduser())
 
 
@@ -147,7 +152,7 @@ def load(model: str | Path | nn.Module, **options: Any) -> Model:
         BadInput: if it cannot be used.
     """
     size = options.pop("image_size", None)
-    with _own_random_numbers(), classifier_of(model, size=size, **options) as (classifier, network):
+    with own_random_numbers(), classifier_of(model, size=size, **options) as (classifier, network):
         classifier.place(choose_device("cpu"))
         return Model(classifier, network, classifier.classes)
 
@@ -217,26 +222,7 @@ def _adapt(
     return Personalized(classifier, network, sample.classes, Record.of(record), validated)
 
 
-def _check_numbers(validation: Any, seed: Any) -> None:
-    if not isinstance(validation, int | float | np.number) or not 0 < validation < 1:
-        raise BadInput(f"validation is {validation!r}: it is a share between 0 and 1")
-    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or not 0 <= seed < 2**32:
-        raise BadInput(f"seed is {seed!r}: give a whole number from 0 to {2**32 - 1}")
-
-
 def _accelerator_of(network: nn.Module) -> str:
     """Where the caller keeps the network; a network on the processor is adapted there."""
     device = next((p.device.type for p in network.parameters()), "cpu")
     return device if device in ("cuda", "mps") else "cpu"
-
-
-@contextmanager
-def _own_random_numbers() -> Iterator[None]:
-    """Give the caller's random number generators back as they were."""
-    states = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])

@@ -308,10 +308,10 @@ def test_odd_names_and_a_single_pixel_are_pictures_all_the_same():
 
 def folder(**pictures):
     """Class folders with so many pictures each."""
-    for name, count in pictures.items():
+    for blue, (name, count) in enumerate(pictures.items()):
         Path("mine", name).mkdir(parents=True)
         for i in range(count):
-            Image.new("RGB", (8, 8), (40 * i % 256, 0, 0)).save(f"mine/{name}/{i}.png")
+            Image.new("RGB", (8, 8), (40 * i % 256, i // 7, blue)).save(f"mine/{name}/{i}.png")
 
 
 def with_pipe():

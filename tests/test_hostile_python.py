@@ -80,6 +80,9 @@ REFUSED = {
     "blocks of a file": (lambda x, y: {"blocks": ["layer1"]}, "blocks="),
     "a state dict": (lambda x, y: {"model": {}}, "the model is a dict"),
     "half precision": (lambda x, y: {"model": Network().half(), **OWN}, "float16"),
+    "weights without values": (lambda x, y: {"model": nn.Linear(2, 2, device="meta"), **OWN}, "no values"),
+    "lazy weights": (lambda x, y: {"model": nn.LazyLinear(2), **OWN}, "no values"),
+    "no weights": (lambda x, y: {"model": nn.Flatten(), **OWN}, "without any weight"),
     "script": (lambda x, y: {"model": torch.jit.trace(Network(), x[:2].float()), **OWN}, "TorchScript"),
     "old weight norm": (
         lambda x, y: {"model": nn.Sequential(torch.nn.utils.weight_norm(nn.Linear(2, 2))), **OWN},
@@ -150,6 +153,31 @@ def test_a_failure_in_the_middle_leaves_the_callers_random_numbers_and_network(s
     with pytest.raises(RuntimeError, match="fell off"):
         tbft.personalize(network, x, y, level="output", inplace=True, **OWN)
     assert generators() == drawn and same(weights(network), before) and network.training
+
+
+def test_a_diagnosis_draws_no_number_of_the_callers_and_takes_the_same_seeds(sample):
+    x, y, _ = sample
+    drawn = generators()
+    tbft.diagnose("digits", x, y)
+    assert generators() == drawn
+    with pytest.raises(tbft.BadInput, match="seed is -1"):
+        tbft.diagnose("digits", x, y, seed=-1)
+
+
+@pytest.mark.parametrize("level", [None, "input", "feature"])
+def test_batches_of_one_image_need_more_than_one_number_a_channel(sample, level):
+    x, y, _ = sample
+    flat = nn.Sequential(Network(), nn.BatchNorm1d(10), nn.Linear(10, 10))
+    with pytest.raises(tbft.BadInput, match="one number a channel"):
+        tbft.personalize(flat, x, y, level=level, **OWN, **{"data.batch_size": 1})
+    better = tbft.personalize(flat, x, y, level="output", **OWN, **{"data.batch_size": 1})  # which takes no step
+    assert better.record.steps == 0
+
+
+def test_classes_without_a_labelled_image_are_told_where_the_level_is_named(sample, caplog):
+    x, y, _ = sample
+    tbft.personalize("digits", x[y < 8], y[y < 8], level="output")
+    assert "2 of 10 classes have no labelled image" in caplog.text
 
 
 def test_labels_of_any_library_mean_the_same(sample):

@@ -7,6 +7,7 @@ from typing import Any
 
 from tbft.data.class_folders import open_files
 from tbft.data.class_names import check_order
+from tbft.data.copies import distinct_files
 from tbft.data.domain import DomainData
 from tbft.data.picture_folders import class_folders, pictures_in
 from tbft.data.pictures import Pictures
@@ -22,6 +23,8 @@ class Folder(DomainData):
     ``root`` holds the class folders, or a folder ``source`` or ``target`` that does, of which the domain's own
     is taken. The class folders may be split already, below ``train``, ``test`` and ``val`` (or ``validation``):
     then tests and validation use what lies there. A split of ``train`` and ``val`` alone tests on ``val``.
+
+    Of files that are byte for byte the same the first counts.
 
     Labels follow the base model's order of class names. A base model that does not name its classes is taken
     to number them in the order of ``class_names``, or of the alphabet.
@@ -51,11 +54,11 @@ class Folder(DomainData):
             raise BadInput(f"{self.root} has a folder {other} and none for the {self.domain} domain: add it")
         parts = _parts(folder)
         self.classes = tuple(self._classes(parts["train"]))
-        return open_files(
-            {name: self._labelled(part) for name, part in parts.items()},
-            self.image_size,
-            skip_broken=self.skip_broken,
-        )
+        files = {name: self._labelled(part) for name, part in parts.items()}
+        if self.labelled:
+            train = files.pop("train")
+            files = {"train": [train[at] for at in distinct_files(train, **files)], **files}
+        return open_files(files, self.image_size, skip_broken=self.skip_broken)
 
     def _classes(self, folder: Path) -> list[str]:
         found = class_folders(folder)

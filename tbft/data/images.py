@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from tbft.data.class_names import check_order, match_classes
+from tbft.data.copies import distinct_files
 from tbft.data.picture_file import read_picture, resize, square_pixels
 from tbft.data.picture_folders import class_folders, pictures_in
 from tbft.data.progress import with_bar
@@ -73,7 +74,7 @@ def load_images(images: Images, size: int, *, skip_broken: bool = False) -> Imag
 
 
 def labelled_files(folder: str | Path) -> tuple[list[Path], list[str]]:
-    """The pictures of a folder of class folders, and the name of each one's class.
+    """The pictures of a folder of class folders, copies left out, and the name of each one's class.
 
     Raises:
         BadInput: if there is no such folder, or a class has no picture.
@@ -81,7 +82,8 @@ def labelled_files(folder: str | Path) -> tuple[list[Path], list[str]]:
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise BadInput(f"{root} is no folder: give one that holds a folder of pictures for each class")
-    found = [(path, name) for name in class_folders(root) for path in pictures_in(root / name)]
+    files = [(path, name) for name in class_folders(root) for path in pictures_in(root / name)]
+    found = [files[at] for at in distinct_files(files)]
     return [path for path, _ in found], [name for _, name in found]
 
 

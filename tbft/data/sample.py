@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Literal
 
@@ -14,6 +15,8 @@ from tbft.data.drift import Drift
 from tbft.data.labelled import AUGMENT, LabelledData
 from tbft.data.splits import Split, device_split
 from tbft.errors import BadInput, check_at_least
+
+log = logging.getLogger(__name__)
 
 
 class Sample(LabelledData):
@@ -73,6 +76,13 @@ class Sample(LabelledData):
         self.train_size, self.test_names = len(x), []
         labels = y if y is not None else torch.zeros(len(x), dtype=torch.int64)
         self.must_split = must_split
+        absent = len(self.classes) - len(labels.unique())
+        if self.labelled and must_split and absent:
+            log.warning(
+                "%d of %d classes have no labelled image, and what is trained on the others will hardly predict them",
+                absent,
+                len(self.classes),
+            )
         split = self._split(labels if strata is None else strata, validation)
         y = labels
         change = AUGMENT[augment]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tbft.diagnosis.findings import Finding
 from tbft.remedies.card import SourceCard
 from tbft.remedies.choice import Choice
@@ -34,7 +37,12 @@ OF_THE_CHOICE = ("use ", "keep the model", "training a block", "labels may pay")
 
 
 def advise(
-    choice: Choice, findings: Sequence[Finding], accuracy: Interval | None, card: SourceCard, *, images: int
+    choice: Choice,
+    findings: Sequence[Finding],
+    accuracy: Interval | None,
+    card: SourceCard,
+    *,
+    labels: NDArray[np.int64],
 ) -> list[str]:
     """What to do about a labelled sample.
 
@@ -43,12 +51,14 @@ def advise(
         findings: levels that drifted.
         accuracy: of the base model on the sample.
         card: what is known of the source.
-        images: in the sample.
+        labels: of the sample ``(N,)``.
     """
-    advice, classes = [], choice.head.num_classes
+    advice: list[str] = []
+    classes, images = choice.head.num_classes, len(labels)
     more = max(LABELS_OF_EACH * classes - images, LABELS_OF_EACH)
     if choice.verdict == "adapt":
         advice.append(_use(choice))
+        advice += _forgotten(choice, labels)
     if choice.labels_needed:
         advice.append(f"collect {choice.labels_needed - images} more labels: {choice.reason}")
     if any(finding.found and finding.level == "labels" for finding in findings):
@@ -86,6 +96,16 @@ def advise_without_labels(choice: Choice) -> list[str]:
         advice.append(f"labels may pay: {left}, and {labels} labels tell what brings them back")
         return [*advice, unseen]
     return [*advice, f"labels are worth collecting only for one thing: {unseen}"]
+
+
+def _forgotten(choice: Choice, labels: NDArray[np.int64]) -> list[str]:
+    """What is lost of classes that the sample does not have, where the head follows the sample."""
+    absent = np.setdiff1d(np.arange(choice.head.num_classes), labels)
+    if not len(absent) or not {"prior", "merge", "head"} & set(choice.remedies):
+        return []
+    named = ", ".join(map(str, absent[:5])) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
+    which = f"class {named} has" if len(absent) == 1 else f"classes {named} have"
+    return [f"{which} no labelled image and will hardly be predicted: add some, if they still appear"]
 
 
 def _use(choice: Choice) -> str:

@@ -155,7 +155,7 @@ def diagnose(
         levels = tuple(f.level for f in findings if f.found and f.level != "labels")
         hits = correct(source.logits, source.labels)
         accuracy = clopper_pearson(int(hits.sum()), len(hits))
-        advice = advise(choice, findings, accuracy, card, images=len(source))
+        advice = advise(choice, findings, accuracy, card, labels=source.labels)
     return Diagnosis(
         verdict=choice.verdict,
         reason=choice.reason,
