@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,9 @@ def test_a_session_with_a_device(tmp_path: Path, bundle: Path, capsys) -> None:
     assert main(["apply", str(delta)], bundle) == 0
     assert main(["diagnose", mine], bundle) == 0
     assert "verdict   adapt" in capsys.readouterr().out
+    assert main(["diagnose", mine, "--json"], bundle) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == json.loads(json.dumps(load(bundle, threads=1).diagnose(mine).as_dict()))
     assert json.loads((tmp_path / "pet.state" / "result.json").read_text())["status"] == "completed"
 
 
@@ -56,6 +60,7 @@ def test_what_is_wrong_is_one_line_and_exit_code_2(tmp_path: Path, bundle: Path,
         ["adapt", str(mine), "--memory-mib", "10"],
         ["adapt", str(mine), "--level", "feature", "--unlabelled"],
         ["adapt", str(mine), "--threads", "0"],
+        ["diagnose", str(mine), "--plot", "drift.svg"],
         ["apply", str(tmp_path / "missing.delta")],
         ["revert", "--to", "0007"],
         ["predict", str(mine), "--csv", str(tmp_path / "no" / "folder.csv")],
@@ -63,6 +68,18 @@ def test_what_is_wrong_is_one_line_and_exit_code_2(tmp_path: Path, bundle: Path,
         assert main(args, bundle) == 2, args
         complaint = capsys.readouterr().err
         assert complaint.startswith("error: ") and complaint.count("\n") == 1, complaint
+
+
+def test_a_bundle_whose_code_was_changed_says_so(tmp_path: Path, bundle: Path) -> None:
+    mine = str(write_pictures(tmp_path / "mine", "output", CLASSES, count=20))
+    with zipfile.ZipFile(bundle) as file:
+        member = file.getinfo("tbft/remedies/signs.pyc")
+    content = bytearray(bundle.read_bytes())
+    content[member.header_offset + 30 + len(member.filename) + member.compress_size // 2] ^= 0x10
+    bundle.write_bytes(content)
+    done = subprocess.run([sys.executable, str(bundle), "adapt", mine], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "was changed or is cut short" in done.stderr, done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

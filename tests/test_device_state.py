@@ -86,6 +86,7 @@ def test_a_full_card_leaves_the_adaptation_before(state: StateFolder, monkeypatc
     with pytest.raises(BadInput, match=r"No space left on device.*make room"):
         keep(state, 2.0)
     assert counted(state) == 1.0
+    assert [path.name for path in state.folder.glob("*.delta")] == ["0001.delta"]  # a failure takes no room
 
 
 def test_one_process_adapts_at_a_time(state: StateFolder) -> None:

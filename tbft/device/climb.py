@@ -52,6 +52,10 @@ class _Climb:
     Attributes:
         changed: statistics and front block that are not the base model's.
         names: of the remedies that stand.
+        look: at the sample, once that was taken.
+        made: what the adaptation will say of itself.
+        train, validation: positions of the pictures that may train and that validate.
+        order: of the former, drawn at random: a first part is looked at, aligned to, and makes statistics.
     """
 
     def __init__(self, base: Network, sample: Sample, course: Course) -> None:
@@ -153,8 +157,7 @@ class _Climb:
             self.made.detail["not_trained"] = missing
         if "feature" not in contenders or self._cannot_train is not None:
             return False
-        self.made.stopped = time.monotonic() > self.course.deadline
-        return not self.made.stopped
+        return time.monotonic() < self.course.deadline
 
     def _train(self, choice: Choice, samples: dict[str, Seen]) -> Tensors:
         """Train the last stage; weights that take the place of what stands, none without evidence for them."""
@@ -186,13 +189,14 @@ class _Climb:
         return {**unsolved, **trained.changed}
 
     def _settle(self, choice: Choice, weights: Tensors) -> None:
-        """Say what was kept."""
+        """Say what was kept, and whether the time was up."""
         made, keys = self.made, head_keys(self.base.bundle).values()
         weights = {key: value for key, value in weights.items() if not np.array_equal(value, self.base.weight(key))}
         head = [weights[key].size for key in keys if key in weights]
         made.blocks += ["fc"] if head else []
         made.trained += sum(head)
         made.changed = {**self.changed, **weights}
+        made.stopped = made.stopped or time.monotonic() > self.course.deadline
         if made.changed:
             made.strategy = "+".join(self.names)
             made.statistics = "refresh" if self.changed else "source"

@@ -51,6 +51,9 @@ def main(args: list[str] | None = None, bundle: Path | None = None) -> int:
     except BrokenPipeError:
         return DONE
     except Exception as error:
+        if damage := _damage_of(bundle or Path(sys.argv[0])):
+            print(f"error: {damage}", file=sys.stderr)
+            return BAD_INPUT
         print(f"error: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
         return FAILED
     finally:
@@ -206,6 +209,17 @@ def _summary(record: dict[str, Any]) -> str:
     if record["stopped_by"]:
         lines.append("stopped     the budget was used up")
     return "\n".join(lines)
+
+
+def _damage_of(path: Path) -> BadInput | None:
+    """What is wrong with a bundle whose own code may be what failed; ``None`` if it is whole."""
+    from tbft.device.bundle import Bundle
+
+    try:
+        Bundle(path).check()
+    except BadInput as error:
+        return error
+    return None
 
 
 def _end(number: int, frame: object) -> None:

@@ -31,6 +31,13 @@ KEPT = 5
 _CURRENT, _LOCK, _DELTA, _RECORD = "current.json", "lock", ".delta", ".json"
 _KIND = "tbft delta"
 
+_REMEDIES_OF_WRITING = {
+    errno.ENOSPC: "make room on it",
+    errno.EDQUOT: "make room on it",
+    errno.EFBIG: "raise the largest size that a file may have (ulimit -f)",
+}
+"""What to do about an error of the operating system."""
+
 
 @dataclass(frozen=True)
 class Delta:
@@ -148,11 +155,17 @@ class StateFolder:
         state = self._read()
         name = f"{state['last'] + 1:04d}"
         delta = Delta(dict(tensors), self.bundle.fingerprint)
+        history = [*state["history"], name]
         with translate_write_errors(self.folder):
-            write_bytes(self.folder / f"{name}{_DELTA}", delta.to_bytes())
-            write_text(self.folder / f"{name}{_RECORD}", json.dumps(record, indent=1))
-            history = [*state["history"], name]
-            self._write(name, history[-KEPT:], state["last"] + 1)
+            try:
+                write_bytes(self.folder / f"{name}{_DELTA}", delta.to_bytes())
+                write_text(self.folder / f"{name}{_RECORD}", json.dumps(record, indent=1))
+                self._write(name, history[-KEPT:], state["last"] + 1)
+            except OSError:
+                if self._read()["current"] != name:  # on a full card, what does not count only takes room
+                    for suffix in (_DELTA, _RECORD):
+                        (self.folder / f"{name}{suffix}").unlink(missing_ok=True)
+                raise
         for path in self.folder.iterdir():
             if path.suffix in (_DELTA, _RECORD) and path.stem.isdecimal() and path.stem not in history[-KEPT:]:
                 path.unlink(missing_ok=True)
@@ -222,8 +235,7 @@ def translate_write_errors(where: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        todo = "make room on it" if full else "check its permissions"
+        todo = _REMEDIES_OF_WRITING.get(error.errno or 0, "check its permissions")
         raise BadInput(f"{where} cannot be written ({error.strerror}): {todo}; what was kept before is whole") from None
 
 
