@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -87,55 +87,65 @@ def _of_kernel(graph: Graph, node: onnx.NodeProto, dy: str, options: dict[str, A
     """For each tap of the kernel, one product over the images and places that the tap saw.
 
     Without groups it is a matrix product, ``(O, N H W)`` times ``(N H W, C)``; with a group for each channel the sum of
-    products number by number (as many tiny matrix products took ten times as long). Both have the images with channels
-    last: whole rows of channels are padded and cut out ten times as fast as single numbers. With G groups it is
-    ``(G, C / G, N H W)`` times ``(G, N H W, O / G)``, the images with channels first.
+    products number by number (as many tiny matrix products took ten times as long). The images have channels last:
+    whole rows of channels are padded and cut out ten times as fast as single numbers.
     """
     x, weight = node.input[:2]
-    kernel, strides, pads, dilations = _window(graph, node, options)
+    outputs, inputs, *kernel = (size or 0 for size in graph.shape_of(weight))
     group = int(options.get("group", 1))
-    outputs, inputs = graph.shape_of(weight)[:2]
-    rows, columns = graph.shape_of(node.output[0])[2:]
-    if outputs is None or inputs is None or rows is None or columns is None:
-        raise BadInput("the operator Conv on images whose size is not fixed has no gradient here")
-    dense, by_channel = group == 1, group == outputs and inputs == 1 and group > 1
-    last = dense or by_channel
-    x = graph.op("Transpose", x, perm=[0, 2, 3, 1] if last else [1, 0, 2, 3])
-    if any(pads):
-        ends = [(0, *pads[i : i + 2], 0) if last else (0, 0, *pads[i : i + 2]) for i in (0, 2)]
-        x = graph.op("Pad", x, graph.integers(*ends[0], *ends[1]))
+    by_channel = group == outputs and inputs == 1
+    if group > 1 and not by_channel:
+        return _of_grouped_kernel(graph, node, dy, options)
+    taps = _taps(graph, graph.op("Transpose", x, perm=[0, 2, 3, 1]), node, options, 1)
     if by_channel:
-        dy = graph.op("Transpose", dy, perm=[0, 2, 3, 1])
+        last = graph.op("Transpose", dy, perm=[0, 2, 3, 1])
+        places = graph.integers(0, 1, 2)
+        found = [graph.op("ReduceSum", graph.op("Mul", seen, last), places, keepdims=0) for seen in taps]
     else:
-        dy = graph.op("Transpose", dy, perm=[1, 0, 2, 3])
-        dy = graph.op("Reshape", dy, graph.integers(*((outputs, -1) if dense else (group, outputs // group, -1))))
-        if not dense:
-            dy = graph.op("Transpose", dy, perm=[0, 2, 1])
-    axes = graph.integers(*((1, 2) if last else (2, 3)))
-    taps = []
-    for i in range(kernel[0]):
-        for j in range(kernel[1]):
-            first = (i * dilations[0], j * dilations[1])
-            end = (first[0] + (rows - 1) * strides[0] + 1, first[1] + (columns - 1) * strides[1] + 1)
-            seen = x
-            if kernel != [1, 1] or strides != [1, 1]:
-                seen = graph.op(
-                    "Slice", x, graph.integers(*first), graph.integers(*end), axes, graph.integers(*strides)
-                )
-            if by_channel:
-                products = graph.op("Mul", seen, dy)
-                taps.append(graph.op("ReduceSum", products, graph.integers(0, 1, 2), keepdims=0))
-            elif dense:
-                taps.append(graph.op("MatMul", dy, graph.op("Reshape", seen, graph.integers(-1, inputs))))
-            else:
-                taps.append(graph.op("MatMul", graph.op("Reshape", seen, graph.integers(group, inputs, -1)), dy))
-    stacked = graph.op("Concat", *taps, axis=0) if len(taps) > 1 else taps[0]
-    if last:
-        stacked = graph.op("Reshape", stacked, graph.integers(*kernel, outputs, inputs))
-        return graph.op("Transpose", stacked, perm=[2, 3, 0, 1])
+        rows = graph.op("Reshape", graph.op("Transpose", dy, perm=[1, 0, 2, 3]), graph.integers(outputs, -1))
+        found = [graph.op("MatMul", rows, graph.op("Reshape", seen, graph.integers(-1, inputs))) for seen in taps]
+    stacked = graph.op("Reshape", graph.op("Concat", *found, axis=0), graph.integers(*kernel, outputs, inputs))
+    return graph.op("Transpose", stacked, perm=[2, 3, 0, 1])
+
+
+def _of_grouped_kernel(graph: Graph, node: onnx.NodeProto, dy: str, options: dict[str, Any]) -> str:
+    """With G groups, for each tap ``(G, C / G, N H W)`` times ``(G, N H W, O / G)``; the images have channels first."""
+    x, weight = node.input[:2]
+    outputs, inputs, *kernel = (size or 0 for size in graph.shape_of(weight))
+    group = int(options["group"])
+    dy = graph.op("Transpose", dy, perm=[1, 0, 2, 3])
+    dy = graph.op("Reshape", dy, graph.integers(group, outputs // group, -1))
+    dy = graph.op("Transpose", dy, perm=[0, 2, 1])
+    rows = graph.integers(group, inputs, -1)
+    taps = _taps(graph, graph.op("Transpose", x, perm=[1, 0, 2, 3]), node, options, 2)
+    found = [graph.op("MatMul", graph.op("Reshape", seen, rows), dy) for seen in taps]
+    stacked = graph.op("Concat", *found, axis=0)
     stacked = graph.op("Reshape", stacked, graph.integers(*kernel, group, inputs, outputs // group))
     turned = graph.op("Transpose", stacked, perm=[2, 4, 3, 0, 1])
     return graph.op("Reshape", turned, graph.integers(outputs, inputs, *kernel))
+
+
+def _taps(graph: Graph, x: str, node: onnx.NodeProto, options: dict[str, Any], axis: int) -> Iterator[str]:
+    """What each tap of a kernel sees of the images, whose rows are along one axis and columns along the next."""
+    kernel, strides, pads, dilations = _window(graph, node, options)
+    rows, columns = graph.shape_of(node.output[0])[2:]
+    if rows is None or columns is None:
+        raise BadInput("the operator Conv on images whose size is not fixed has no gradient here")
+    if any(pads):
+        ends = [[0] * 4, [0] * 4]
+        for end, sizes in zip(ends, (pads[:2], pads[2:]), strict=True):
+            end[axis : axis + 2] = sizes
+        x = graph.op("Pad", x, graph.integers(*ends[0], *ends[1]))
+    if kernel == strides == [1, 1]:
+        yield x
+        return
+    axes = graph.integers(axis, axis + 1)
+    for i in range(kernel[0]):
+        for j in range(kernel[1]):
+            first = (i * dilations[0], j * dilations[1])
+            stop = (first[0] + (rows - 1) * strides[0] + 1, first[1] + (columns - 1) * strides[1] + 1)
+            cut = (graph.integers(*first), graph.integers(*stop), axes, graph.integers(*strides))
+            yield graph.op("Slice", x, *cut)  # one at a time: its product is the next node, and then it is gone
 
 
 @rule("ConvTranspose")
