@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
@@ -11,18 +10,15 @@ import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.optim import Optimizer
 
+from tbft.adaptation.optimization import Optimization, OptimizerCallable, count_steps
 from tbft.adaptation.score import Score, Tally
 from tbft.data.batches import Batch
-from tbft.errors import BadInput, check_between, check_positive
+from tbft.errors import BadInput, check_between
 from tbft.models import METADATA, metadata_of
 from tbft.models.classifier import Classifier
 from tbft.models.number_format import FORMATS, resolve_format
 from tbft.training.metrics import metrics_of
-
-OptimizerCallable = Callable[[Iterable], Optimizer]
-Schedule = Literal["constant", "cosine", "one_cycle"]
 
 
 class ImageClassifier(Classifier, LightningModule):
@@ -67,7 +63,7 @@ class ImageClassifier(Classifier, LightningModule):
         std: tuple[float, ...] | None = None,
         optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=5e-3),
         learning_rates: dict[str, float] | None = None,
-        schedule: Schedule = "one_cycle",
+        schedule: Literal["constant", "cosine", "one_cycle"] = "one_cycle",
         number_format: Literal["plain", "channels_last", "bf16", "cheapest"] = "channels_last",
         noise_block: str | None = None,
         noise_scale: float = 0.0,
@@ -76,35 +72,30 @@ class ImageClassifier(Classifier, LightningModule):
         check_between(0, 1000, "model", noise_scale=noise_scale)
         if noise_scale and noise_block is None:
             raise BadInput(f"model.noise_scale is {noise_scale:g} and no block is noised: give model.noise_block")
-        check_positive("model.learning_rates", **(learning_rates or {}))
+        optimization = Optimization(optimizer, learning_rates, schedule)
         self.load(base, architecture, num_classes, image_size, width)
         self.describe_images(mean, std)
         if noise_block is not None:
             _add_noise(self.model.modules_of(self.model.resolve([noise_block])), noise_scale)
         self.number_format = FORMATS.get(number_format)
-        self._train_with(optimizer, learning_rates, schedule)
+        self._train_with(optimization)
 
-    def _train_with(
-        self,
-        optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=5e-3),
-        learning_rates: dict[str, float] | None = None,
-        schedule: Schedule = "one_cycle",
-    ) -> None:
-        self.make_optimizer, self.schedule, self.learning_rates = optimizer, schedule, learning_rates
+    def _train_with(self, optimization: Optimization) -> None:
+        self.optimization = optimization
         self.scores: dict[str, Score] = {}
         self._tally = Tally()
 
     @classmethod
-    def around(cls, classifier: Classifier, **options: Any) -> ImageClassifier:
+    def around(cls, classifier: Classifier, optimization: Optimization) -> ImageClassifier:
         """A module that trains a classifier's own network, in its number format.
 
         Args:
             classifier: the classifier, which keeps its network; both share it.
-            options: ``optimizer``, ``learning_rates`` and ``schedule``.
+            optimization: how to train it.
         """
         module = cls.__new__(cls)
         LightningModule.__init__(module)
-        module._train_with(**options)
+        module._train_with(optimization)
         for name in ("model", "base", "classes", "mean", "std", "number_format"):
             setattr(module, name, getattr(classifier, name))
         return module
@@ -152,34 +143,6 @@ class ImageClassifier(Classifier, LightningModule):
         classes = self.trainer.datamodule.classes  # type: ignore[attr-defined]
         checkpoint[METADATA] = metadata_of(self.model, classes, mean=self.mean, std=self.std)
 
-    def check_length(self, max_epochs: int | None, max_steps: int) -> None:
-        """Refuse a schedule over a run without an end (-1, as the trainer takes it).
-
-        Raises:
-            BadInput: if neither number ends the run.
-        """
-        if self.schedule != "constant" and max_epochs == max_steps == -1:
-            raise BadInput(
-                f"model.schedule {self.schedule} needs an end of the run: give trainer.max_epochs or "
-                "trainer.max_steps, or --model.schedule constant"
-            )
-
-    def check_optimizer(self) -> None:
-        """Make the optimiser once, to see whether it takes its arguments.
-
-        Raises:
-            BadInput: if it does not, or would train with numbers that are none, or that train nothing.
-        """
-        try:
-            groups = self.make_optimizer(self._groups()).param_groups
-        except Exception as error:  # each optimiser refuses in its own way
-            raise BadInput(f"model.optimizer cannot be made ({' '.join(str(error).split())}): correct it") from None
-        for group in groups:
-            check_positive("model.optimizer.init_args", lr=float(group.get("lr", 1)))
-            for name, value in group.items():
-                if isinstance(value, float) and not math.isfinite(value):
-                    raise BadInput(f"model.optimizer.init_args.{name} is {value}: give a finite number")
-
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser over what trains, and its schedule over the whole run.
 
@@ -191,21 +154,10 @@ class ImageClassifier(Classifier, LightningModule):
             return None  # statistics alone are adapted
         if not trained:
             raise BadInput("no parameter would train: name at least one block in freeze.blocks, or give freeze.level")
-        optimizer = self.make_optimizer(self._groups())
-        if self.schedule == "constant":
+        optimizer = self.optimization.optimizer_for(self.model)
+        if self.optimization.schedule == "constant":
             return optimizer
-        steps = self._steps()
-        if self.schedule == "cosine":
-            schedule: Any = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        else:
-            rates = [group["lr"] for group in optimizer.param_groups]
-            # Two steps are the fewest that a cycle can have.
-            schedule = torch.optim.lr_scheduler.OneCycleLR(
-                optimizer,
-                rates,
-                total_steps=max(steps, 2),
-                cycle_momentum=not {"momentum", "betas"}.isdisjoint(optimizer.defaults),
-            )
+        schedule: Any = self.optimization.scheduler_for(optimizer, self._steps())
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -213,20 +165,6 @@ class ImageClassifier(Classifier, LightningModule):
         for state in checkpoint["lr_schedulers"]:
             for length in ("T_max", "total_steps", "_schedule_phases"):  # of cosine and one-cycle schedules
                 state.pop(length, None)
-
-    def _groups(self) -> list[dict[str, Any]]:
-        """What trains, in groups of one learning rate each."""
-        of_block = {
-            id(parameter): rate
-            for block, rate in (self.learning_rates or {}).items()
-            for module in self.model.modules_of(self.model.resolve([block]))
-            for parameter in module.parameters(recurse=False)
-        }
-        groups: dict[float | None, list[torch.nn.Parameter]] = {}
-        for parameter in self.model.parameters():
-            if parameter.requires_grad:
-                groups.setdefault(of_block.get(id(parameter)), []).append(parameter)
-        return [{"params": group} | ({} if rate is None else {"lr": rate}) for rate, group in groups.items()]
 
     def _steps(self) -> int:
         """Optimiser steps of the whole run, at least 1.
@@ -237,12 +175,15 @@ class ImageClassifier(Classifier, LightningModule):
             BadInput: if the run has no end.
         """
         trainer = self.trainer
-        self.check_length(trainer.max_epochs, trainer.max_steps)
+        self.optimization.check_length(trainer.max_epochs, trainer.max_steps)
         batches, limit = len(trainer.datamodule.train_dataloader()), trainer.limit_train_batches  # type: ignore[attr-defined]
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)  # a number, or a share
-        epochs = trainer.max_epochs or 0
-        ends = [math.ceil(batches / trainer.accumulate_grad_batches) * epochs, trainer.max_steps]
-        return max(min(end for end in ends if end >= 0), 1)
+        return count_steps(
+            batches,
+            trainer.max_epochs or 0,
+            accumulated=trainer.accumulate_grad_batches,
+            max_steps=trainer.max_steps,
+        )
 
     def _book(self, part: str) -> None:
         self.scores[part] = self._tally.score()

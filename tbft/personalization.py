@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,11 @@ from tbft.adaptation.closed_form_head import ClosedFormHead
 from tbft.adaptation.feature_cache import FeatureCache
 from tbft.adaptation.freezing import BlockFreeze
 from tbft.adaptation.ladder import Ladder
+from tbft.adaptation.optimization import Optimization
 from tbft.adaptation.record import make_record
 from tbft.adaptation.recorded import RecordedRun
+from tbft.adaptation.score import Score
+from tbft.adaptation.stepping import honours, train_in_loop
 from tbft.data.images import Images
 from tbft.data.sample import Sample
 from tbft.energy.run_meter import RunMeter
@@ -29,9 +32,9 @@ from tbft.given_model import classifier_of
 from tbft.models.classifier import Classifier
 from tbft.personalized import Model, Personalized, Record
 from tbft.random_numbers import check_seed, own_random_numbers
-from tbft.recipe import AUTO, Options, callbacks_of, check_values, optimizer_of, recipe_of
+from tbft.recipe import AUTO, Options, callbacks_of, check_values, optimization_of, recipe_of
 from tbft.runs.folder import RunFolder
-from tbft.training.climbing import train_step_by_step
+from tbft.training.climbing import train_in_loop_from, train_step_by_step
 
 
 def personalize(
@@ -160,6 +163,9 @@ def load(model: str | Path | nn.Module, **options: Any) -> Model:
 def _adapt(
     classifier: Classifier, network: nn.Module, sample: Sample, recipe: Options, seed: int, out: Path | None
 ) -> Personalized:
+    options = recipe["trainer"]
+    accelerator = options.get("accelerator") or _accelerator_of(network)
+
     def adaptation_of(
         kind: type[Adaptation], freeze: type[BlockFreeze], meter: type[RunMeter], **more: Any
     ) -> Adaptation:
@@ -171,55 +177,69 @@ def _adapt(
             FeatureCache(**recipe["cache"]),
             meter(**recipe["energy"]),
             seed=seed,
-            max_epochs=recipe["trainer"].get("max_epochs"),
-            accelerator=recipe["trainer"].get("accelerator") or _accelerator_of(network),
+            max_epochs=options.get("max_epochs"),
+            accelerator=accelerator,
             **more,
         )
 
+    in_loop = honours(options)
     if recipe["ladder"].get("climb"):
         ladder = Ladder(**recipe["ladder"])
-        trainer = {"enable_progress_bar": False, **recipe["trainer"]}
-        train = partial(train_step_by_step, options=trainer)
-        adaptation = adaptation_of(Climb, BlockFreeze, RunMeter, ladder=ladder, train=train)
+        meter: type[RunMeter] = RunMeter
+        train: Callable[..., Score] = train_in_loop_from
+        if not in_loop:
+            from tbft.callbacks import EnergyCallback
+
+            meter = EnergyCallback  # to which a trial's trainer books
+            train = partial(train_step_by_step, options={"enable_progress_bar": False, **options})
+        adaptation = adaptation_of(Climb, BlockFreeze, meter, ladder=ladder, train=train)
     else:
         adaptation = adaptation_of(Adaptation, BlockFreeze, RunMeter)
     adaptation.meter.check()
+    adapt: Callable[[], object] = adaptation.run_without_steps
     if adaptation.trains_by_steps:
-        from tbft.callbacks import BlockFreezeCallback, EnergyCallback
-        from tbft.command_line.terminal import quiet
-        from tbft.module import ImageClassifier
-        from tbft.training.checks import check_adaptation
-        from tbft.training.steps import train_by_steps
-
-        training: dict[str, Any] = {
-            name: recipe["model"][name] for name in ("learning_rates", "schedule") if name in recipe["model"]
-        }
-        if optimizer := optimizer_of(recipe["model"].get("optimizer")):
-            training["optimizer"] = optimizer
-        adaptation = adaptation_of(Adaptation, BlockFreezeCallback, EnergyCallback)
-        adaptation.classifier = ImageClassifier.around(classifier, **training)
-        trainer = {"enable_progress_bar": sys.stderr.isatty(), **recipe["trainer"]}
-        trainer["callbacks"] = callbacks_of(trainer.get("callbacks"))
-        check_adaptation(adaptation, trainer)
-
-    def run() -> None:
-        if adaptation.trains_by_steps:
-            with quiet():
-                train_by_steps(adaptation, trainer)
+        optimization = optimization_of(recipe["model"])
+        if in_loop:
+            choose_device(accelerator)
+            optimization.check_optimizer(classifier.model)
+            bar = options.get("enable_progress_bar", sys.stderr.isatty())
+            adapt = partial(train_in_loop, adaptation, optimization, show_progress=bar)
         else:
-            adaptation.run_without_steps()
+            from tbft.callbacks import BlockFreezeCallback, EnergyCallback
+
+            adaptation = adaptation_of(Adaptation, BlockFreezeCallback, EnergyCallback)
+            adapt = _training_with_trainer(adaptation, optimization, options)
 
     if out is None:
-        run()
+        adapt()
         record = make_record(adaptation, "completed", name=sample.name, config_hash="")
     else:
         folder = RunFolder(out)
         with folder.locked():
             recorded = RecordedRun(adaptation, folder, config_hash="", test=False)
-            recorded.run(run)
+            recorded.run(adapt)
         record = recorded.record
     validated = len(adaptation.keep.best.right) if adaptation.keep.best else 0
     return Personalized(classifier, network, sample.classes, Record.of(record), validated)
+
+
+def _training_with_trainer(adaptation: Adaptation, optimization: Optimization, options: Mapping[str, Any]) -> Callable:
+    """Training by steps with Lightning's Trainer, once its options are checked."""
+    from tbft.command_line.terminal import quiet
+    from tbft.module import ImageClassifier
+    from tbft.training.checks import check_adaptation
+    from tbft.training.steps import train_by_steps
+
+    adaptation.classifier = ImageClassifier.around(adaptation.classifier, optimization)
+    given = {"accelerator": adaptation.accelerator, "enable_progress_bar": sys.stderr.isatty(), **options}
+    given["callbacks"] = callbacks_of(options.get("callbacks"))
+    check_adaptation(adaptation, given)
+
+    def train() -> None:
+        with quiet():
+            train_by_steps(adaptation, given)
+
+    return train
 
 
 def _accelerator_of(network: nn.Module) -> str:

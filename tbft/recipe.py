@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -18,6 +18,9 @@ from tbft.command_line.yaml_file import check_yaml_file
 from tbft.errors import BadInput
 from tbft.presets import find
 from tbft.schema import LEVELS
+
+if TYPE_CHECKING:
+    from tbft.adaptation.optimization import Optimization
 
 SECTIONS = ("model", "data", "freeze", "head", "cache", "ladder", "energy", "trainer")
 _OF_MODEL = ("optimizer", "learning_rates", "schedule", "number_format")
@@ -132,8 +135,28 @@ def optimizer_of(given: Any) -> Callable[[Iterable], Any] | None:
     if given is None or callable(given):
         return given
     kind = _class_of(given, "torch.optim", "optimiser", "torch.optim.AdamW")
+    from torch.optim import Optimizer
+
+    from tbft.adaptation.optimization import without_compiler
+
+    if isinstance(kind, type) and issubclass(kind, Optimizer):
+        kind = without_compiler(kind)  # type: ignore[arg-type]
     arguments = dict(given.get("init_args") or {})
     return lambda parameters: kind(parameters, **arguments)
+
+
+def optimization_of(model: Mapping[str, Any]) -> Optimization:
+    """How to train, by the options of the section ``model``.
+
+    Raises:
+        BadInput: if there is no such optimiser or schedule, or a learning rate is not above 0.
+    """
+    from tbft.adaptation.optimization import Optimization
+
+    given: dict[str, Any] = {name: model[name] for name in ("learning_rates", "schedule") if name in model}
+    if optimizer := optimizer_of(model.get("optimizer")):
+        given["make_optimizer"] = optimizer
+    return Optimization(**given)
 
 
 def callbacks_of(given: Any) -> list[Any]:

@@ -6,7 +6,6 @@ import mmap
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +13,6 @@ from tbft.callbacks import EnergyCallback
 from tbft.energy.metering.process_cost import ProcessCost, up_to_exit
 from tbft.energy.run_meter import RunMeter
 from tbft.energy.sensors.cpu_time import tree_cpu_seconds
-from tbft.training.climbing import _same_meter
 
 FIT = ["fit", "--config", "output.yaml", "--model.number_format", "plain", "--run.threads", "1"]
 BUSY_CHILD = """
@@ -24,6 +22,12 @@ while time.process_time() < 0.5:
 print("done", flush=True)
 sys.stdin.read()
 """
+
+
+def begun_cost() -> ProcessCost:
+    cost = ProcessCost()
+    cost.begin()
+    return cost
 
 
 def spin(seconds: float) -> None:
@@ -43,9 +47,9 @@ def test_a_child_counts_while_it_runs_and_after_its_end_and_only_once():
 
 
 def test_a_later_run_of_a_process_pays_for_itself_alone():
-    ProcessCost()
+    begun_cost()
     spin(0.3)
-    cost = ProcessCost()
+    cost = begun_cost()
     spin(0.2)
     record = cost.record()
     assert record["since"] == "run start"
@@ -62,7 +66,7 @@ def test_two_runs_in_one_process_do_not_add_up(run):
 
 
 def test_the_peak_memory_is_the_adaptations_and_not_that_of_testing(run, monkeypatch):
-    if not ProcessCost()._peak_counts_anew:
+    if not begun_cost()._peak_counts_anew:
         pytest.skip("the kernel does not let a process reset its peak memory")
     end = EnergyCallback.end_adaptation
 
@@ -92,7 +96,7 @@ def metered(**changes):
 
 
 def test_joules_outside_the_meters_time_are_those_of_its_mean_power(monkeypatch):
-    cost = ProcessCost()
+    cost = begun_cost()
     cost._start = time.time() - 32.0
     record = cost.record(metered(), reading_test=(0.5, 2.0))
     assert record["mean_watts"] == pytest.approx(10.0)
@@ -101,7 +105,7 @@ def test_joules_outside_the_meters_time_are_those_of_its_mean_power(monkeypatch)
 
 
 def test_a_process_is_counted_up_to_its_end_and_never_below_what_it_saw_itself():
-    seen = ProcessCost().record(metered()) | {"cpu_seconds": 5.0, "wall_seconds": 30.0, "joules": 300.0}
+    seen = begun_cost().record(metered()) | {"cpu_seconds": 5.0, "wall_seconds": 30.0, "joules": 300.0}
     ended = up_to_exit(seen, cpu_seconds=5.5, wall_seconds=31.0)
     assert (ended["until"], ended["cpu_seconds"], ended["joules"]) == ("exit", 5.5, pytest.approx(310.0))
     assert up_to_exit(seen, cpu_seconds=4.0, wall_seconds=29.0)["cpu_seconds"] == 5.0
@@ -116,18 +120,19 @@ def test_reading_and_scoring_test_images_can_be_told_from_the_rest_of_the_proces
     assert record["process"]["joules"] - test["joules"] >= record["joules"]["adaptation"]
 
 
-def test_a_block_trained_on_the_way_up_the_ladder_does_not_count_peak_memory_anew():
+def test_what_is_made_and_never_begins_is_no_run():
     meter = RunMeter()
+    meter.process.begin()
     if not meter.process._peak_counts_anew:
         pytest.skip("the kernel does not let a process reset its peak memory")
+    begun = ProcessCost._begun
     with mmap.mmap(-1, 200 * 2**20) as memory:
         for page in range(0, len(memory), mmap.PAGESIZE):
             memory[page] = 1
     peak = meter.peak_rss_mib
-    trial = _same_meter(SimpleNamespace(meter=meter))
-    assert trial.peak_rss_mib == pytest.approx(peak, abs=50)
-    meter.end_adaptation()
-    assert trial.process is meter.process
+    EnergyCallback()
+    assert ProcessCost._begun == begun
+    assert meter.peak_rss_mib == pytest.approx(peak, abs=50)
 
 
 def test_a_resumed_run_does_not_pass_its_last_process_off_as_the_whole():

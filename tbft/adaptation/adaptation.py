@@ -101,19 +101,24 @@ class Adaptation:
         """Adapt what needs no optimiser: statistics and a solved head. The network ends with what is kept."""
         assert not self.trains_by_steps and self.data.train is not None
         chain = self.classifier.model
-        with self._preparing():
-            self.freeze.freeze(chain, self.target)
-            if self.freeze.statistics != "source":
-                self._score_base()
-            if self.freeze.refreshes:
-                self.freeze.refresh(self.classifier, self.data.train, self.seed)
+        with self.preparing():
+            self.prepare_network()
             if self.solves_head:
                 self.head.solve_into(self.classifier, self.data)
-            self._score_base()
-            self.keep.settle(chain, self._validate)
+            self.score_base()
+            self.keep.settle(chain, self.validate)
+
+    def prepare_network(self) -> None:
+        """Freeze what does not train and refresh the statistics, before which the base model is scored."""
+        assert self.data.train is not None
+        self.freeze.freeze(self.classifier.model, self.target)
+        if self.freeze.statistics != "source":
+            self.score_base()
+        if self.freeze.refreshes:
+            self.freeze.refresh(self.classifier, self.data.train, self.seed)
 
     @contextmanager
-    def _preparing(self) -> Iterator[None]:
+    def preparing(self) -> Iterator[None]:
         """Seed, start the meter, place network and images; what happens inside is booked to ``prepare``."""
         seed_everything(self.seed)
         device = choose_device(self.accelerator)
@@ -160,11 +165,13 @@ class Adaptation:
         base = self.classifier.base
         return base.card if base and self.keep.kept == "base" else None
 
-    def _score_base(self) -> None:
+    def score_base(self) -> None:
+        """Score the base model on the validation images, once, if there is one."""
         if self.has_base:
-            self.keep.score_base(self.classifier.model, self._validate)
+            self.keep.score_base(self.classifier.model, self.validate)
 
-    def _validate(self) -> Score:
+    def validate(self) -> Score:
+        """Score the network as it stands on the validation images; booked to ``validate``."""
         assert self.data.val is not None
         with self.meter.phase("validate"):
             return evaluate(self.classifier, self.data.val)

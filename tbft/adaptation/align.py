@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tbft.adaptation.freezing import refresh_statistics
+from tbft.adaptation.optimization import without_compiler
 from tbft.data.batches import Examples
 from tbft.models.classifier import Classifier
 from tbft.models.statistics import inference_mode_of, set_modes
@@ -69,7 +70,7 @@ def align(classifier: Classifier, examples: Examples, source: Moments, seed: int
             parameter.requires_grad_(False)
         for parameter in trained:
             parameter.requires_grad_(True)
-        optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, fused=device.type in ("cpu", "cuda"))
+        optimizer = without_compiler(torch.optim.AdamW)(trained, lr=LEARNING_RATE, fused=device.type in ("cpu", "cuda"))
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS)
         with inference_mode_of(chain):
             set_modes(chain, (link,))

@@ -97,7 +97,7 @@ class Climb(Adaptation):
     def run_without_steps(self) -> None:
         """Climb; the network ends with what is kept."""
         assert self.data.train is not None and self.data.val is not None
-        with self._preparing():
+        with self.preparing():
             examples = joined(self.data.train, self.data.val)
             look = self._look(examples)
             self.diagnosis, seen, choice = look.diagnosis, look.observation, look.diagnosis.choice
@@ -220,7 +220,7 @@ class Climb(Adaptation):
         known = [i for i, position in enumerate(positions) if position < len(self.data.train)]
         head, unsolved = heads_of_part(choice, samples, known, self.card)
         put_head(self.classifier, head)
-        base, standing = self._validate_base(), self._validate()
+        base, standing = self._validate_base(), self.validate()
         put_head(self.classifier, unsolved)
         start = copy_weights(chain)
         contenders = contenders_for(self.diagnosis.levels, choice.left, self.card)
@@ -258,7 +258,7 @@ class Climb(Adaptation):
     def _validate_base(self) -> Score:
         stands = copy_weights(self.classifier.model)
         self.classifier.model.load_state_dict(self.keep.base_weights)
-        score = self._validate()
+        score = self.validate()
         self.classifier.model.load_state_dict(stands)
         return score
 

@@ -15,6 +15,7 @@ from tbft.schema import PHASES, SCHEMA, CurveEntry, RunRecord, Status
 
 if TYPE_CHECKING:
     from tbft.adaptation.adaptation import Adaptation
+    from tbft.adaptation.score import Score
     from tbft.models.classifier import Classifier
 
 
@@ -31,6 +32,27 @@ class Progress:
     curve: list[CurveEntry] = field(default_factory=list)
     epochs: int = 0
     steps: int = 0
+
+    def note(self, epoch: int, step: int, score: Score, joules: float, wall_seconds: float) -> None:
+        """Note one more point of the curve.
+
+        Args:
+            epoch: counted from 0.
+            step: how many there were.
+            score: on the validation images.
+            joules: of the adaptation so far.
+            wall_seconds: likewise.
+        """
+        self.curve.append(
+            {
+                "epoch": epoch,
+                "step": step,
+                "validation_loss": score.loss,
+                "validation_accuracy": score.accuracy,
+                "joules": joules,
+                "wall_seconds": wall_seconds,
+            }
+        )
 
 
 def make_record(

@@ -36,19 +36,9 @@ class LearningCurveCallback(Callback):
         """Note one more point of the curve."""
         if trainer.state.fn != "fit":
             return
-        joules, seconds = self.meter.spent()
         assert isinstance(pl_module, ImageClassifier)
         score = pl_module.scores["val"]
-        self.progress.curve.append(
-            {
-                "epoch": trainer.current_epoch,
-                "step": trainer.global_step,
-                "validation_loss": score.loss,
-                "validation_accuracy": score.accuracy,
-                "joules": joules,
-                "wall_seconds": seconds,
-            }
-        )
+        self.progress.note(trainer.current_epoch, trainer.global_step, score, *self.meter.spent())
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Update the epoch and step counters."""

@@ -102,12 +102,13 @@ class RunMeter:
             find_sources(self.settings["sources"], **asked)
 
     def start(self, *, threads: int = 1, synchronize: Callable[[], None] | None = None) -> None:
-        """Warm the sources up and start the meter, once.
+        """Warm the sources up and start the meter, once; the run begins here.
 
         Args:
             threads: that compute, for the judgement of CPU-seconds beside other load.
             synchronize: waits for the accelerator.
         """
+        self.process.begin()
         if self.meter is None:
             self.meter = EnergyMeter(synchronize=synchronize, threads=threads, **self.settings)
             self.meter.start()

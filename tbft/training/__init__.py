@@ -1,1 +1,1 @@
-"""Training by steps: Lightning's Trainer around an adaptation, and what is refused before it is made."""
+"""Training by steps with Lightning's Trainer, what is refused before it is made, and training while climbing."""

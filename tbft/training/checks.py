@@ -118,7 +118,8 @@ def check_climb(module: ImageClassifier, data: DomainData, checkpoint: Any, opti
         raise BadInput("ladder.climb needs a base model to begin with: give --model.base")
     if checkpoint is not None:
         raise BadInput("an adaptation without a drift level is not resumed: leave ckpt_path out, it begins again")
-    if module.learning_rates is not None or module.schedule != "one_cycle" or not _is_default(optimizer):
+    own = module.optimization
+    if own.learning_rates is not None or own.schedule != "one_cycle" or not _is_default(optimizer):
         raise BadInput(
             "ladder.climb trains by the recipes of input.yaml and feature.yaml: leave model.optimizer, "
             "model.learning_rates and model.schedule out"
@@ -145,9 +146,8 @@ def check_training(module: ImageClassifier, trainer: Mapping[str, Any]) -> None:
     Raises:
         BadInput: naming what is wrong.
     """
-    module.model.resolve([*(module.learning_rates or {})])
-    module.check_length(trainer.get("max_epochs"), trainer.get("max_steps", -1))
-    module.check_optimizer()
+    module.optimization.check_length(trainer.get("max_epochs"), trainer.get("max_steps", -1))
+    module.optimization.check_optimizer(module.model)
 
 
 def check_adaptation(adaptation: Adaptation, trainer: Mapping[str, Any]) -> None:

@@ -9,58 +9,52 @@ from typing import Any
 from tbft.adaptation.adaptation import Adaptation
 from tbft.adaptation.climb import Climb
 from tbft.adaptation.closed_form_head import ClosedFormHead
+from tbft.adaptation.freezing import BlockFreeze
+from tbft.adaptation.optimization import Optimization
 from tbft.adaptation.score import Score
-from tbft.recipe import callbacks_of, optimizer_of, recipe_of
+from tbft.adaptation.stepping import train_in_loop
+from tbft.recipe import callbacks_of, optimization_of, recipe_of
 from tbft.remedies.race import Trained
 
 
-def train_step_by_step(climb: Climb, level: Trained, epochs: int | None, options: Mapping[str, Any]) -> Score:
+def train_in_loop_from(climb: Climb, level: Trained, epochs: int | None) -> Score:
     """Train from the weights that stand; the network then has those of the best epoch.
 
     Args:
-        climb: whose network, images, meter and progress these are.
+        climb: whose network, images, meter and progress these are; its ``max_epochs`` is the most that a recipe may
+            run.
         level: whose block and recipe; ``full`` trains all by the recipe of ``strategy/tuned-full.yaml``.
         epochs: how many at most, schedule included; ``None`` leaves that to the recipe.
-        options: of the trainer; ``max_epochs`` is the most that a recipe may run.
+    """
+    trial, optimization = _trial_of(climb, level, epochs, BlockFreeze)
+    train_in_loop(trial, optimization)
+    return _take_over(climb, trial)
+
+
+def train_step_by_step(climb: Climb, level: Trained, epochs: int | None, options: Mapping[str, Any]) -> Score:
+    """The same by Lightning's Trainer, and to the same weights.
+
+    Args:
+        climb: likewise; its meter is an ``EnergyCallback``.
+        level: likewise.
+        epochs: likewise.
+        options: of the trainer.
     """
     from tbft.callbacks import BlockFreezeCallback
     from tbft.command_line.terminal import quiet
     from tbft.module import ImageClassifier
     from tbft.training.steps import train_by_steps
 
-    files = ["strategy/tuned-full.yaml"] if level == "full" else []
-    recipe = recipe_of("feature" if level == "full" else level, files, {})
-    training = {name: recipe["model"][name] for name in ("learning_rates", "schedule") if name in recipe["model"]}
-    freeze = BlockFreezeCallback(**recipe["freeze"])
-    freeze.refreshed = climb.statistics == "refresh"  # on all images
-    trial = _Trial(
-        ImageClassifier.around(climb.classifier, optimizer=optimizer_of(recipe["model"]["optimizer"]), **training),
-        copy(climb.data),  # a cache takes the place of its images
-        freeze,
-        ClosedFormHead(),
-        copy(climb.cache),
-        _same_meter(climb),
-        seed=climb.seed,
-        accelerator=climb.accelerator,
-    )
-    bounds = [epochs, recipe["trainer"]["max_epochs"], options.get("max_epochs")]
-    given = {
-        **options,
-        "callbacks": callbacks_of(options.get("callbacks")),
-        "max_epochs": min(int(bound) for bound in bounds if bound not in (None, -1)),
-    }
+    trial, optimization = _trial_of(climb, level, epochs, BlockFreezeCallback)
+    trial.classifier = ImageClassifier.around(climb.classifier, optimization)
+    given = {**options, "callbacks": callbacks_of(options.get("callbacks")), "max_epochs": trial.max_epochs}
     with quiet():
         train_by_steps(trial, {**given, "accelerator": climb.accelerator or "auto"})
-    climb.meter.stopped_by = trial.meter.stopped_by
-    climb.progress.epochs += trial.progress.epochs
-    climb.progress.steps += trial.progress.steps
-    climb.progress.curve += trial.progress.curve
-    assert trial.keep.best is not None
-    return trial.keep.best
+    return _take_over(climb, trial)
 
 
 class _Trial(Adaptation):
-    """One rung of the ladder: what becomes of it is the climb's to judge."""
+    """One rung of the ladder, booked to the climb's own meter: what becomes of it is the climb's to judge."""
 
     @property
     def has_base(self) -> bool:
@@ -68,13 +62,32 @@ class _Trial(Adaptation):
         return False
 
 
-def _same_meter(climb: Climb) -> Any:
-    """A callback that books to the climb's own meter, process and budgets.
+def _trial_of(
+    climb: Climb, level: Trained, epochs: int | None, freeze_kind: type[BlockFreeze]
+) -> tuple[_Trial, Optimization]:
+    files = ["strategy/tuned-full.yaml"] if level == "full" else []
+    recipe = recipe_of("feature" if level == "full" else level, files, {})
+    freeze = freeze_kind(**recipe["freeze"])
+    freeze.refreshed = climb.statistics == "refresh"  # on all images
+    bounds = [epochs, recipe["trainer"]["max_epochs"], climb.max_epochs]
+    trial = _Trial(
+        climb.classifier,
+        copy(climb.data),  # a cache takes the place of its images
+        freeze,
+        ClosedFormHead(),
+        copy(climb.cache),
+        climb.meter,
+        seed=climb.seed,
+        max_epochs=min(int(bound) for bound in bounds if bound not in (None, -1)),
+        accelerator=climb.accelerator,
+    )
+    return trial, optimization_of(recipe["model"])
 
-    Not a new meter: that would begin a run of its own, whose peak memory the kernel counts anew.
-    """
-    from tbft.callbacks import EnergyCallback
 
-    meter = EnergyCallback.__new__(EnergyCallback)
-    meter.__dict__.update(climb.meter.__dict__, open=[], earlier={}, stopped_by=None)
-    return meter
+def _take_over(climb: Climb, trial: _Trial) -> Score:
+    """Count the trial's epochs as the climb's; gives the score of its best one."""
+    climb.progress.epochs += trial.progress.epochs
+    climb.progress.steps += trial.progress.steps
+    climb.progress.curve += trial.progress.curve
+    assert trial.keep.best is not None
+    return trial.keep.best

@@ -16,28 +16,36 @@ from tbft.schema import EXIT, PHASES, PROCESS_START, RECORDED, RUN_START
 class ProcessCost:
     """CPU-seconds, seconds and peak memory of this process that belong to one run.
 
-    The first run of a process pays for everything since the process began, its imports above all. A later run in the
-    same process (a study that does not isolate its cells) pays from its own construction on.
+    The first run that begins in a process pays for everything since the process began, its imports above all. A later
+    run in the same process (a study that does not isolate its cells) pays from its own construction on, for that is
+    before its images are read. Construction itself only reads clocks: what is made and never begins is no run.
     """
 
-    _constructed: ClassVar[int] = 0
+    _begun: ClassVar[int] = 0
 
     def __init__(self) -> None:
-        """Begins a run."""
-        self._first = ProcessCost._constructed == 0
-        ProcessCost._constructed += 1
-        self._cpu_start = 0.0 if self._first else tree_cpu_seconds()
-        self._start = _process_start() if self._first else time.time()
-        self._peak_before = _peak_rss_mib() if self._first else 0.0
-        self._peak_counts_anew = _reset_peak()
+        """Reads the clocks."""
+        self._cpu_start, self._start = tree_cpu_seconds(), time.time()
+        self._has_begun = self._first = self._peak_counts_anew = False
+        self._peak_before = 0.0
         self._peak_of_adaptation: float | None = None
+
+    def begin(self) -> None:
+        """Begins the run, once: whether it is the process's first is decided, and peak memory counts from here on."""
+        if self._has_begun:
+            return
+        self._has_begun, self._first = True, ProcessCost._begun == 0
+        ProcessCost._begun += 1
+        if self._first:
+            self._cpu_start, self._start, self._peak_before = 0.0, _process_start(), _peak_rss_mib()
+        self._peak_counts_anew = _reset_peak()
 
     def end_adaptation(self) -> None:
         """Reads the adaptation's peak memory: what follows is no part of it."""
         self._peak_of_adaptation = self.peak_rss_mib()
 
     def peak_rss_mib(self) -> float:
-        """Returns the adaptation's peak resident memory so far in MiB, from construction to where testing begins.
+        """Returns the adaptation's peak resident memory so far in MiB, from its beginning to where testing begins.
 
         Outside of Linux it is that of the process, from its beginning.
         """
@@ -64,6 +72,7 @@ class ProcessCost:
             before and after the meter ran, `mean_watts`; `test`, the part of these three that testing and reading the
             test images took, which a device does not do; and `peak_rss_mib` up to the end of the adaptation.
         """
+        self.begin()  # a run that failed before it began
         cost: dict[str, Any] = {
             "since": PROCESS_START if self._first else RUN_START,
             "until": RECORDED,
