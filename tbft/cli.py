@@ -129,7 +129,7 @@ def _by_configuration(command: str, args: list[str]) -> int:
     raise_from_now_on()
     try:
         if command in LOOKS_ON:
-            from tbft.measuring import main_card, main_diagnose
+            from tbft.command_line.measuring import main_card, main_diagnose
 
             (main_card if command == "card" else main_diagnose)(args)
             return DONE

@@ -18,7 +18,7 @@ from tbft.given_images import read_given, side_of
 from tbft.given_model import classifier_of
 from tbft.models.classifier import Classifier
 from tbft.remedies import REFRESHED
-from tbft.training_cost import estimate_training_passes
+from tbft.training.cost import estimate_training_passes
 
 
 def diagnose(

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import LambdaCallback
 from tbft import presets
 from tbft.callbacks import BlockFreezeCallback
 from tbft.cli import main
-from tbft.command_line.lightning_cli import ArgumentsOnly
+from tbft.command_line.configured_cli import ArgumentsOnly
 from tbft.data import Digits
 from tbft.models import read_weights
 from tbft.module import ImageClassifier

@@ -9,7 +9,7 @@ from tbft.adaptation.align import IMAGES_IN_A_STEP, STEPS
 from tbft.models import build
 from tbft.models.multiply_adds import count_multiply_adds, multiply_adds_by_link
 from tbft.recipe import recipe_of
-from tbft.training_cost import estimate_training_passes
+from tbft.training.cost import estimate_training_passes
 
 IMAGE = torch.randn(1, 3, 32, 32)
 
