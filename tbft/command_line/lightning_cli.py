@@ -19,18 +19,18 @@ from tbft.adaptation.score import Tally
 from tbft.callbacks import DataOnDevice, EnergyCallback, EpochCheckpoint
 from tbft.callbacks.checkpoint import find_resumable
 from tbft.command_line.configured_cli import ConfiguredCLI
-from tbft.command_line.evaluation import use_weights, write_predictions
+from tbft.command_line.evaluation import use_weights
 from tbft.command_line.preset_option import BEGIN_OF_CONFIG, END_OF_CONFIG
 from tbft.command_line.summary import print_summary
 from tbft.energy.run_meter import BUDGETS
 from tbft.errors import BadInput
 from tbft.personalized import Model
+from tbft.predictions import Predictions
 from tbft.runs.fingerprint import fingerprint
 from tbft.runs.folder import MODEL, RunFolder, finish_commit
 from tbft.runs.loggers import make_loggers
 from tbft.runs.settings import RunSettings, default_name
 from tbft.training.checks import (
-    check_accelerator,
     check_classes,
     check_climb,
     check_fit,
@@ -51,7 +51,7 @@ class PersonalizationCLI(ConfiguredCLI):
         """Check what was asked for. ``fit`` makes its trainer itself, if something is to be trained by steps."""
         self.settings: RunSettings = self._get(self.config_init, "run")
         options = self._get(self.config_init, "trainer")
-        check_accelerator(options.get("accelerator"))
+        choose_device(options.get("accelerator"))  # which refuses one that is not there
         self.settings.use_threads()
         if self.subcommand == "fit":
             self.folder = self._prepare(options)
@@ -201,9 +201,13 @@ class PersonalizationCLI(ConfiguredCLI):
             print(f"{len(found)} predictions: {file}")
             return
         batches = self.trainer.predict(**{**kwargs, "return_predictions": True})
-        assert self.datamodule.test is not None
-        write_predictions(file, torch.cat(batches), self.datamodule)  # type: ignore[arg-type]
-        print(f"{len(self.datamodule.test)} predictions: {file}")
+        data = self.datamodule
+        assert data.test is not None
+        probabilities = torch.cat(batches).numpy()  # type: ignore[arg-type]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        found = Predictions.of(probabilities, data.classes, data.test_names)
+        found.to_csv(file, truth=[data.classes[label] for label in data.test.y.tolist()])
+        print(f"{len(found)} predictions: {file}")
 
     def _config_text(self, loggers: list[Logger]) -> str:
         """The run's configuration as a file, which other commands take; loggers hear of it too."""

@@ -13,9 +13,9 @@ from tbft.data.class_names import match_classes
 from tbft.data.picture_file import read_picture
 from tbft.data.picture_folders import class_folders, pictures_in
 from tbft.device.memory import MemoryLimit
-from tbft.device.progress import with_bar
 from tbft.errors import BadInput
 from tbft.paths import is_folder
+from tbft.progress import with_bar
 
 _RELEASED_AFTER = 64
 """Pictures that are read before those in a file let go of their memory."""
