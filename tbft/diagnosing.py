@@ -27,8 +27,8 @@ def diagnose(
     labels: Any = None,
     *,
     classes: Sequence[str] | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
     image_size: int | None = None,
     seed: int = 0,
 ) -> Diagnosis:
@@ -51,7 +51,7 @@ def diagnose(
     Raises:
         BadInput: if something given cannot be used.
     """
-    size = image_size or side_of(images)
+    size = side_of(images) if image_size is None else image_size
     with classifier_of(model, size=size, mean=mean, std=std) as (classifier, _):
         given = read_given(classifier, images, labels, classes=classes, normalised=mean is not None)
         classifier.place(choose_device("cpu"))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tbft.data.images import Images, label_indices, labelled_files, load_images
+from tbft.data.batches import Batch
+from tbft.data.class_names import check_distinct
+from tbft.data.images import Images, ImageSet, label_indices, labelled_files, load_images
 from tbft.errors import BadInput
 from tbft.models.classifier import Classifier
+from tbft.models.statistics import inference_mode_of
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,10 @@ def read_given(
     """
     folder = Path(images).expanduser() if isinstance(images, str | Path) and labels is None else None
     paths, names = labelled_files(folder) if folder and has_labels(images, labels) else ([], [])
-    loaded = load_images(paths or images, classifier.image_size)
-    _check_takes(classifier, loaded.x, normalised)
-    known, count = classes or classifier.classes, len(loaded.x)
+    loaded = load_for(classifier, paths or images)
+    if loaded.x.dtype != torch.uint8 and normalised:
+        raise BadInput("images in floating point are taken as they are: leave mean= and std= out, or give uint8 images")
+    known, count = _class_names(classifier, classes), len(loaded.x)
     told = names if paths else labels
     y, class_names, strata = label_indices([0] * count if told is None else told, count, known, classifier.num_classes)
     name = folder.resolve().name if folder else "images"
@@ -82,12 +86,78 @@ def side_of(images: Any) -> int | None:
     return shape[2] if shape[1] in (1, 3) else shape[1] if shape[3] in (1, 3) else None
 
 
-def _check_takes(classifier: Classifier, x: Tensor, normalised: bool) -> None:
-    """Make sure that the images can be what the model takes."""
-    if x.dtype == torch.uint8 and not (classifier.mean and classifier.std):
+def load_for(classifier: Classifier, images: Images, *, skip_broken: bool = False) -> ImageSet:
+    """Images in memory as this classifier takes them.
+
+    Args:
+        classifier: that is to take them.
+        images: see ``tbft.personalize``.
+        skip_broken: list files that cannot be read instead of ending with the first.
+
+    Raises:
+        BadInput: if they are no images, or none that it can take.
+    """
+    loaded = load_images(images, classifier.image_size, skip_broken=skip_broken)
+    x = _of_channels(loaded.x, classifier.model.channels)
+    if x.dtype == torch.uint8:
+        if not (classifier.mean and classifier.std):
+            raise BadInput(
+                "how this model normalises its images is not known: give mean= and std= (on the scale 0 to 1), or "
+                "floating-point images as it takes them"
+            )
+    else:
+        _check_normalised(classifier, x)
+        _check_side(classifier, x)
+    return replace(loaded, x=x)
+
+
+def _of_channels(x: Tensor, channels: int) -> Tensor:
+    """The images with so many channels; what is read as RGB and is grey has one as well."""
+    if x.dtype == torch.uint8 and channels == 1 and (x == x[:, :1]).all():
+        return x[:, :1].contiguous()
+    if x.shape[1] != channels:
+        grey = ", such as picture.convert('L')" if channels == 1 else ""
+        raise BadInput(f"images have {x.shape[1]} channels and the model takes {channels}: convert them{grey}")
+    return x
+
+
+def _check_normalised(classifier: Classifier, x: Tensor) -> None:
+    """Refuse what has the range of pictures on the scale 0 to 1, where normalised ones have another."""
+    low, high = float(x.min()), float(x.max())
+    if classifier.std and min(classifier.mean) > 0.1 and 0 <= low < 0.02 and 0.98 < high <= 1:
+        told = f"mean {list(classifier.mean)} and standard deviation {list(classifier.std)}"
         raise BadInput(
-            "how this model normalises its images is not known: give mean= and std= (on the scale 0 to 1), or "
-            "floating-point images as it takes them"
+            f"images are floating-point numbers from {low:g} to {high:g}, and this model takes them normalised with "
+            f"{told}: give uint8 pictures, or (x - mean) / std"
         )
-    if x.dtype != torch.uint8 and normalised:
-        raise BadInput("images in floating point are taken as they are: leave mean= and std= out, or give uint8 images")
+
+
+@torch.no_grad()
+def _check_side(classifier: Classifier, x: Tensor) -> None:
+    """Try one image of a size that the model was not made for."""
+    side = classifier.image_size
+    if x.shape[2:] == (side, side):
+        return
+    image = x[:1].to(next(classifier.parameters()).device)
+    try:
+        with inference_mode_of(classifier.model):
+            classifier(Batch(image, torch.zeros(1, dtype=torch.int64)))
+    except RuntimeError as error:
+        raise BadInput(
+            f"the model takes no images of {x.shape[2]} x {x.shape[3]} px ({str(error).splitlines()[0][:120]}): give "
+            f"them with {side} px"
+        ) from None
+
+
+def _class_names(classifier: Classifier, given: Sequence[str] | None) -> tuple[str, ...]:
+    """Class names in the order of the outputs: the caller's, or those that the model's file holds."""
+    if given is None:
+        return classifier.classes
+    if isinstance(given, str) or not all(isinstance(name, str) and name for name in given):
+        raise BadInput(f"classes={given!r}: give one name, as text, for each of the model's outputs"[:400])
+    check_distinct(given, "classes=")
+    if sorted(given) == sorted(classifier.classes) and tuple(given) != classifier.classes:
+        raise BadInput(
+            "classes= has the names that the model's file holds in another order: leave it out, or mend the order"
+        )
+    return tuple(given)

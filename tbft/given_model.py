@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tbft.errors import BadInput
 from tbft.models.chain import BlockChain
 from tbft.models.classifier import Classifier, PlainClassifier
 from tbft.models.weights_check import check_finite
-from tbft.normalisation import check_normalisation
+from tbft.normalisation import as_numbers, check_normalisation
 
 
 @contextmanager
@@ -23,8 +24,8 @@ def classifier_of(
     model: nn.Module | str | Path,
     *,
     size: int | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
     blocks: Mapping[str, Sequence[str]] | Sequence[str] | None = None,
     number_format: str = "channels_last",
     inplace: bool = False,
@@ -47,28 +48,35 @@ def classifier_of(
         BadInput: if it is no classifier, or not one that can be seen as a chain of blocks.
     """
     classifier = PlainClassifier(number_format)
-    if not isinstance(model, nn.Module):
+    mean, std = (None if given is None else as_numbers(given) for given in (mean, std))
+    if size is not None and (not isinstance(size, Integral) or size < 1):
+        raise BadInput(f"image_size is {size!r}: give the side of the images, in whole pixels")
+    is_file = isinstance(model, str | Path)
+    if is_file:
+        if blocks is not None:
+            raise BadInput("blocks= cuts a network that is given from Python: leave it out, a file's has its blocks")
         classifier.load(str(model), image_size=size)
         classifier.describe_images(mean, std)
         network: nn.Module = classifier.model
     else:
-        try:
-            check_finite(model.state_dict())
-        except FloatingPointError:
-            raise BadInput("the model's weights are not finite (NaN or infinity): give another model") from None
-        network = model if inplace else deepcopy(model)
-        said = _said_of_images(network)
-        classifier.model = _chain(network, size or said.get("image_size") or 224, blocks)
-        classifier.mean, classifier.std = (
-            tuple(given if given is not None else said.get(name, ())) for name, given in (("mean", mean), ("std", std))
-        )
-        if classifier.mean or classifier.std:
-            check_normalisation("", classifier.mean, classifier.std)
+        model = _as_written(model)
+        network = model if inplace else _copy_of(model)
     before = {key: value.detach().clone() for key, value in network.state_dict().items()} if inplace else {}
     modes = [(module, module.training) for module in network.modules()]
     wanted = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     try:
+        for parameter, _ in wanted:  # a network that only predicted so far may be frozen as a whole
+            parameter.requires_grad_(parameter.is_floating_point())
+        if not is_file:
+            said = _said_of_images(network)
+            classifier.model = _chain(network, size or said.get("image_size") or 224, blocks)
+            classifier.mean, classifier.std = (
+                tuple(given if given is not None else said.get(name, ()))
+                for name, given in (("mean", mean), ("std", std))
+            )
+            if classifier.mean or classifier.std:
+                check_normalisation("", classifier.mean, classifier.std)
         yield classifier, network
     except BaseException:
         network.to(device)
@@ -82,6 +90,38 @@ def classifier_of(
     finally:
         for parameter, flag in wanted:
             parameter.requires_grad_(flag)
+
+
+def _as_written(model: Any) -> nn.Module:
+    """The network itself, of one that ``torch.compile`` returned too.
+
+    Raises:
+        BadInput: if it is none, or cannot be adapted as it is.
+    """
+    model = getattr(model, "_orig_mod", model)
+    kind = type(model).__name__
+    if not isinstance(model, nn.Module):
+        raise BadInput(f"the model is a {kind}: give a network (nn.Module), a weights file, or a base model's name")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise BadInput("the model is a TorchScript one and cannot be cut into blocks: give the one it was made from")
+    kinds = {str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.is_floating_point()} - {"float32"}
+    if kinds:
+        raise BadInput(
+            f"the model's weights are {', '.join(sorted(kinds))}: give it in fp32, as model.float() makes it"
+        )
+    try:
+        check_finite(model.state_dict())
+    except FloatingPointError:
+        raise BadInput("the model's weights are not finite (NaN or infinity): give another model") from None
+    return model
+
+
+def _copy_of(model: nn.Module) -> nn.Module:
+    try:
+        return deepcopy(model)
+    except Exception as error:  # a module's own attributes can refuse in any way
+        reason = str(error).partition(".")[0][:120]
+        raise BadInput(f"the model cannot be copied ({reason}): give inplace=True to change the model itself") from None
 
 
 def _chain(network: nn.Module, size: int, blocks: Mapping[str, Sequence[str]] | Sequence[str] | None) -> BlockChain:

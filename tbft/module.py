@@ -74,6 +74,8 @@ class ImageClassifier(Classifier, LightningModule):
     ) -> None:
         super().__init__()
         check_between(0, 1000, "model", noise_scale=noise_scale)
+        if noise_scale and noise_block is None:
+            raise BadInput(f"model.noise_scale is {noise_scale:g} and no block is noised: give model.noise_block")
         check_positive("model.learning_rates", **(learning_rates or {}))
         self.load(base, architecture, num_classes, image_size, width)
         self.describe_images(mean, std)

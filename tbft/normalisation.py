@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from tbft.errors import BadInput
 
 
@@ -28,3 +30,14 @@ def check_normalisation(where: str, mean: Sequence[Any], std: Sequence[Any]) -> 
             raise BadInput(
                 f"{where}{name} is {list(values)}: give one finite number{above}, or one for each of three channels"
             )
+
+
+def as_numbers(given: Any) -> tuple[Any, ...]:
+    """A mean or standard deviation as Python's own numbers: of one number, a list, an array or a tensor.
+
+    What is no number stays as it is, for ``check_normalisation`` to refuse.
+    """
+    try:
+        return tuple(np.asarray(given, dtype=np.float64).ravel().tolist())
+    except (TypeError, ValueError):
+        return (given,)

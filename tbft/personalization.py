@@ -30,7 +30,7 @@ from tbft.given_images import has_labels, read_given, side_of
 from tbft.given_model import classifier_of
 from tbft.models.classifier import Classifier
 from tbft.personalized import Model, Personalized, Record
-from tbft.recipe import AUTO, Options, callbacks_of, optimizer_of, recipe_of
+from tbft.recipe import AUTO, Options, callbacks_of, check_values, optimizer_of, recipe_of
 from tbft.runs.folder import RunFolder
 from tbft.training.climbing import train_step_by_step
 
@@ -47,9 +47,9 @@ def personalize(
     budget_seconds: float | None = None,
     out: str | Path | None = None,
     seed: int = 0,
-    config: str | Iterable[str] = (),
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    config: str | Path | Iterable[str | Path] = (),
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
     image_size: int | None = None,
     blocks: Mapping[str, Sequence[str]] | Sequence[str] | None = None,
     inplace: bool = False,
@@ -97,18 +97,21 @@ def personalize(
     Raises:
         BadInput: if something given cannot be used; the model is then as it was.
     """
+    _check_numbers(validation, seed)
+    level = None if level == AUTO else level
     recipe = recipe_of(level, config, options)
     if level is None and not {"level", "blocks"} & set(recipe["freeze"]):
         recipe = recipe_of(AUTO, config, options)
-    climbs = bool(recipe["ladder"].get("climb"))
+    climbs = Ladder(**recipe["ladder"]).climb
     if climbs and (named := {"optimizer", "learning_rates", "schedule"} & set(recipe["model"])):
         raise BadInput(f"without a level blocks are trained by the levels' own recipes: leave model.{min(named)} out")
     recipe["energy"] = {"codecarbon": False, **recipe["energy"]}
     recipe["energy"] |= {"budget_joules": budget_joules, "budget_seconds": budget_seconds}
+    check_values(recipe)
     if not (climbs or has_labels(images, labels)):
         raise BadInput(f"the images have no labels, which level={level!r} needs: give labels, or leave the level out")
     number_format = recipe["model"].get("number_format", "channels_last")
-    size = image_size or side_of(images)
+    size = side_of(images) if image_size is None else image_size
     with (
         _own_random_numbers(),
         classifier_of(
@@ -214,6 +217,13 @@ def _adapt(
     return Personalized(classifier, network, sample.classes, Record.of(record), validated)
 
 
+def _check_numbers(validation: Any, seed: Any) -> None:
+    if not isinstance(validation, int | float | np.number) or not 0 < validation < 1:
+        raise BadInput(f"validation is {validation!r}: it is a share between 0 and 1")
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise BadInput(f"seed is {seed!r}: give a whole number from 0 to {2**32 - 1}")
+
+
 def _accelerator_of(network: nn.Module) -> str:
     """Where the caller keeps the network; a network on the processor is adapted there."""
     device = next((p.device.type for p in network.parameters()), "cpu")
@@ -224,7 +234,9 @@ def _accelerator_of(network: nn.Module) -> str:
 def _own_random_numbers() -> Iterator[None]:
     """Give the caller's random number generators back as they were."""
     states = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        yield
-    random.setstate(states[0])
-    np.random.set_state(states[1])
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])

@@ -11,9 +11,12 @@ from torch import nn
 from tbft.adaptation.evaluation import predict
 from tbft.command_line.story import story_of
 from tbft.command_line.summary import short_figure
-from tbft.data.images import Images, load_images
+from tbft.data.images import Images
+from tbft.errors import BadInput
+from tbft.given_images import load_for
 from tbft.models import save_weights
 from tbft.models.classifier import Classifier
+from tbft.models.number_format import FORMATS
 from tbft.predictions import Predictions
 from tbft.schema import RunRecord
 
@@ -21,12 +24,15 @@ from tbft.schema import RunRecord
 class Model:
     """A classifier with its class names and normalisation.
 
+    It predicts in fp32, as a file that it saves does wherever it is loaded, whatever format it was adapted in.
+
     Attributes:
         model: the network, in inference mode: logits ``(N, num_classes)`` of normalised images ``(N, C, H, W)``.
         classes: names in the order of the outputs.
     """
 
     def __init__(self, classifier: Classifier, network: nn.Module, classes: tuple[str, ...]) -> None:
+        classifier.compute_in(FORMATS["channels_last"])
         self._classifier, self.model, self.classes = classifier, network, classes
         self._card = classifier.base.card if classifier.base else None
         self._is_base = True
@@ -45,7 +51,7 @@ class Model:
         Raises:
             BadInput: if these are no images.
         """
-        loaded = load_images(images, self._classifier.image_size, skip_broken=True)
+        loaded = load_for(self._classifier, images, skip_broken=True)
         probabilities = predict(self._classifier, loaded.x)
         return Predictions.of(probabilities, self.classes, loaded.names, loaded.broken)
 
@@ -53,9 +59,12 @@ class Model:
         """Write the weights as safetensors, with class names, normalisation and how the network is cut.
 
         Raises:
+            BadInput: if the file's name does not end in ``.safetensors``.
             OSError: if the file cannot be written; an older file then stays as it was.
         """
         classifier = self._classifier
+        if Path(file).suffix != ".safetensors":
+            raise BadInput(f"{file} is to hold safetensors: give a name that ends in .safetensors")
         path, base = Path(file).expanduser(), classifier.base
         card = base.card if base and self._is_base else None  # it describes the base model's weights alone
         save_weights(classifier.model, path, self.classes, mean=classifier.mean, std=classifier.std, card=card)

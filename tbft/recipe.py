@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tbft.command_line import options as known
-from tbft.command_line.suggestions import closest
+from tbft.command_line.option_types import can_be
+from tbft.command_line.suggestions import closest, or_choose
+from tbft.command_line.yaml_file import check_yaml_file
 from tbft.errors import BadInput
 from tbft.presets import find
 from tbft.schema import LEVELS
@@ -18,6 +23,9 @@ SECTIONS = ("model", "data", "freeze", "head", "cache", "ladder", "energy", "tra
 _OF_MODEL = ("optimizer", "learning_rates", "schedule", "number_format")
 _OF_DATA = ("batch_size", "augment", "on_device")
 
+_ONE_PROCESS = {"devices": (None, 1, "1"), "num_nodes": (None, 1), "strategy": (None, "auto")}
+"""Trainer options under which Lightning would run the caller's program again, in further processes."""
+
 AUTO = "auto"
 """Name of the preset that names no drift level."""
 
@@ -25,7 +33,7 @@ Options = dict[str, dict[str, Any]]
 """Section to option to value, as in a configuration file."""
 
 
-def recipe_of(level: str | None, config: str | Iterable[str], given: Mapping[str, Any]) -> Options:
+def recipe_of(level: str | None, config: str | Path | Iterable[str | Path], given: Mapping[str, Any]) -> Options:
     """The options of an adaptation: the level's preset and ``data/folder.yaml``, then further files, then options.
 
     Args:
@@ -37,25 +45,79 @@ def recipe_of(level: str | None, config: str | Iterable[str], given: Mapping[str
         BadInput: if there is no such level, preset or option, or the option has no meaning for images from Python.
     """
     if level is not None and level not in (*LEVELS, AUTO):
-        meant = closest(level, LEVELS)
+        meant = closest(str(level), LEVELS)
         raise BadInput(
             f"unknown drift level {level!r}: " + (f"did you mean {meant}?" if meant else f"choose {', '.join(LEVELS)}")
         )
     files = [f"{level}.yaml", "data/folder.yaml"] if level else []
-    files += [config] if isinstance(config, str) else list(config)
+    files += [str(config)] if isinstance(config, str | Path) else [str(name) for name in config or ()]
     recipe: Options = {section: {} for section in SECTIONS}
     for name in files:
-        content = yaml.safe_load(find(name).read_text(encoding="utf-8"))
-        for section, values in content.items():
-            if section in SECTIONS:
-                recipe[section] |= values.get("init_args", {}) if section == "data" else values
+        for section, values in _content_of(find(name)).items():
+            recipe[section] |= values
     recipe["model"] = {name: value for name, value in recipe["model"].items() if name in _OF_MODEL}
     recipe["data"] = {name: value for name, value in recipe["data"].items() if name in _OF_DATA}
     for section, values in _by_section(given).items():
         for name, value in values.items():
             _check(section, name)
             recipe[section][name] = value
+    check_values(recipe)
     return recipe
+
+
+def check_values(recipe: Options) -> None:
+    """Make sure that every value can be that of its option, as the command line's parser does.
+
+    Raises:
+        BadInput: naming the first that cannot.
+    """
+    for section, values in recipe.items():
+        options = {option.name: option for option in known.section_options(section)}
+        for name, value in values.items():
+            option = options.get(f"{section}.{name}")
+            if option and option.annotation and not can_be(value, option.annotation):
+                choices = f"choose {', '.join(option.choices)}" if option.choices else ""
+                wanted = choices or f"it must be of the type {ast.unparse(option.annotation)}"
+                raise BadInput(f"{option.name} is {value!r}: {wanted}")
+    for name, one in _ONE_PROCESS.items():
+        if recipe["trainer"].get(name) not in one:
+            raise BadInput(
+                f"trainer.{name} is {recipe['trainer'][name]!r} and an adaptation from Python stays in its one "
+                "process: leave it out, or use the command line"
+            )
+
+
+def _content_of(file: Path) -> Options:
+    """The sections of a configuration that mean something here.
+
+    Raises:
+        BadInput: if it is no configuration, or has a section or an option that nobody knows.
+    """
+    content = yaml.load(file.read_text(encoding="utf-8"), _Loader) if check_yaml_file(file) else None
+    if not isinstance(content, dict):
+        raise BadInput(f"{file} holds no sections of options: give a configuration")
+    found: Options = {}
+    for section, values in content.items():
+        if section not in (*known.SECTIONS, *known.GENERAL, "ckpt_path"):
+            raise BadInput(f"{file} has a section {section!r}: {or_choose(str(section), [*known.SECTIONS])}")
+        if section == "data":  # a data set's class, and what it is made with
+            found[section] = (values.get("init_args") or {}) if isinstance(values, dict) else {}
+        elif section in SECTIONS:
+            if not isinstance(values, dict):
+                raise BadInput(f"{file} says {section}: {values!r}: give options and their values")
+            for name in values if section != "model" else ():
+                _check(section, name)
+            found[section] = values
+    return found
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads ``1e-3`` as the command line's parser does: as a number, which YAML 1.1 has it not."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d[\d_]*(?:\.[\d_]*)?[eE][-+]?\d+$"), [*"-+0123456789"]
+)
 
 
 def optimizer_of(given: Any) -> Callable[[Iterable], Any] | None:
@@ -95,6 +157,8 @@ def callbacks_of(given: Any) -> list[Any]:
 
 def _class_of(given: Mapping[str, Any], package: str, what: str, example: str) -> Any:
     """The class that ``class_path`` names, of this package if it names none."""
+    if not isinstance(given, Mapping) or not given.get("class_path"):
+        raise BadInput(f"the {what} is given as {given!r}: give {{'class_path': '{example}', 'init_args': {{...}}}}")
     path = str(given["class_path"])
     module, _, name = path.rpartition(".")
     try:

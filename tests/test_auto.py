@@ -180,6 +180,9 @@ def test_too_few_labels_are_a_verdict_of_the_command_too(run, tmp_path):
 
     code, record = run("fit", "--config", "auto.yaml", "--data.train_size", "6", name="few")
     assert (code, record["kept"], record["train_size"]) == (0, "base", 6)
+    assert record["accuracy"]["test"] == record["accuracy"]["base"] > 0.9  # on all others
+    few = ("--data.train_size", "6", "--data.test_size", "5000")
+    assert run("fit", "--config", "auto.yaml", *few, name="none")[0] == 2
     assert "6 labels are fewer than the 10 classes" in record["kept_reason"]
     (tmp_path / "mine" / "3").mkdir(parents=True)
     for i, image in enumerate(device(12)[0]):

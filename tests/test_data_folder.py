@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from tbft.data import Folder
+from tbft.data.images import label_indices
 from tbft.errors import BadInput
 
 COLOURS = {"ant": (200, 30, 30), "bee": (30, 200, 30), "cow": (30, 30, 200)}
@@ -167,3 +168,19 @@ def test_a_corruption_depends_on_the_picture_not_on_the_batch(tmp_path):
     one, other = next(iter(held.test_dataloader())), next(iter(lazy.test_dataloader()))
     assert torch.equal(one.x, other.x)
     assert not torch.equal(held.test.x, clean.test.x) and torch.equal(held.test.y, clean.test.y)
+
+
+def test_numbered_classes_keep_their_order_or_are_asked_for_it(tmp_path):
+    """Eleven numbers: the alphabet has 10 before 2, and a base model without names has not."""
+    names = [str(i) for i in range(11)]
+    paint(tmp_path, 3, colours={name: (20 * i, 0, 0) for i, name in enumerate(names)})
+    options = {"train_size": 22, "image_size": 8}
+    with pytest.raises(BadInput, match=r"another order .'10' early.: give data\.class_names"):
+        opened(tmp_path, **options)
+    for known in ({"class_names": names}, {"base_classes": tuple(names)}):
+        data = opened(tmp_path, **options, **known)
+        assert data.classes == tuple(names)
+        assert ((data.train.x[:, 0].float().mean((1, 2)) / 20).round() - data.train.y).abs().max() <= 1
+    assert opened(tmp_path, **options, domain="source").classes == tuple(sorted(names))
+    with pytest.raises(BadInput, match="give classes="):
+        label_indices(names, 11, (), 11)

@@ -107,7 +107,7 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     manifest = {**bundle.manifest, "format": 99}
     with zipfile.ZipFile(tmp_path / "later.pyz", "w") as file:
         file.writestr("manifest.json", json.dumps(manifest))
-    with pytest.raises(BadInput, match="is of format 99, and this code reads 2"):
+    with pytest.raises(BadInput, match="is of format 99, and this code reads 3"):
         load(tmp_path / "later.pyz")
 
 

@@ -73,9 +73,9 @@ def test_an_interrupted_adaptation_changes_nothing(tmp_path: Path, bundle: Path,
     (tmp_path / "pet.state" / "result.json").unlink()
     slow = (
         "import sys, time\nfrom pathlib import Path\nimport tbft.device.adapt as adapting\n"
-        "from tbft.device import device\nfrom tbft.device.command import main\n"
+        "from tbft.device.command import main\n"
         "def adapt(*args):\n    print('adapting', flush=True)\n    time.sleep(60)\n"
-        "device.adapt = adapt\nsys.argv = sys.argv[1:]\nsys.exit(main())\n"
+        "adapting.adapt = adapt\nsys.argv = sys.argv[1:]\nsys.exit(main())\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", slow, str(bundle), "adapt", mine], stdout=subprocess.PIPE, stderr=subprocess.PIPE

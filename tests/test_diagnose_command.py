@@ -100,3 +100,11 @@ def test_bad_input_is_one_line(run, capsys, args, says):
 def test_labels_that_are_no_classes_are_refused(device):
     with pytest.raises(BadInput, match="is no class"):
         tbft.diagnose("digits", device[0], device[1] + 11)
+
+
+def test_few_labels_are_a_verdict_and_what_cannot_be_written_is_said(run, capsys):
+    assert run("diagnose", "--config", "auto.yaml", "--data.train_size", "3")[0] == 0
+    assert "cannot tell" in capsys.readouterr().out
+    source = ("--config", "data/digits.yaml", "--data.domain", "source", "--model.base", "digits")
+    assert run("card", *source, "--to", "nowhere/base.safetensors")[0] == 2
+    assert "give another --to" in capsys.readouterr().err

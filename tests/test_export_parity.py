@@ -17,7 +17,7 @@ from tbft.errors import BadInput
 from tbft.export import inference
 from tbft.export.alignment import alignment_loss, alignment_step, source_moments
 from tbft.export.bundle import export_bundle
-from tbft.export.check import STEPS, check_steps, train_in_torch, training_modes
+from tbft.export.check import STEPS, check_steps, check_training, train_in_torch, training_modes
 from tbft.export.forward import Forward, export_forward
 from tbft.export.optimizer import SGD, AdamW, Optimizer
 from tbft.export.training import Trained, evaluation, training_step
@@ -212,6 +212,80 @@ def test_a_mobile_network_steps_as_in_torch() -> None:
     pixels, _ = images(8, chain.image_size)
     features = opened(inference.prefix(forward, block, HALF, HALF), forward)(pixels=pixels)["features"]
     check_steps(chain, block, trained, opened(graph, forward), features, np.arange(8, dtype=np.int64), ADAMW)
+
+
+class Standardised(nn.Conv2d):
+    """Weight standardisation as timm has it: by torch's operator for BatchNorm."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.weight.reshape(1, self.out_channels, -1)
+        weight = F.batch_norm(rows, None, None, training=True).reshape(self.weight.shape)
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+
+class WindowedAttention(nn.Module):
+    """Attention over five axes (images, heads, windows, places, channels), nobody to himself."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm, self.qkv = nn.LayerNorm(channels), nn.Linear(channels, 3 * channels)
+        self.register_buffer("others", ~torch.eye(4, dtype=torch.bool))
+
+    def forward(self, x: Tensor) -> Tensor:
+        images, channels, rows, columns = x.shape
+        tokens = x.flatten(2).transpose(1, 2)
+        split = self.qkv(self.norm(tokens)).reshape(images, rows * columns // 4, 4, 3, 2, channels // 2)
+        query, key, value = split.permute(3, 0, 4, 1, 2, 5).unbind(0)
+        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=self.others)
+        return F.gelu(tokens + seen.permute(0, 2, 3, 1, 4).reshape(tokens.shape))
+
+
+class MeanOfTokens(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(1)
+
+
+class Attentive(BlockChain):
+    """The parts of an attention network that has no BatchNorm, and a parameter that takes no part."""
+
+    num_classes, image_size = 10, 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = Standardised(3, 8, 4, stride=4)
+        self.stage = nn.Sequential(Standardised(8, 8, 1), WindowedAttention(8))
+        self.stage.unused = nn.Parameter(torch.ones(3))
+        self.pool = MeanOfTokens()
+        self.fc = nn.Linear(8, 10)
+
+    def chain(self) -> dict[str, tuple[nn.Module, ...]]:
+        return {"block1": (self.stem,), "block2": (self.stage,), "pool": (self.pool,), "fc": (self.fc,)}
+
+
+def test_an_attention_network_without_batch_norm_predicts_and_steps_as_in_torch() -> None:
+    torch.manual_seed(0)
+    chain = Attentive().eval()
+    forward = export_forward(chain)
+    pixels, x = images(8, chain.image_size)
+    found = opened(inference.whole_network(forward, HALF, HALF), forward)(pixels=pixels)
+    with torch.no_grad():
+        np.testing.assert_allclose(found["logits"], chain(x).numpy(), atol=1e-5)
+    assert inference.statistics(forward, HALF, HALF) is None  # weights are standardised, activations are not
+    graph, trained = training_step(forward, "block2", keys_of(chain, "block2"), AdamW())
+    assert "stage.unused" not in trained.parameters
+    assert trained.statistics == ()
+    labels = np.arange(8, dtype=np.int64)
+    check_training(chain, "block2", trained, opened(graph, forward), forward.shapes["block1"], labels, ADAMW)
+
+
+def test_a_network_without_batch_norm_is_trained_on_a_device(tmp_path) -> None:
+    torch.manual_seed(0)
+    export_bundle(Attentive().eval(), tmp_path / "pet.pyz")
+    from tbft.device import load
+
+    record = load(tmp_path / "pet.pyz", threads=1).personalize(*pictures("output"), level="feature")
+    assert record["status"] == "completed"
+    assert record["steps"] > 0
 
 
 def test_an_export_that_differs_is_refused_with_the_parameter() -> None:

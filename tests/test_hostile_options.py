@@ -146,6 +146,12 @@ def test_looking_at_a_network_before_it_is_built_draws_no_number(seed):
 
 
 COMMANDS = {
+    "--data.train_size 0.5": "data.train_size has no value '0.5': give a whole number, or null",
+    "--data.validation half": "data.validation has no value 'half': give a number$",
+    "--data.severity 3": "data.severity is 3 and nothing is corrupted",
+    "--data.split paper --data.test_size 20": "leave data.validation and data.test_size out",
+    "--model.noise_scale 3": "model.noise_scale is 3 and no block is noised",
+    "--head.images 20 --head.solve false": "head.images is 20 and no head is solved",
     "--model.optimizer.init_args.lr -1": "model.optimizer cannot be made .*-1",
     "--model.optimizer torch.optim.AdamW --model.optimizer.init_args.lr 0": "init_args.lr is 0.0: .* above 0",
     "--model.optimizer torch.optim.AdamW --model.optimizer.init_args.lr .nan": "learning rate: nan",
@@ -234,6 +240,25 @@ def test_commands_that_cannot_be(hostile, monkeypatch, capsys, options):
     assert re.search(COMMANDS[options], line), line
     assert "weights_only" not in line and "Traceback" not in line
     assert sorted(hostile.rglob("*")) == before
+
+
+def test_without_data_the_way_to_give_some_is_said(run, capsys):
+    for command in ("fit", "validate", "diagnose"):
+        assert run(command, "--model.base", "digits")[0] == 2
+        assert "give --config auto.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("level", ["input.yaml", "auto.yaml"])
+def test_batches_of_one_image_need_more_than_one_number_a_channel(run, capsys, level):
+    """Where a network of stride 16 has 16 px, its last BatchNorm of a single image has no variance."""
+    network = build("timm:mobilenetv3_small_050", num_classes=10, image_size=16)
+    save_weights(network, Path("base.safetensors"), tuple("0123456789"))
+    options = ["--model.base", "base.safetensors", "--data.train_size", "40"]
+    assert run("fit", "--config", level, *options, "--data.batch_size", "1")[0] == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "data.batch_size is 1 and a BatchNorm" in line and not Path("runs").exists()
+    wide = ["--config", "feature.yaml", "--data.train_size", "20", "--trainer.max_epochs", "1"]
+    assert run("fit", *wide, "--data.batch_size", "1")[0] == 0
 
 
 def test_a_model_that_diverged_is_not_saved(run, capsys):

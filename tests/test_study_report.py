@@ -193,6 +193,8 @@ def test_what_cannot_be_used_is_told_and_stops_nothing(tmp_path: Path) -> None:
     write_record(tmp_path, "died", {"schema": 1, "status": "failed", "error": "no such drift"})
     write_record(tmp_path, "list", [1, 2])  # type: ignore[arg-type]
     write_record(tmp_path, "bare", {"schema": 1, "status": "completed"})
+    untested = record("input", "block", 0, 1000, accuracy={"base": None, "validation": 0.5, "test": None})
+    write_record(tmp_path, "untested", untested)
     write_record(tmp_path, "half", {}).write_text('{"schema": 1, "sta')
     kinds = {row[0]: row[1] for row in tables_of(tmp_path)["problems"].rows}
     assert kinds == {
@@ -200,6 +202,7 @@ def test_what_cannot_be_used_is_told_and_stops_nothing(tmp_path: Path) -> None:
         "died": "failed",
         "list": "foreign",
         "bare": "foreign",
+        "untested": "not tested",
         "half": "half-written",
     }
 

@@ -5,10 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from tbft.adaptation.align import IMAGES_IN_A_STEP, STEPS
+from tbft.adaptation.align import IMAGES_IN_A_STEP
 from tbft.models import build
 from tbft.models.multiply_adds import count_multiply_adds, multiply_adds_by_link
 from tbft.recipe import recipe_of
+from tbft.remedies.aligned import STEPS
 from tbft.training.cost import estimate_training_passes
 
 IMAGE = torch.randn(1, 3, 32, 32)

@@ -94,3 +94,13 @@ def test_a_folder_that_cannot_be_written_costs_the_tracking_and_not_the_run(tmp_
     logger.log_metrics({"loss": 1.0}, 1)
     logger.finish({"status": "completed"})
     assert caplog.text.count("Weights & Biases failed") == 1
+
+
+@pytest.mark.parametrize("home", [None, "/proc/home"])
+def test_without_a_home_its_service_has_a_folder_for_its_log(tmp_path, monkeypatch, home):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("HOME")
+    if home:
+        monkeypatch.setenv("HOME", home)
+    RunLogger(tmp_path, "run", "tbft", True, None, [])
+    assert os.access(os.environ["XDG_CACHE_HOME"], os.W_OK)

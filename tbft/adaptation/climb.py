@@ -16,26 +16,24 @@ from tbft.adaptation.freezing import refresh_statistics
 from tbft.adaptation.hindsight import check_can_test, score_in_hindsight
 from tbft.adaptation.keep_best import reason_to_keep_base
 from tbft.adaptation.ladder import Ladder, check_nothing_is_named
-from tbft.adaptation.looking import Look, look_until_decided
+from tbft.adaptation.looking import look_until_decided
 from tbft.adaptation.observation import Observation, Samples, look_at, put_head
-from tbft.adaptation.race import RACE_EPOCHS, Trained, contenders_for, is_worth_training
 from tbft.adaptation.score import Score, Tally
 from tbft.adaptation.standing import (
     copy_weights,
     figures_of,
-    heads_of_part,
     recorded_steps,
     score_of,
 )
 from tbft.data.batches import Examples, joined
 from tbft.diagnosis import Diagnosis
+from tbft.diagnosis.looking import Look
 from tbft.remedies import REFRESHED, SOURCE, Choice, SourceCard, choose
 from tbft.remedies.aligned import candidate_chosen, judge_aligned
 from tbft.remedies.evidence import Interval, clopper_pearson
+from tbft.remedies.parts import heads_of_part
+from tbft.remedies.race import LEAST_VALIDATION, RACE_EPOCHS, Trained, contenders_for, is_worth_training
 from tbft.schema import RunRecord
-
-LEAST_VALIDATION = 20
-"""Validation images without which no block is trained: of ten, one more that is right tells nothing."""
 
 
 @dataclass
@@ -142,7 +140,7 @@ class Climb(Adaptation):
             "left": figures_of(self.card.left_above(self._reached) if self._reached else None),
         }
 
-    def _look(self, examples: Examples) -> Look:
+    def _look(self, examples: Examples) -> Look[Observation]:
         held_out = len(self.data.val) if self.data.val is not None else 0
         return look_until_decided(
             self.classifier,
@@ -175,7 +173,7 @@ class Climb(Adaptation):
             return False
         return not self.meter.over_budget()
 
-    def _align(self, choice: Choice, look: Look, examples: Examples) -> tuple[Choice, Samples]:
+    def _align(self, choice: Choice, look: Look[Observation], examples: Examples) -> tuple[Choice, Samples]:
         """Align the front block, and choose again with its features; kept if the evidence is no worse."""
         assert self.card.moments is not None
         seen, part = look.observation, examples.subset(look.positions)

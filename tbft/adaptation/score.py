@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -65,21 +64,6 @@ class Tally:
         """Score of all images so far, of which there must be one."""
         right = (self.predicted == self.labels).cpu()
         return Score(sum(torch.stack(self._losses).tolist()) / len(right), right)
-
-
-def chance_of(better: int, worse: int) -> float:
-    """How likely a change that brings nothing makes so many more images right than wrong: the exact sign test.
-
-    Of the images on which two classifiers differ, each is then as likely to be right: one-sided p of McNemar's exact
-    test (McNemar 1947, Psychometrika 12; recommended for two classifiers on one test set by Dietterich 1998, Neural
-    Computation 10). A power of two where ``worse`` is 0; 1 where nothing differs.
-
-    Args:
-        better: images that only the changed classifier gets right.
-        worse: images that only the unchanged one gets right.
-    """
-    differing = better + worse
-    return sum(math.comb(differing, k) for k in range(better, differing + 1)) / 2**differing
 
 
 def differing(before: Tensor, after: Tensor) -> tuple[int, int]:

@@ -203,7 +203,7 @@ class PersonalizationCLI(ConfiguredCLI):
         batches = self.trainer.predict(**{**kwargs, "return_predictions": True})
         data = self.datamodule
         assert data.test is not None
-        probabilities = torch.cat(batches).numpy()  # type: ignore[arg-type]
+        probabilities = torch.cat(batches).float().cpu().numpy()  # type: ignore[arg-type]
         file.parent.mkdir(parents=True, exist_ok=True)
         found = Predictions.of(probabilities, data.classes, data.test_names)
         found.to_csv(file, truth=[data.classes[label] for label in data.test.y.tolist()])

@@ -14,9 +14,9 @@ from tbft.adaptation.adaptation import choose_device
 from tbft.adaptation.source_card import measure_source_card
 from tbft.command_line.configured_cli import ConfiguredCLI
 from tbft.data.batches import Examples, joined
-from tbft.data.images import load_images
 from tbft.diagnosing import diagnose_examples
 from tbft.errors import BadInput
+from tbft.given_images import load_for
 from tbft.models import save_weights
 from tbft.models.classifier import Classifier
 from tbft.training.checks import check_classes
@@ -28,10 +28,12 @@ class MeasuringCLI(ConfiguredCLI):
     Args:
         args: the command line.
         opens_data: whether the data set's pictures are wanted; otherwise it need not exist.
+        must_split: refuse pictures that are too few to train and to validate.
     """
 
-    def __init__(self, args: list[str], *, opens_data: bool = True) -> None:
+    def __init__(self, args: list[str], *, opens_data: bool = True, must_split: bool = True) -> None:
         super().__init__(args, run=False)
+        self.datamodule.must_split = must_split
         if opens_data:
             self.datamodule.setup()
         self.model.place(choose_device(self._get(self.config_init, "trainer").get("accelerator")))
@@ -59,7 +61,10 @@ def main_card(args: list[str]) -> None:
     if model.base is None:
         raise BadInput("there is no model to describe: give --model.base")
     card = measure_source_card(model, data)
-    save_weights(model.model, file, model.classes or data.classes, mean=model.mean, std=model.std, card=card)
+    try:
+        save_weights(model.model, file, model.classes or data.classes, mean=model.mean, std=model.std, card=card)
+    except OSError as error:
+        raise BadInput(f"{file} cannot be written ({error.strerror}): give another --to") from None
     moments = "none: its first block is too wide" if card.moments is None else f"{len(card.moments.mean)} values"
     print(
         f"card      accuracy {100 * (card.accuracy or 0):.1f} % on {card.images} images, temperature "
@@ -93,7 +98,7 @@ def main_diagnose(args: list[str]) -> None:
         from tbft.diagnosis_figure import check_picture  # matplotlib is imported for a picture alone
 
         check_picture(own.plot)
-    opened = MeasuringCLI(rest, opens_data=own.images is None)
+    opened = MeasuringCLI(rest, opens_data=own.images is None, must_split=False)
     model, data = opened.model, opened.datamodule
     if model.base is None:
         raise BadInput("there is no model to diagnose: give --model.base")
@@ -119,7 +124,7 @@ def main_diagnose(args: list[str]) -> None:
 
 def _pictures_in(folder: str, classifier: Classifier) -> Examples:
     """New pictures without labels; those that cannot be read are named on standard error and left out."""
-    loaded = load_images(folder, classifier.image_size, skip_broken=True)
+    loaded = load_for(classifier, folder, skip_broken=True)
     for picture, reason in loaded.broken.items():
         print(f"not read: {picture} ({reason.removeprefix(picture).strip()})", file=sys.stderr)
     unknown = torch.zeros(len(loaded.x), dtype=torch.int64)

@@ -59,12 +59,14 @@ class Option:
         default: as it stands in the source; ``None`` where a value must be given.
         choices: the values that it takes, where these are a list.
         text: what it does, from the docstring.
+        annotation: its type, as it stands in the source; a ``Literal`` under a name of its module's is written out.
     """
 
     name: str
     default: str | None
     choices: tuple[str, ...]
     text: str
+    annotation: ast.expr | None = None
 
 
 def names_of(subcommand: str) -> list[str]:
@@ -171,14 +173,20 @@ def _parameters(section: str, found: tuple[ast.Module, ast.ClassDef]) -> Iterato
     texts = {name: text for part in documented for name, text in _described(ast.get_docstring(part) or "").items()}
     for name, annotation, default in given:
         shown = None if default is None else ast.unparse(default).strip("'")
-        yield Option(f"{section}.{name}", shown, _choices(module, annotation), texts.get(name, ""))
+        written = _written_out(module, annotation)
+        yield Option(f"{section}.{name}", shown, _choices(written), texts.get(name, ""), written)
 
 
-def _choices(module: ast.Module, annotation: ast.expr | None) -> tuple[str, ...]:
-    """The words of ``Literal[...]``, also under a name of the module's."""
-    if isinstance(annotation, ast.Name):
-        named = (node for node in module.body if isinstance(node, ast.Assign))
-        annotation = next((node.value for node in named if ast.unparse(node.targets[0]) == annotation.id), annotation)
+def _written_out(module: ast.Module, annotation: ast.expr | None) -> ast.expr | None:
+    """What stands under a name that the module assigns at its top."""
+    if not isinstance(annotation, ast.Name):
+        return annotation
+    named = (node for node in module.body if isinstance(node, ast.Assign))
+    return next((node.value for node in named if ast.unparse(node.targets[0]) == annotation.id), annotation)
+
+
+def _choices(annotation: ast.expr | None) -> tuple[str, ...]:
+    """The words of ``Literal[...]``."""
     if annotation is None or not re.fullmatch(r"Literal\[[^\]]*\](?: \| None)?", ast.unparse(annotation)):
         return ()
     words = (node.value for node in ast.walk(annotation) if isinstance(node, ast.Constant))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +20,8 @@ UNKNOWN = (
 )
 CLASS_ARGUMENTS = ".init_args."  # which may be left out of a name
 _NONE = ("null", "None", "~", "")
+_WHOLE = re.compile(r"[-+]?\d[\d_]*")
+_NUMBER = re.compile(r"[-+]?(?:(?:\d[\d_]*(?:\.[\d_]*)?|\.\d+)(?:e[-+]?\d+)?|\.?(?:inf|nan))", re.IGNORECASE)
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
@@ -64,6 +67,8 @@ def check_names(subcommand: str, arguments: Sequence[str]) -> None:
 def explain(subcommand: str, said: str) -> str:
     """One line for what the parser says, with a suggestion where an option is unknown."""
     said = " ".join(said.split())
+    if re.search(r"required: (?:\w+\.)?data\b", said):
+        return f"{subcommand} does not say of what data: give --config auto.yaml or another preset or file, or --data"
     option = unknown_option(said)
     if option is None:
         return said
@@ -163,12 +168,26 @@ def _check_value(name: str, value: str, data_set: str) -> None:
     if section not in options.SECTIONS:
         return
     of_section = options.data_options(data_set) if section == "data" and data_set else options.section_options(section)
-    choices = next((option.choices for option in of_section if option.name == name), ())
+    option = next((option for option in of_section if option.name == name), None)
+    choices = option.choices if option else ()
     if name == "data.corruption":
         choices = (*options.constant("CORRUPTIONS"), *_NONE)
     if choices and value.strip("'\"") not in choices:
         shown = [choice for choice in choices if choice not in _NONE]
         raise BadInput(f"--{name} has no value {value!r}: {or_choose(value, shown)}")
+    if option and option.annotation is not None:
+        _check_number(name, value, set(re.findall(r"\w+", ast.unparse(option.annotation))))
+
+
+def _check_number(name: str, value: str, kinds: set[str]) -> None:
+    """Refuse what is no number where the option takes nothing else."""
+    if not kinds & {"int", "float"} or kinds - {"int", "float", "None", "Optional", "Union"}:
+        return
+    empty = bool(kinds & {"None", "Optional"})
+    if (empty and value in _NONE) or (_NUMBER if "float" in kinds else _WHOLE).fullmatch(value.strip("'\"")):
+        return
+    wanted = ("a number" if "float" in kinds else "a whole number") + (", or null for none" if empty else "")
+    raise BadInput(f"--{name} has no value {value!r}: give {wanted}")
 
 
 def _plain(name: str) -> str:

@@ -58,6 +58,24 @@ def check_distinct(classes: Sequence[str], where: str) -> None:
         known[plain] = name
 
 
+def check_order(names: Sequence[str], way_out: str) -> None:
+    """Make sure that the alphabet, in whose order names are taken where nobody says one, does not mix up numbers.
+
+    Args:
+        names: of classes, in alphabetical order.
+        way_out: how to say the order, for the message.
+
+    Raises:
+        BadInput: if all are numbers, and "10" comes before "2".
+    """
+    if all(name.isdecimal() for name in names) and sorted(names, key=int) != [*names]:
+        before = next(b for a, b in zip(sorted(names, key=int), names, strict=True) if a != b)
+        raise BadInput(
+            f"the base model does not name its classes, and these are numbers that the alphabet puts in another order "
+            f"({before!r} early): {way_out}"
+        )
+
+
 def _plain(name: str) -> str:
     return "".join(c for c in name.casefold() if c not in " -_")
 

@@ -21,7 +21,7 @@ from tbft.data.label_maps import label_map
 from tbft.data.label_noise import wrong_labels
 from tbft.data.labelled import AUGMENT, LabelledData
 from tbft.data.pictures import Pictures
-from tbft.data.splits import Indices, Split, device_split, draw, paper_split
+from tbft.data.splits import Indices, Split, device_split, draw, draw_test, paper_split
 from tbft.errors import BadInput, check_at_least, check_between
 from tbft.normalisation import check_normalisation
 from tbft.schema import LEVELS
@@ -108,6 +108,15 @@ class DomainData(LabelledData, LightningDataModule, ABC):
         if domain == "source" and (imbalance != 1 or label_noise or not labelled):
             raise BadInput(
                 "data.imbalance, data.label_noise and data.labelled are of the target domain: leave them out"
+            )
+        if corruption is None and severity != 5:
+            raise BadInput(
+                f"data.severity is {severity} and nothing is corrupted: give data.corruption too, or neither"
+            )
+        if split == "paper" and (test_size is not None or (domain == "target" and validation != 0.1)):
+            raise BadInput(
+                "data.split paper validates and tests on 15 % of the images each: leave data.validation and "
+                "data.test_size out"
             )
         check_normalisation("data.", mean, std)
         self.domain, self.train_size, self.split, self.validation = domain, train_size, split, validation
@@ -252,9 +261,9 @@ class DomainData(LabelledData, LightningDataModule, ABC):
             if self.must_split or not len(pictures.pool) or (self.train_size or 0) > len(pictures.pool):
                 raise
         size = len(pictures.pool) if self.train_size is None else self.train_size
-        train, _ = draw(pictures.pool, labels, size, self.seed)
-        nothing = pictures.pool[:0]
-        return Split(train, nothing, nothing if pictures.test is None else pictures.test)
+        train, left = draw(pictures.pool, labels, size, self.seed)
+        test = draw_test(left if pictures.test is None else pictures.test, labels, self.test_size, self.seed)
+        return Split(train, train[:0], test)
 
     def _reader(self, pictures: Pictures) -> Callable[[Indices], Tensor]:
         if self.corruption is None or self.domain == "source" or pictures.corrupted:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tbft.data.class_folders import open_files
+from tbft.data.class_names import check_order
 from tbft.data.domain import DomainData
 from tbft.data.picture_folders import class_folders, pictures_in
 from tbft.data.pictures import Pictures
@@ -59,6 +60,8 @@ class Folder(DomainData):
     def _classes(self, folder: Path) -> list[str]:
         found = class_folders(folder)
         if self.class_names is None:
+            if self.domain == "target" and not self.base_classes:
+                check_order(found, "give data.class_names, in the order of its outputs")
             return found
         if sorted(self.class_names) != found:
             wrong = sorted(set(self.class_names) ^ set(found)) or self.class_names

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tbft.data.class_names import match_classes
+from tbft.data.class_names import check_order, match_classes
 from tbft.data.picture_file import read_picture, resize, square_pixels
 from tbft.data.picture_folders import class_folders, pictures_in
 from tbft.errors import BadInput
@@ -105,10 +106,10 @@ def label_indices(
     """
     if labels is None:
         raise BadInput("there are no labels: give one for each image, or a folder with a folder for each class")
-    given = labels.tolist() if isinstance(labels, Tensor | np.ndarray) else list(labels)
+    given = _one_by_one(labels)
     if len(given) != count:
         raise BadInput(f"there are {count} images and {len(given)} labels: give one label for each image")
-    missing = [i for i, label in enumerate(given) if label is None or label != label]
+    missing = [i for i, label in enumerate(given) if label is None or (isinstance(label, float) and math.isnan(label))]
     if missing:
         raise BadInput(
             f"image {missing[0]} has no label ({len(missing)} have none): label all images, or leave them out"
@@ -120,15 +121,17 @@ def label_indices(
                 f"the labels name {len(names)} classes and the model tells {num_classes} apart: give classes=, the "
                 "names in the order of the model's outputs"
             )
+        if not classes:
+            check_order(names, "give classes=, the names in the order of its outputs")
         present = sorted(set(given))
         absent = [name for name in names if name not in present]
         position = dict(zip([*present, *absent], match_classes([*present, *absent], names), strict=True))
         own = torch.tensor([present.index(name) for name in given])
         return torch.tensor([position[name] for name in given]), names, own
-    whole = [isinstance(label, int | float) and not isinstance(label, bool) and label == int(label) for label in given]
+    whole = [_is_whole(label) for label in given]
     if not all(whole):
-        wrong = given[whole.index(False)]
-        raise BadInput(f"label {wrong!r} is neither a class index nor a class name: give all of one kind")
+        wrong = " ".join(repr(given[whole.index(False)]).split())
+        raise BadInput(f"label {wrong[:60]} is neither a class index nor a class name: give all of one kind")
     outside = [label for label in given if not 0 <= label < num_classes]
     if outside:
         raise BadInput(
@@ -139,6 +142,24 @@ def label_indices(
         raise BadInput(f"there are {len(names)} class names and the model tells {num_classes} classes apart")
     y = torch.tensor([int(label) for label in given])
     return y, names, y
+
+
+def _one_by_one(labels: Any) -> list[Any]:
+    """Labels as Python's own numbers and text, where they are numbers or text of another library."""
+    if isinstance(labels, Tensor | np.ndarray):
+        if labels.ndim != 1:
+            rows = ", such as labels.argmax(1) of rows with a one" if labels.ndim == 2 else ""
+            raise BadInput(f"labels have the shape {tuple(labels.shape)}: give one for each image, (N,){rows}")
+        return labels.tolist()
+    if isinstance(labels, str | bytes | Mapping | Set) or not isinstance(labels, Iterable):
+        raise BadInput(f"labels are a {type(labels).__name__}: give a list, an array or a tensor, in the images' order")
+    scalars = (np.generic, np.ndarray, Tensor)
+    return [item.item() if isinstance(item, scalars) and not item.shape else item for item in labels]
+
+
+def _is_whole(label: Any) -> bool:
+    number = isinstance(label, int | float) and not isinstance(label, bool)
+    return number and math.isfinite(label) and label == int(label)
 
 
 def _read_files(paths: Sequence[Path], size: int, skip_broken: bool) -> ImageSet:
@@ -167,19 +188,17 @@ def _as_batch(images: Tensor | np.ndarray, size: int) -> Tensor:
         if shape[1] not in (1, 3) and shape[3] in (1, 3):
             x = x.transpose(0, 3, 1, 2)
         if x.dtype.kind not in "uf" or (x.dtype.kind == "u" and x.dtype != np.uint8):
-            raise BadInput(
-                f"images are of type {x.dtype}: give uint8 (0 to 255), or floating point as the model takes them"
-            )
+            raise BadInput(f"images are of type {x.dtype}: {_TYPES}")
         x = torch.from_numpy(np.ascontiguousarray(x))
+    if x.layout is not torch.strided or x.is_meta:
+        raise BadInput(f"images are a {x.layout} tensor on {x.device}: give a dense one with its data, x.to_dense()")
     if x.shape[1] not in (1, 3):
         raise BadInput(f"images have {x.shape[1]} channels (shape {shape}): give 1 or 3")
     if x.dtype == torch.uint8:
         x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
         return torch.from_numpy(np.ascontiguousarray(resize(x.cpu().numpy(), size)))
     if not x.is_floating_point():
-        raise BadInput(
-            f"images are of type {x.dtype}: give uint8 (0 to 255), or floating point as the model takes them"
-        )
+        raise BadInput(f"images are of type {x.dtype}: {_TYPES}")
     if not torch.isfinite(x).all():
         raise BadInput("images contain numbers that are not finite: leave those images out")
     if x.min() >= 0 and x.max() > 16:
@@ -191,6 +210,8 @@ def _as_batch(images: Tensor | np.ndarray, size: int) -> Tensor:
 
 
 def _picture(item: Any, position: int, size: int) -> np.ndarray:
+    if isinstance(item, str | Path):
+        return read_picture(Path(item).expanduser(), size)
     if isinstance(item, Tensor):
         item = item.detach().cpu().numpy()
     if isinstance(item, np.ndarray):
@@ -198,9 +219,13 @@ def _picture(item: Any, position: int, size: int) -> np.ndarray:
             raise BadInput(f"image {position} is an array of {item.dtype}, shape {item.shape}: give uint8, (H, W, 3)")
         if item.ndim == 3 and item.shape[0] in (1, 3) and item.shape[2] not in (1, 3):
             item = item.transpose(1, 2, 0)
+        if not item.size or (item.ndim == 3 and item.shape[2] not in (1, 3, 4)):
+            raise BadInput(f"image {position} is an array of the shape {item.shape}: give (H, W, 3) or (H, W)")
         item = Image.fromarray(item.squeeze(-1) if item.ndim == 3 and item.shape[2] == 1 else item)
-    if isinstance(item, str | Path):
-        return read_picture(Path(item).expanduser(), size)
     if not isinstance(item, Image.Image):
         raise BadInput(f"image {position} is a {type(item).__name__}: give PIL pictures, paths or uint8 arrays")
-    return square_pixels(item, size)
+    try:
+        return square_pixels(item, size)
+    except Exception as error:  # a file that PIL opened is decoded here, and decoders fail in many ways
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadInput(f"image {position} cannot be read as a picture ({reason}): replace or remove it") from None

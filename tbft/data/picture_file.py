@@ -65,7 +65,7 @@ def square_pixels(image: Image.Image, size: int) -> Pixels:
     """Pixels of an opened picture, treated as ``read_picture`` treats a file: uint8 ``(3, size, size)``.
 
     Raises:
-        ValueError: if it has floating-point pixels.
+        ValueError: if it has floating-point pixels, or none.
     """
     return _planes(_square(_rgb(ImageOps.exif_transpose(image)), size))
 
@@ -92,6 +92,8 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _square(image: Image.Image, size: int) -> Image.Image:
+    if 0 in image.size:
+        raise ValueError("it has no pixels")
     if image.size == (size, size):
         return image
     return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)

@@ -57,16 +57,24 @@ def device_split(
             "give a smaller data.train_size"
         )
     labelled, test = draw(pool, labels, train_size, seed, of_each=1)
-    if own_test is not None:
-        test = own_test
-    if test_size is not None:
-        if test_size > len(test):
-            raise BadInput(f"there are {len(test)} images to test on: a data.test_size of {test_size} is too large")
-        test, _ = draw(test, labels, test_size, seed + 1)
+    test = draw_test(test if own_test is None else own_test, labels, test_size, seed)
     if own_validation is not None:
         return Split(labelled, own_validation, test)
     chosen, train = draw(labelled, labels, max(round(validation * train_size), 1), seed + 2, leave=1)
     return Split(train, chosen, test)
+
+
+def draw_test(left: Indices, labels: Indices, test_size: int | None, seed: int) -> Indices:
+    """The images to test on, of those that are left; ``None`` takes all.
+
+    Raises:
+        BadInput: if there are too few.
+    """
+    if test_size is None:
+        return left
+    if test_size > len(left):
+        raise BadInput(f"there are {len(left)} images to test on: a data.test_size of {test_size} is too large")
+    return draw(left, labels, test_size, seed + 1)[0]
 
 
 def paper_split(labels: Indices, train_size: int | None, seed: int, *, pool: Indices | None = None) -> Split:

@@ -13,7 +13,7 @@ from typing import Any
 from tbft.device.tensors import Tensors, read_tensors
 from tbft.errors import BadInput
 
-FORMAT = 2
+FORMAT = 3
 """Version of the bundle's layout; a reader takes its own alone."""
 
 MANIFEST, WEIGHTS, SOURCE = "manifest.json", "weights.safetensors", "source.safetensors"

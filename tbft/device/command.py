@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from tbft.predictions import Predictions
 
 _OWN_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+_TRAINED = {"input": "front block by steps", "feature": "last stage", "full": "whole network"}
 
 
 class _Terminated(KeyboardInterrupt):
@@ -56,6 +59,11 @@ def main(args: list[str] | None = None, bundle: Path | None = None) -> int:
 
 
 def _run(options: Namespace, path: Path) -> int:
+    if getattr(options, "plot", None):
+        raise BadInput(
+            "a bundle draws no picture, which takes matplotlib: use --json here, or python -m tbft diagnose --plot "
+            f"{options.plot} where all of tbft is installed"
+        )
     try:
         from tbft.device.device import load
     except ImportError as error:
@@ -68,7 +76,8 @@ def _run(options: Namespace, path: Path) -> int:
     elif options.command == "predict":
         _write_predictions(options.csv, device.predict(options.folder))
     elif options.command == "diagnose":
-        print(device.diagnose(options.folder, labelled=not options.unlabelled).table())
+        found = device.diagnose(options.folder, labelled=not options.unlabelled)
+        print(json.dumps(found.as_dict()) if options.json else found.table())
     elif options.command == "adapt":
         record = device.personalize(
             options.folder,
@@ -110,7 +119,9 @@ def _parser() -> ArgumentParser:
     predict = add("predict", "classify the pictures in a folder")
     predict.add_argument("folder", help="of pictures")
     predict.add_argument("--csv", type=Path, help="write to this file instead of the terminal")
-    add("diagnose", "tell what drifted; nothing is changed", sample)
+    diagnose = add("diagnose", "tell what drifted; nothing is changed", sample)
+    diagnose.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    diagnose.add_argument("--plot", metavar="FILE", help="refused: a picture takes python -m tbft diagnose --plot")
     adapt = add("adapt", "adapt the model to pictures, and keep what is no worse", sample)
     adapt.add_argument("--level", choices=("auto", "input", "feature", "output"), default="auto", help="of the drift")
     adapt.add_argument("--budget-seconds", type=float, default=60.0, help="after which training stops (default: 60)")
@@ -188,6 +199,10 @@ def _summary(record: dict[str, Any]) -> str:
     )
     if record.get("not_aligned"):
         lines.append(f"left out    aligning the front block: {record['not_aligned']}")
+    for part, reason in record.get("not_trained", {}).items():
+        lines.append(f"left out    training the {_TRAINED.get(part, part)}: {reason}")
+    for block, reason in record.get("not_kept", {}).items():
+        lines.append(f"left out    {block} as it was trained: {reason}")
     if record["stopped_by"]:
         lines.append("stopped     the budget was used up")
     return "\n".join(lines)

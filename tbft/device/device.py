@@ -8,25 +8,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tbft.atomic import write_text
-from tbft.device.adapt import LEVELS, Adaptation, Course, Level, adapt
 from tbft.device.bundle import Bundle
 from tbft.device.int8 import RANGES, calibrate
+from tbft.device.levels import LEVELS, Level
 from tbft.device.memory import MemoryLimit
 from tbft.device.network import Network
 from tbft.device.pictures import Sample, of_arrays, read_labelled, read_unlabelled
-from tbft.device.record import make_record
 from tbft.device.runtime import Runtime, load_onnxruntime
 from tbft.device.state import StateFolder, read_delta, translate_write_errors
 from tbft.errors import BadInput, check_at_least
 from tbft.paths import user_path
 from tbft.predictions import Predictions
 from tbft.schema import RESULT_FILE
+
+if TYPE_CHECKING:
+    from tbft.device.adaptation import Adaptation
 
 Images = str | Path | NDArray[np.uint8]
 """A folder, or uint8 ``(N, 3, H, W)`` of the model's size."""
@@ -103,9 +105,11 @@ class Device:
         Returns:
             A ``tbft.diagnosis.Diagnosis``.
         """
-        from tbft.device.evidence import examine
+        from tbft.device.evidence import card_of, observe
+        from tbft.diagnosis import diagnose
 
-        return examine(self._base(), self._sample(images, labels, labelled)).diagnosis
+        seen = observe(self._base(), self._sample(images, labels, labelled))
+        return diagnose(seen.samples, seen.head, card_of(self.bundle), forward=seen.forward)
 
     def personalize(
         self,
@@ -177,6 +181,9 @@ class Device:
         budget_seconds: float | None,
         seed: int,
     ) -> dict[str, Any]:
+        from tbft.device.adapt import adapt  # numpy's remedies are for adapting alone: predicting starts without them
+        from tbft.device.adaptation import Adaptation, Course
+        from tbft.device.record import make_record
         from tbft.energy import EnergyMeter
 
         meter = EnergyMeter(codecarbon=False)
@@ -238,7 +245,7 @@ class Device:
 
     def _sample(self, images: Images, labels: NDArray[np.integer] | None, labelled: bool) -> Sample:
         if isinstance(images, np.ndarray):
-            return of_arrays(images, labels, self.bundle.image_size, len(self.bundle.classes))
+            return of_arrays(images, labels, self.bundle.image_size, len(self.bundle.classes), self.limit)
         if labels is not None:
             raise BadInput("labels are given beside a folder, whose folders name the classes: give one of the two")
         if not labelled:
@@ -248,5 +255,5 @@ class Device:
 
     def _unlabelled(self, images: Images) -> Sample:
         if isinstance(images, np.ndarray):
-            return of_arrays(images, None, self.bundle.image_size, len(self.bundle.classes))
+            return of_arrays(images, None, self.bundle.image_size, len(self.bundle.classes), self.limit)
         return read_unlabelled(user_path(str(images)), self.bundle.image_size, self.limit)

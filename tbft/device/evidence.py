@@ -2,76 +2,63 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tbft.device.bundle import Bundle
-from tbft.device.network import Network
+from tbft.device.network import Floats, Network
 from tbft.device.pictures import Sample
 from tbft.device.tensors import Tensors
 from tbft.errors import BadInput
+from tbft.remedies import REFRESHED, SOURCE, Head, SourceCard
+from tbft.remedies import Sample as Seen
+from tbft.remedies.head import SolvedHead
+from tbft.remedies.remedy import Fit
 
 _CARD = "card."
 
 
 @dataclass(frozen=True)
-class Examined:
-    """What a sample told.
+class Observation:
+    """Two forward passes over a sample: all that the remedies without gradients take.
 
     Attributes:
-        diagnosis: a ``tbft.diagnosis.Diagnosis``.
-        samples: features and logits under each state of the statistics.
-        refreshed: statistics that were looked at, by state-dict key; empty where there are none.
+        samples: by state of the BatchNorm statistics; only ``source`` for a network without BatchNorm.
+        head: of the base model.
+        forward: multiply-adds of one image's forward pass.
+        refreshed: statistics as these pictures make them, by state-dict key; empty where there are none.
+        cpu_seconds: of the passes, by state of the statistics.
     """
 
-    diagnosis: Any
-    samples: dict[Any, Any]
+    samples: dict[str, Seen]
+    head: Head
+    forward: float
     refreshed: Tensors
+    cpu_seconds: dict[str, float]
 
 
-def examine(network: Network, sample: Sample) -> Examined:
-    """What drifted, as ``tbft.diagnosis`` tells it from the sample.
+def observe(network: Network, sample: Sample) -> Observation:
+    """Look at a sample.
 
     Args:
         network: the base model.
-        sample: at least two pictures.
+        sample: at least one picture.
 
     Raises:
         BadInput: if the head is not one linear layer.
     """
-    from tbft.diagnosis import diagnose  # 0.04 CPU-s that only these functions pay for
-    from tbft.remedies import REFRESHED, SOURCE
-
-    samples = {SOURCE: _see(network, sample)}
+    head, pixels, began = head_of(network), sample.pixels, time.process_time()
+    samples = {SOURCE: seen_as(*network.run(pixels), sample)}
     refreshed: Tensors = {}
+    spent = {SOURCE: time.process_time() - began}
     if network.can_refresh and len(sample) > 1:
-        refreshed = network.statistics(sample.pixels)
-        samples[REFRESHED] = _see(network.with_changes(refreshed), sample)
-    head = _head(network)
-    forward = float(network.bundle.manifest["multiply_adds"])
-    return Examined(diagnose(samples, head, _card(network.bundle), forward=forward), samples, refreshed)
-
-
-def examine_aligned(network: Network, sample: Sample, before: Examined) -> tuple[Any, bool, str]:
-    """Choose again with an aligned front block.
-
-    Args:
-        network: aligned, its statistics refreshed, with the head of the base model.
-        sample: that was examined.
-        before: what it told without the block.
-
-    Returns:
-        A ``tbft.remedies.Choice``, whether it takes the place of the one before, and why.
-    """
-    from tbft.remedies import REFRESHED, SOURCE, choose
-    from tbft.remedies.aligned import judge_aligned
-
-    samples = {SOURCE: before.samples[SOURCE], REFRESHED: _see(network, sample)}
-    forward = float(network.bundle.manifest["multiply_adds"])
-    aligned = choose(samples, _head(network), _card(network.bundle), forward=forward)
-    return aligned, *judge_aligned(before.diagnosis.choice, aligned, samples[SOURCE])
+        refreshed, features, logits = network.refreshed(pixels)
+        samples[REFRESHED] = seen_as(features, logits, sample)
+        spent[REFRESHED] = time.process_time() - began - spent[SOURCE]
+    return Observation(samples, head, float(network.bundle.manifest["multiply_adds"]), refreshed, spent)
 
 
 def solve_head(network: Network, sample: Sample) -> Tensors:
@@ -84,12 +71,19 @@ def solve_head(network: Network, sample: Sample) -> Tensors:
     Raises:
         BadInput: if the head is not one linear layer.
     """
-    from tbft.remedies.head import SolvedHead
-    from tbft.remedies.remedy import Fit
+    head, card = head_of(network), card_of(network.bundle)
+    seen = seen_as(*network.run(sample.pixels), sample)
+    return tensors_of(SolvedHead().apply(Fit.unchanged(head, card, seen), seen, card).whole.head, network.bundle)
 
-    keys, seen, card = head_keys(network.bundle), _see(network, sample), _card(network.bundle)
-    solved = SolvedHead().apply(Fit.unchanged(_head(network), card, seen), seen, card).whole.head
-    return {keys["weight"]: solved.weight.astype(np.float32), keys["bias"]: solved.bias.astype(np.float32)}
+
+def tensors_of(head: Head, bundle: Bundle) -> Tensors:
+    """A head by state-dict key.
+
+    Raises:
+        BadInput: if the bundle's head is not one linear layer.
+    """
+    keys = head_keys(bundle)
+    return {keys["weight"]: head.weight.astype(np.float32), keys["bias"]: head.bias.astype(np.float32)}
 
 
 def head_keys(bundle: Bundle) -> dict[str, str]:
@@ -106,24 +100,23 @@ def head_keys(bundle: Bundle) -> dict[str, str]:
     return dict(keys)
 
 
-def _see(network: Network, sample: Sample) -> Any:
+def seen_as(features: Floats, logits: Floats, sample: Sample) -> Seen:
     """What the remedies take for a sample."""
-    from tbft.remedies import Sample as Seen
-
-    features, logits = network.run(sample.pixels)
     return Seen(features.astype(np.float64), logits.astype(np.float64), sample.labels)
 
 
-def _head(network: Network) -> Any:
-    from tbft.remedies import Head
+def head_of(network: Network) -> Head:
+    """The head as it is now.
 
+    Raises:
+        BadInput: if it is not one linear layer.
+    """
     keys = head_keys(network.bundle)
     return Head(network.weight(keys["weight"]), network.weight(keys["bias"]))
 
 
-def _card(bundle: Bundle) -> Any:
-    from tbft.remedies import SourceCard
-
+def card_of(bundle: Bundle) -> SourceCard:
+    """What the bundle knows of the source, its moments aside."""
     tensors = {name.removeprefix(_CARD): value for name, value in bundle.source.items() if name.startswith(_CARD)}
     fields: dict[str, Any] = {name: value if value.ndim else value.item() for name, value in tensors.items()}
     return SourceCard(**fields)

@@ -183,7 +183,7 @@ def calibrate(network: Network, sample: Sample) -> tuple[NDArray[np.float32], Co
     """Ranges of the activations of a network on a sample, and how its answers in int8 compare with those in float."""
     if len(sample) > _CALIBRATION_IMAGES:
         chosen = np.linspace(0, len(sample) - 1, _CALIBRATION_IMAGES).round().astype(np.int64)
-        sample = sample.take(chosen, network.limit)
+        sample = sample.take(chosen)
     extremes, logits = network.extremes(sample.pixels)
     ranges = ranges_of(extremes)
     return ranges, Comparison.of(logits, network.predict_in_int8(sample.pixels, ranges), sample.labels)

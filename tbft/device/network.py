@@ -19,6 +19,9 @@ from tbft.progress import with_bar
 _SPARE = 2
 """Images' worth of memory that opening a graph takes."""
 
+_LARGE_BATCH = 64
+"""Images of a batch whose own statistics stand for those that are kept of it."""
+
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
@@ -110,15 +113,34 @@ class Network:
 
     def statistics(self, pixels: Pixels) -> Tensors:
         """BatchNorm statistics as these images make them, by state-dict key: the mean over a few large batches."""
+        return self._mean_statistics(self._batch_statistics(pixels))
+
+    def refreshed(self, pixels: Pixels) -> tuple[Tensors, Floats, Floats]:
+        """Statistics as these images make them, and the features and logits of the same images under them.
+
+        One batch that is large enough gives all three in one pass: normalising by the batch and by what is kept of it
+        differ in the variance alone, which is kept without bias, by less than 1 / ``_LARGE_BATCH``.
+        """
+        made = self._batch_statistics(pixels)
+        changed = self._mean_statistics(made)
+        if len(made) == 1 and len(pixels) >= _LARGE_BATCH:
+            return changed, made[0]["features"], made[0]["logits"]
+        return changed, *self.with_changes(changed).run(pixels)
+
+    def _batch_statistics(self, pixels: Pixels) -> list[Tensors]:
         session = self.open("statistics")
         batches = -(-len(pixels) // self.batch_of("statistics", least=min(LEAST_BATCH, len(pixels))))
-        parts = []
+        made = []
         for part in np.array_split(pixels, batches):
-            parts.append(session(pixels=part)["statistics"])
+            outputs = session(pixels=part)
+            made.append(outputs if batches == 1 else {"statistics": outputs["statistics"]})
             self.limit.release(pixels)
-        keys = self.bundle.manifest["blocks"]["statistics"]
-        mean: Floats = np.stack(parts).mean(axis=0, dtype=np.float64).astype(np.float32)
-        return self.pieces(mean, keys)
+        return made
+
+    def _mean_statistics(self, made: list[Tensors]) -> Tensors:
+        parts = np.stack([part["statistics"] for part in made])
+        mean: Floats = parts.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return self.pieces(mean, self.bundle.manifest["blocks"]["statistics"])
 
     def vector(self, keys: list[str]) -> Floats:
         """Some weights as one vector, as the graphs that train take them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,35 +18,90 @@ from tbft.errors import BadInput
 from tbft.paths import is_folder
 from tbft.progress import with_bar
 
+Pixels = NDArray[np.uint8]
+
 _RELEASED_AFTER = 64
 """Pictures that are read before those in a file let go of their memory."""
 
 
+class PictureFiles:
+    """Files of which each is decoded once, when its pixels are first asked for.
+
+    Args:
+        paths: of the files.
+        size: side that pictures are brought to, in pixels.
+        limit: on memory; above it the pixels lie in a file.
+    """
+
+    def __init__(self, paths: Sequence[Path], size: int, limit: MemoryLimit) -> None:
+        self.paths, self.size, self.limit = paths, size, limit
+        self._pixels = limit.empty((len(paths), 3, size, size), np.uint8)
+        self._decoded = np.zeros(len(paths), bool)
+
+    def at(self, rows: NDArray[np.int64]) -> Pixels:
+        """Pixels of these files, in this order.
+
+        Raises:
+            BadInput: if one of them is no picture.
+        """
+        missing = rows[~self._decoded[rows]]
+        for count, row in enumerate(with_bar(missing, len(missing), "reading pictures")):
+            try:
+                self._pixels[row] = read_picture(self.paths[row], self.size)
+            except BadInput as error:
+                raise BadInput(f"{str(error).split(': replace')[0]}: replace or remove it") from None
+            self._decoded[row] = True
+            if count % _RELEASED_AFTER == 0:
+                self.limit.release(self._pixels)
+        return _rows_of(self._pixels, rows, self.limit)
+
+
+class PictureArray:
+    """Pictures that lie in memory already."""
+
+    def __init__(self, pixels: Pixels, limit: MemoryLimit) -> None:
+        self._pixels, self._limit = pixels, limit
+
+    def at(self, rows: NDArray[np.int64]) -> Pixels:
+        """Pixels of these pictures, in this order."""
+        return _rows_of(self._pixels, rows, self._limit)
+
+
 @dataclass(frozen=True)
 class Sample:
-    """Pictures of a device.
+    """Pictures of a device, whose pixels are read when they are needed.
 
     Attributes:
-        pixels: uint8 ``(N, 3, H, W)``.
+        source: of the pixels.
+        rows: of the source that belong to the sample.
         labels: class of each ``(N,)``; ``None`` without labels.
         names: of the files.
         dataset: name of the folder.
     """
 
-    pixels: NDArray[np.uint8]
+    source: PictureFiles | PictureArray
+    rows: NDArray[np.int64]
     labels: NDArray[np.int64] | None
     names: tuple[str, ...]
     dataset: str
 
     def __len__(self) -> int:
-        return len(self.pixels)
+        return len(self.rows)
 
-    def take(self, positions: NDArray[np.int64], limit: MemoryLimit) -> Sample:
+    @cached_property
+    def pixels(self) -> Pixels:
+        """uint8 ``(N, 3, H, W)``.
+
+        Raises:
+            BadInput: if a file is no picture.
+        """
+        return self.source.at(self.rows)
+
+    def take(self, positions: NDArray[np.int64]) -> Sample:
         """Some of the pictures, in this order."""
         labels = None if self.labels is None else self.labels[positions]
-        return Sample(
-            limit.take(self.pixels, positions), labels, tuple(self.names[int(i)] for i in positions), self.dataset
-        )
+        names = tuple(self.names[int(i)] for i in positions)
+        return Sample(self.source, self.rows[positions], labels, names, self.dataset)
 
 
 def read_labelled(
@@ -61,7 +117,7 @@ def read_labelled(
         named: whether the names are the base model's own; otherwise it numbers its classes in alphabetical order.
 
     Raises:
-        BadInput: if there is no such folder, a class is missing or too many, or a picture is broken.
+        BadInput: if there is no such folder, or a class is missing or too many.
     """
     _check_folder(folder)
     found = class_folders(folder)
@@ -76,20 +132,22 @@ def read_labelled(
     label_of = dict(zip(found, labels_of_found, strict=True))
     files = [(path, label_of[name]) for name in found for path in pictures_in(folder / name)]
     labels = np.array([label for _, label in files], dtype=np.int64)
-    return _read([path for path, _ in files], labels, folder, size, limit)
+    return _sample_of([path for path, _ in files], labels, folder, size, limit)
 
 
 def read_unlabelled(folder: Path, size: int, limit: MemoryLimit) -> Sample:
     """Every picture in a folder and in the folders inside it.
 
     Raises:
-        BadInput: if there is no such folder, no picture in it, or a picture is broken.
+        BadInput: if there is no such folder, or no picture in it.
     """
     _check_folder(folder)
-    return _read(pictures_in(folder), None, folder, size, limit)
+    return _sample_of(pictures_in(folder), None, folder, size, limit)
 
 
-def of_arrays(pixels: NDArray[np.uint8], labels: NDArray[np.integer] | None, size: int, classes: int) -> Sample:
+def of_arrays(
+    pixels: Pixels, labels: NDArray[np.integer] | None, size: int, classes: int, limit: MemoryLimit | None = None
+) -> Sample:
     """Pictures that are arrays already.
 
     Args:
@@ -97,34 +155,36 @@ def of_arrays(pixels: NDArray[np.uint8], labels: NDArray[np.integer] | None, siz
         labels: ``(N,)`` or ``None``.
         size: side that the model takes, in pixels.
         classes: C.
+        limit: on memory; ``None`` is no limit.
 
     Raises:
         BadInput: if shapes, types or labels do not fit.
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (3, size, size) or not len(pixels):
         raise BadInput(f"images are {pixels.dtype} {pixels.shape}: give uint8 (N, 3, {size}, {size}), at least one")
+    source, rows = PictureArray(pixels, limit or MemoryLimit()), np.arange(len(pixels))
     names = tuple(map(str, range(len(pixels))))
     if labels is None:
-        return Sample(pixels, None, names, "arrays")
+        return Sample(source, rows, None, names, "arrays")
     labels = np.asarray(labels)
     good = labels.shape == (len(pixels),) and labels.dtype.kind in "iu"
     if not good or labels.min() < 0 or labels.max() >= classes:
         raise BadInput(
             f"labels do not fit {len(pixels)} images: give one whole number from 0 to {classes - 1} for each"
         )
-    return Sample(pixels, labels.astype(np.int64), names, "arrays")
+    return Sample(source, rows, labels.astype(np.int64), names, "arrays")
 
 
-def _read(paths: list[Path], labels: NDArray[np.int64] | None, folder: Path, size: int, limit: MemoryLimit) -> Sample:
-    pixels = limit.empty((len(paths), 3, size, size), np.uint8)
-    for at, path in enumerate(with_bar(paths, len(paths), "reading pictures")):
-        try:
-            pixels[at] = read_picture(path, size)
-            if at % _RELEASED_AFTER == 0:
-                limit.release(pixels)
-        except BadInput as error:
-            raise BadInput(f"{str(error).split(': replace')[0]}: replace or remove it") from None
-    return Sample(pixels, labels, tuple(map(str, paths)), folder.resolve().name)  # type: ignore[arg-type]
+def _sample_of(
+    paths: Sequence[Path], labels: NDArray[np.int64] | None, folder: Path, size: int, limit: MemoryLimit
+) -> Sample:
+    files = PictureFiles(paths, size, limit)
+    return Sample(files, np.arange(len(paths)), labels, tuple(map(str, paths)), folder.resolve().name)
+
+
+def _rows_of(pixels: Pixels, rows: NDArray[np.int64], limit: MemoryLimit) -> Pixels:
+    """These rows; the array itself where they are all of its rows in their order."""
+    return pixels if np.array_equal(rows, np.arange(len(pixels))) else limit.take(pixels, rows)
 
 
 def _check_folder(folder: Path) -> None:

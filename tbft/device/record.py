@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tbft.device.adapt import Adaptation, Course
+from tbft.device.adaptation import Adaptation, Course
 from tbft.device.bundle import Bundle
 from tbft.device.pictures import Sample
 from tbft.device.runtime import load_onnxruntime

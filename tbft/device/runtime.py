@@ -88,7 +88,8 @@ class Runtime:
             graph: as ``tbft.export`` writes it.
             weights: by name.
             names: of the weights that the graph reads.
-            repeated: whether it runs many times on batches of one size: memory is then kept from run to run.
+            repeated: whether it is a step that runs many times on batches of one size: memory is then kept from run
+                to run.
 
         Raises:
             BadInput: if onnxruntime cannot be used.
@@ -98,7 +99,10 @@ class Runtime:
         options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
         options.log_severity_level = 3
         options.enable_cpu_mem_arena = repeated  # it keeps what the largest batch took
-        if not repeated:
+        if repeated:
+            # What trains has its weights as inputs: the later rewritings find nothing in it, and took 10 ms to look.
+            options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        else:
             # In the order of the file a tensor is used soon after it is made. onnxruntime's own order took four times
             # the memory and a third more time for the statistics of 256 images (ResNet-26), but less for a step.
             options.execution_order = library.ExecutionOrder.PRIORITY_BASED

@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tbft.data.splits import draw
-from tbft.device.network import Network, Pixels
-from tbft.device.pictures import Sample
+from tbft.device.pictures import Pixels, Sample
 
 VALIDATION = 0.1
 """Share of the labelled images that validates."""
 
-_STATISTICS_IMAGES = 256
+STATISTICS_IMAGES = 256
 """For BatchNorm statistics; more do not change them much."""
 
+Positions = NDArray[np.int64]
 
-def split_sample(base: Network, sample: Sample, seed: int) -> tuple[Sample, Sample | None]:
-    """Training and validation pictures; all train where there are no labels, or no class has two pictures."""
-    if sample.labels is None:
-        return sample, None
+
+def split_positions(sample: Sample, seed: int) -> tuple[Positions, Positions]:
+    """Positions that train and that validate; all train where there are no labels, or no class has two pictures."""
     everything = np.arange(len(sample))
-    spare = len(sample) - len(np.unique(sample.labels))
-    if not spare:
-        return sample, None
+    spare = 0 if sample.labels is None else len(sample) - len(np.unique(sample.labels))
+    if sample.labels is None or not spare:
+        return everything, everything[:0]
     size = min(max(round(VALIDATION * len(sample)), 1), spare)
     chosen, rest = draw(everything, sample.labels, size, seed + 2, leave=1)
-    return sample.take(rest, base.limit), sample.take(chosen, base.limit)
+    return rest, chosen
 
 
-def for_statistics(base: Network, sample: Sample, seed: int) -> Pixels:
+def split_sample(sample: Sample, seed: int) -> tuple[Sample, Sample | None]:
+    """Training and validation pictures; ``None`` where nothing can validate."""
+    train, validation = split_positions(sample, seed)
+    return (sample.take(train), sample.take(validation)) if len(validation) else (sample, None)
+
+
+def for_statistics(sample: Sample, seed: int) -> Pixels:
     """Pixels of as many pictures as BatchNorm statistics need."""
-    if len(sample) <= _STATISTICS_IMAGES:
+    if len(sample) <= STATISTICS_IMAGES:
         return sample.pixels
-    chosen = np.random.default_rng(seed).permutation(len(sample))[:_STATISTICS_IMAGES]
-    return base.limit.take(sample.pixels, np.sort(chosen))
+    chosen = np.random.default_rng(seed).permutation(len(sample))[:STATISTICS_IMAGES]
+    return sample.take(np.sort(chosen)).pixels

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
 
+from tbft.errors import BadInput
 from tbft.export.gradient_rules import rule
 from tbft.export.graph import Graph, attributes_of
-
-_PLACES = (0, 2, 3)
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,9 @@ def append_nodes(
 ) -> dict[str, BatchStatistics]:
     """Append the forward pass, some of its BatchNorm layers in training mode.
 
+    Networks with weight standardisation (arXiv:1903.10520) normalise their weights by the same operator, with
+    statistics that they compute: those are no layer, but are differentiated like one.
+
     Args:
         graph: to append to.
         nodes: the forward pass in inference mode.
@@ -54,14 +57,13 @@ def append_nodes(
     """
     found: dict[str, BatchStatistics] = {}
     for node in nodes:
-        if node.op_type != "BatchNormalization" or not by_batch(node.input[3]):
+        layer = node.op_type == "BatchNormalization" and node.input[3] in graph.weights
+        if node.op_type != "BatchNormalization" or (layer and not by_batch(node.input[3])):
             graph.nodes.append(node)
             continue
         x, output = node.input[0], node.output[0]
         options = attributes_of(node)
-        two_dimensional = len(graph.shape_of(x)) == 4
-        places = _PLACES if two_dimensional else (0,)
-        axes = graph.integers(*places)
+        axes = graph.integers(*_places(graph, x))
         channels = graph.shape_of(node.input[1])
         kept = graph.op("ReduceMean", x, axes, keepdims=1)
         centred = graph.op("Sub", x, kept, shape=graph.shape_of(x))
@@ -76,10 +78,10 @@ def append_nodes(
                 epsilon=options.get("epsilon", 1e-5),
             )
         )
-        count = _count(graph, x, len(places) > 1)
+        count = _count(graph, x)
         less_one = graph.op("Sub", count, graph.constant(1.0))
         unbiased = graph.op("Mul", variance, graph.op("Div", count, less_one))
-        found[output] = BatchStatistics(
+        graph.batch_statistics[output] = BatchStatistics(
             node.input[3],
             node.input[4],
             mean,
@@ -89,18 +91,24 @@ def append_nodes(
             1 - options.get("momentum", 0.9),
             options.get("epsilon", 1e-5),
         )
-    graph.batch_statistics.update(found)
+        if layer:
+            found[output] = graph.batch_statistics[output]
     return found
 
 
-def _count(graph: Graph, x: str, over_places: bool) -> str:
+def _places(graph: Graph, x: str) -> tuple[int, ...]:
+    """The axes over which a channel is normalised: all but its own, the second."""
+    return (0, *range(2, len(graph.shape_of(x))))
+
+
+def _count(graph: Graph, x: str) -> str:
     """Over how many numbers a channel's mean is taken, as a scalar."""
     images = graph.op("Cast", graph.op("Shape", x, start=0, end=1), to=onnx.TensorProto.FLOAT)
     places = 1.0
-    if over_places:
-        for size in graph.shape_of(x)[2:]:
-            assert size is not None
-            places *= size
+    for size in graph.shape_of(x)[2:]:
+        if size is None:
+            raise BadInput("a BatchNorm over images whose size is not fixed has no statistics here")
+        places *= size
     return graph.op("Mul", images, graph.constant(places))
 
 
@@ -108,16 +116,20 @@ def _count(graph: Graph, x: str, over_places: bool) -> str:
 def _batch_norm(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
     seen = graph.batch_statistics.get(node.output[0])
     x, weight, _, running_mean, running_variance = node.input
-    deep = len(graph.shape_of(x)) == 4
-    axes = graph.integers(*(_PLACES if deep else (0,)))
-    by_channel = graph.integers(*((1, -1, 1, 1) if deep else (1, -1)))
-    epsilon = graph.constant(seen.epsilon if seen else attributes_of(node).get("epsilon", 1e-5))
+    axes = graph.integers(*_places(graph, x))
+    by_channel = graph.integers(1, -1, *[1] * (len(graph.shape_of(x)) - 2))
+    epsilon = seen.epsilon if seen else attributes_of(node).get("epsilon", 1e-5)
     variance = seen.variance if seen else running_variance
-    inverse = graph.op("Reciprocal", graph.op("Sqrt", graph.op("Add", variance, epsilon)))
-    scale = graph.op("Reshape", graph.op("Mul", weight, inverse), by_channel)
+    inverse = graph.op("Reciprocal", graph.op("Sqrt", graph.op("Add", variance, graph.constant(epsilon))))
+    zeros = graph.constant(np.zeros([size or 0 for size in graph.shape_of(weight)]))
+
+    def scaled_without(mean: str) -> str:
+        """``scale (dy - mean)``; the forward operator goes over the numbers once."""
+        return graph.op("BatchNormalization", dy, weight, zeros, mean, variance, epsilon=epsilon)
+
     gradients: list[str | None] = [None] * 5
     if seen is None:
-        gradients[0] = graph.op("Mul", dy, scale)
+        gradients[0] = scaled_without(zeros)
         if matters[1] or matters[2]:
             centred = graph.op("Sub", x, graph.op("Reshape", running_mean, by_channel))
             along = graph.op("ReduceSum", graph.op("Mul", dy, centred), axes, keepdims=0)
@@ -125,17 +137,15 @@ def _batch_norm(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[b
             gradients[2] = graph.op("ReduceSum", dy, axes, keepdims=0)
         return gradients
     # Ioffe and Szegedy 2015 (arXiv:1502.03167), section 3: dx = scale (dy - mean(dy) - centred mean(dy centred) / var).
-    mean_dy = graph.op("ReduceMean", dy, axes, keepdims=1)
-    mean_along = graph.op("ReduceMean", graph.op("Mul", dy, seen.centred), axes, keepdims=1)
+    mean_dy = graph.op("ReduceMean", dy, axes, keepdims=0)
+    mean_along = graph.op("ReduceMean", graph.op("Mul", dy, seen.centred), axes, keepdims=0)
     if matters[0]:
-        squared = graph.op("Reshape", graph.op("Mul", inverse, inverse), by_channel)
-        slope = graph.op("Mul", mean_along, squared)
-        rest = graph.op("Sub", graph.op("Sub", dy, mean_dy), graph.op("Mul", seen.centred, slope))
-        gradients[0] = graph.op("Mul", rest, scale)
-    count, flat = _count(graph, x, deep), graph.integers(-1)
+        slope = graph.op("Mul", mean_along, graph.op("Mul", inverse, graph.op("Mul", inverse, inverse)))
+        slope = graph.op("Reshape", graph.op("Mul", slope, weight), by_channel)
+        gradients[0] = graph.op("Sub", scaled_without(mean_dy), graph.op("Mul", seen.centred, slope))
+    count = _count(graph, x)
     if matters[1]:
-        along = graph.op("Mul", graph.op("Reshape", mean_along, flat), inverse)
-        gradients[1] = graph.op("Mul", along, count)
+        gradients[1] = graph.op("Mul", graph.op("Mul", mean_along, inverse), count)
     if matters[2]:
-        gradients[2] = graph.op("Mul", graph.op("Reshape", mean_dy, flat), count)
+        gradients[2] = graph.op("Mul", mean_dy, count)
     return gradients

@@ -35,6 +35,9 @@ _LEVELS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 _IMAGES = 300
 
+_STEPS = 30
+"""Of training that are timed, onnxruntime's and torch's in turns."""
+
 _BATCH = {"input": 16, "feature": 8, "output": 16}
 """Images in torch's batches, as the levels' configurations give them for the digits."""
 
@@ -161,7 +164,9 @@ def _print_line(title: str, runs: Iterator[Any], options: Any, level: str) -> No
 
 
 def step_seconds(batch: int = 64) -> tuple[float, float]:
-    """CPU-seconds of a training step of ResNet-26's last stage behind its prefix: onnxruntime's and torch's, the least.
+    """CPU-seconds of a training step of ResNet-26's last stage behind its prefix: onnxruntime's and torch's.
+
+    Medians of steps that take turns, after some that warm up.
 
     Args:
         batch: images in a step.
@@ -201,13 +206,14 @@ def step_seconds(batch: int = 64) -> tuple[float, float]:
         F.cross_entropy(chain(features, start="block3"), labels).backward()
         optimizer.step()
 
-    least = [float("inf")] * 2
-    for _ in range(10):
-        for i, step in enumerate((lambda: session(**inputs), step_in_torch)):
+    seconds: list[list[float]] = [[], []]
+    for _ in range(_STEPS):
+        for taken, step in zip(seconds, (lambda: session(**inputs), step_in_torch), strict=True):
             start = time.process_time()
             step()
-            least[i] = min(least[i], time.process_time() - start)
-    return least[0], least[1]
+            taken.append(time.process_time() - start)
+    mine, theirs = (float(np.median(taken[_STEPS // 5 :])) for taken in seconds)
+    return mine, theirs
 
 
 def _accuracy(predictions: Predictions, test: Part) -> float:

@@ -24,7 +24,7 @@ from tbft.errors import BadInput
 from tbft.export import inference
 from tbft.export.alignment import SIDE, alignment_step, source_moments
 from tbft.export.archive import MAIN, code_members, zip_members
-from tbft.export.check import check_forward, check_images, check_steps
+from tbft.export.check import check_forward, check_images, check_prefix, check_training
 from tbft.export.cost import image_bytes, multiply_adds
 from tbft.export.forward import Forward, export_forward
 from tbft.export.graph import weights_in
@@ -191,10 +191,11 @@ def _make_training(
         f"step.{block}": step,
         f"evaluate.{block}": evaluation(forward, block, trained),
     }
-    features = forward.open(graphs[f"prefix.{block}"])(pixels=pixels)["features"]
+    check_prefix(chain, block, pixels, _normalised(pixels, mean, std), forward.open(graphs[f"prefix.{block}"]))
     labels = np.arange(len(pixels), dtype=np.int64) % chain.num_classes
     options = {"betas": optimizer.betas, "eps": optimizer.epsilon, "weight_decay": optimizer.weight_decay}
-    check_steps(chain, block, trained, forward.open(step), features, labels, options)
+    shape = forward.shapes[forward.entry(block)]
+    check_training(chain, block, trained, forward.open(step), shape, labels, options)
     return graphs, trained
 
 

@@ -98,8 +98,17 @@ class Forward:
     def open(
         self, graph: bytes, *, repeated: bool = False, more: Mapping[str, NDArray[np.generic]] | None = None
     ) -> Session:
-        """A graph of this network, ready to run with its weights and more tensors on one thread."""
-        return Runtime(1).open(graph, {**self.weights, **(more or {})}, weights_in(graph), repeated=repeated)
+        """A graph of this network, ready to run with its weights and more tensors on one thread.
+
+        Raises:
+            BadInput: if onnxruntime does not take it.
+        """
+        try:
+            return Runtime(1).open(graph, {**self.weights, **(more or {})}, weights_in(graph), repeated=repeated)
+        except BadInput:
+            raise
+        except Exception as error:  # onnxruntime raises many kinds
+            raise BadInput(f"onnxruntime does not take this network: {str(error).splitlines()[0]}") from error
 
 
 class _EveryLink(nn.Module):
@@ -137,6 +146,8 @@ def export_forward(chain: BlockChain, channels: int = 3) -> Forward:
     from onnx_ir.passes import common
     from onnxscript.optimizer import fold_constants
 
+    from tbft.export.attention import attention
+
     images = torch.randn(2, channels, chain.image_size, chain.image_size)
     with inference_mode_of(chain), _quiet(), sdpa_kernel(SDPBackend.MATH):  # others make views that cannot be exported
         try:
@@ -150,6 +161,7 @@ def export_forward(chain: BlockChain, channels: int = 3) -> Forward:
                 dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
                 input_names=[IMAGES],
                 output_names=list(chain.links),
+                custom_translation_table={torch.ops.aten.scaled_dot_product_attention.default: attention},
             )
         except Exception as error:  # torch.onnx raises many kinds
             why = str(error.__cause__ or error).strip() or type(error.__cause__ or error).__name__

@@ -12,9 +12,20 @@ from collections.abc import Iterable, Mapping, Sequence
 import onnx
 
 from tbft.errors import BadInput
-from tbft.export import batch_norm, convolution_gradient, elementwise_gradient  # noqa: F401 - they register their rules
+from tbft.export import (  # noqa: F401 - they register their rules
+    batch_norm,
+    convolution_gradient,
+    elementwise_gradient,
+    matrix_gradient,
+    reduction_gradient,
+    resize_gradient,
+)
 from tbft.export.gradient_rules import RULES
 from tbft.export.graph import Graph
+from tbft.export.layout_gradient import without_splits
+
+_WITHOUT_GRADIENT = frozenset({"Shape", "Size", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "ArgMax"})
+"""Operators that make whole numbers or truth values, through which no gradient passes."""
 
 
 def append_gradient(
@@ -40,8 +51,9 @@ def append_gradient(
         BadInput: if an operator on the way has no rule, or a tensor asked for has no part in the loss.
     """
     depends = set(wanted)
+    nodes = list(without_splits(graph, nodes))
     for node in nodes:
-        if depends.intersection(node.input):
+        if depends.intersection(node.input) and node.op_type not in _WITHOUT_GRADIENT:
             depends.update(node.output)
     gradients: dict[str, list[str]] = {name: [gradient] for name, gradient in seeds.items()}
     for node in reversed(nodes):
@@ -53,9 +65,11 @@ def append_gradient(
             where = (layers or {}).get(output) or output
             raise BadInput(f"the operator {node.op_type} (in {where}) has no gradient here")
         from_above = _sum(graph, gradients.pop(output))
-        for name, matter, gradient in zip(
-            node.input, matters, RULES[node.op_type](graph, node, from_above, matters), strict=False
-        ):
+        try:
+            found = RULES[node.op_type](graph, node, from_above, matters)
+        except BadInput as error:
+            raise BadInput(f"{error} (in {(layers or {}).get(output) or output})") from error
+        for name, matter, gradient in zip(node.input, matters, found, strict=False):
             if matter and gradient is not None:
                 graph.shapes.setdefault(gradient, graph.shape_of(name))
                 gradients.setdefault(name, []).append(gradient)

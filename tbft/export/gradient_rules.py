@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import onnx
 
-from tbft.export.graph import Graph
+from tbft.export.graph import Graph, Shape
 
 Rule = Callable[[Graph, onnx.NodeProto, str, Sequence[bool]], list["str | None"]]
 """Of a graph, a node, the gradient of its first output, and which of its inputs matter: the gradient of each input."""
@@ -23,3 +23,15 @@ def rule(*operators: str) -> Callable[[Rule], Rule]:
         return function
 
     return register
+
+
+def sum_to_operand(graph: Graph, gradient: str, wide: Shape, operand: str) -> str:
+    """Sum a gradient of the shape ``wide`` over the axes along which an operand was broadcast."""
+    narrow = graph.shape_of(operand)
+    ahead = len(wide) - len(narrow)
+    axes = [i for i in range(len(wide)) if i < ahead or (narrow[i - ahead] == 1 and wide[i] != 1)]
+    if axes:
+        gradient = graph.op("ReduceSum", gradient, graph.integers(*axes), keepdims=1)
+    if ahead:
+        gradient = graph.op("Reshape", gradient, graph.op("Shape", operand))
+    return gradient

@@ -10,6 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from tbft.errors import BadInput
+
 if TYPE_CHECKING:
     from tbft.export.batch_norm import BatchStatistics
 
@@ -75,6 +77,14 @@ class Graph:
             self.shapes[output] = shape
         return output
 
+    def rename(self, tensor: str, name: str) -> None:
+        """Give a tensor that a node makes another name, such as an output's; it is not copied."""
+        for node in self.nodes:
+            for names in (node.input, node.output):
+                for i, known in enumerate(names):
+                    if known == tensor:
+                        names[i] = name
+
     def split(self, vector: str, sizes: Sequence[int]) -> list[str]:
         """Cut a vector into pieces of these lengths."""
         names = [self.name("piece") for _ in sizes]
@@ -87,9 +97,17 @@ class Graph:
         return self.op("Concat", *flat, axis=0) if len(flat) > 1 else flat[0]
 
     def shape_of(self, name: str) -> Shape:
-        """The shape of a tensor, as far as it is known before the graph runs."""
+        """The shape of a tensor, as far as it is known before the graph runs.
+
+        Raises:
+            BadInput: if not even the number of its axes is known.
+        """
         if name in self.weights:
             return self.weights[name].shape
+        if name in self.constants:
+            return self.constants[name].shape
+        if name not in self.shapes:
+            raise BadInput(f"the shape of the tensor {name} is not known: what needs it cannot be written as ONNX")
         return self.shapes[name]
 
     def serialize(self, outputs: Mapping[str, type[np.generic]]) -> bytes:

@@ -48,8 +48,9 @@ def prefix(forward: Forward, block: str, mean: Sequence[float], std: Sequence[fl
 def statistics(forward: Forward, mean: Sequence[float], std: Sequence[float]) -> tuple[bytes, list[str]] | None:
     """Pixels to ``statistics``: mean and unbiased variance of every BatchNorm layer on this batch.
 
-    Each layer normalises with them, so that the next one sees what it will see under the new statistics; their mean
-    over the batches is what ``tbft.models.statistics.estimating_statistics`` leaves.
+    Each layer normalises with the batch's own mean and (biased) variance, so that the next one sees what it will see
+    under the new statistics; the mean over the batches is what ``tbft.models.statistics.estimating_statistics``
+    leaves. ``features`` and ``logits`` are those of the batch under its own statistics.
 
     Returns:
         The graph, and the state-dict keys of what it returns, in order; ``None`` for a network without BatchNorm.
@@ -61,7 +62,9 @@ def statistics(forward: Forward, mean: Sequence[float], std: Sequence[float]) ->
         return None
     tensors, keys = running_statistics(list(seen.values()))
     graph.op("Identity", graph.flatten(tensors), output="statistics")
-    return graph.serialize({"statistics": np.float32}), keys
+    graph.op("Identity", forward.links[-1], output="logits")
+    graph.op("Identity", forward.entry(forward.links[-1]), output="features")
+    return graph.serialize(dict.fromkeys(("statistics", "features", "logits"), np.float32)), keys
 
 
 def running_statistics(seen: list[BatchStatistics]) -> tuple[list[str], list[str]]:

@@ -31,13 +31,16 @@ class AdamW:
     ) -> tuple[str, list[str]]:
         """Append one step.
 
-        Scalars are computed in float64, as torch computes them in Python: 1 - 0.999 has five digits in float32.
+        Scalars are computed in float64, as torch computes them in Python: 1 - 0.999 has five digits in float32. All
+        factors that are the same for every parameter become one, for each pass over a large network's parameters costs
+        as much as a layer.
 
         Args:
             graph: to append to.
             parameters: vector ``(P,)``.
             gradient: likewise.
-            moments: likewise, first and second; zeros before the first step.
+            moments: likewise, first and second, as sums that decay: torch's are these times one minus beta. Zeros
+                before the first step.
             rate: learning rate, a float64 scalar.
             step: number of this step from 1 on, a float64 scalar.
 
@@ -51,15 +54,23 @@ class AdamW:
         def correction(beta: float) -> str:
             return graph.op("Sub", one, graph.op("Pow", graph.constant(beta, np.float64), step))
 
-        size = graph.op("Cast", graph.op("Div", rate, correction(first)), to=single)
-        root = graph.op("Cast", graph.op("Sqrt", correction(second)), to=single)
+        def decaying_sum(old: str, value: str, beta: float) -> str:
+            return graph.op("Add", graph.op("Mul", old, graph.constant(beta)), value)
+
+        # torch: rate / (1 - beta1^t) * mean / (sqrt(square / (1 - beta2^t)) + epsilon), both times r below.
+        root = graph.op("Sqrt", graph.op("Div", correction(second), graph.constant(1 - second, np.float64)))  # r
+        size = graph.op("Div", graph.op("Mul", rate, graph.constant(1 - first, np.float64)), correction(first))
         decay = graph.op("Mul", rate, graph.constant(self.weight_decay, np.float64))
-        kept = graph.op("Mul", parameters, graph.op("Cast", graph.op("Sub", one, decay), to=single))
-        mean = _average(graph, moments[0], gradient, first)
-        square = _average(graph, moments[1], graph.op("Mul", gradient, gradient), second)
-        scaled = graph.op("Div", graph.op("Sqrt", square), root)
-        direction = graph.op("Div", mean, graph.op("Add", scaled, graph.constant(self.epsilon)))
-        return graph.op("Sub", kept, graph.op("Mul", direction, size)), [mean, square]
+        epsilon = graph.op("Mul", root, graph.constant(self.epsilon, np.float64))
+        step_size, share_kept, small = (
+            graph.op("Cast", scalar, to=single)
+            for scalar in (graph.op("Mul", size, root), graph.op("Sub", one, decay), epsilon)
+        )
+        mean = decaying_sum(moments[0], gradient, first)
+        square = decaying_sum(moments[1], graph.op("Mul", gradient, gradient), second)
+        direction = graph.op("Div", mean, graph.op("Add", graph.op("Sqrt", square), small))
+        kept = graph.op("Mul", parameters, share_kept)
+        return graph.op("Sub", kept, graph.op("Mul", direction, step_size)), [mean, square]
 
 
 @dataclass(frozen=True)
@@ -90,8 +101,3 @@ class SGD:
 
 
 Optimizer = AdamW | SGD
-
-
-def _average(graph: Graph, average: str, value: str, beta: float) -> str:
-    old = graph.op("Mul", average, graph.constant(beta))
-    return graph.op("Add", old, graph.op("Mul", value, graph.constant(1 - beta)))

@@ -45,7 +45,8 @@ def training_step(
 
     Returns:
         The graph (``parameters``, ``moment1``, ..., ``statistics``, ``features``, ``labels``, ``rate``, ``step`` to
-        ``new_parameters``, ``new_moment1``, ..., ``new_statistics``, ``loss``), and what stands in its vectors.
+        ``new_parameters``, ``new_moment1``, ..., ``new_statistics``, ``loss``; without BatchNorm no statistics), and
+        what stands in its vectors.
 
     Raises:
         BadInput: naming the operator and the layer that have no gradient here.
@@ -55,9 +56,13 @@ def training_step(
     features = graph.add_input("features", np.float32, forward.shapes[entry])
     nodes = forward.span(block, forward.links[-1])
     own = {name for node in forward.span(block, block) for name in node.input}
-    statistics = _statistics_of(nodes, own)
-    sizes = [forward.weights[key].size for key in statistics]
-    graph.add_input("statistics", np.float32, (sum(sizes),))
+    parameters = [key for key in parameters if key in own]  # torch, too, leaves those alone that take no part
+    if not parameters:
+        raise BadInput(f"{block} reads no parameters of its own: there is nothing to train")
+    norms = [node for node in nodes if node.op_type == "BatchNormalization"]
+    statistics = [key for node in norms for key in node.input[3:5] if key in own and key in forward.weights]
+    if statistics:
+        graph.add_input("statistics", np.float32, (sum(forward.weights[key].size for key in statistics),))
     read = append_vector(graph, "parameters", parameters)
     nodes = [rename_inputs(node, {**read, entry: features}) for node in nodes]
     seen = append_nodes(graph, nodes, own.__contains__)
@@ -101,9 +106,9 @@ def append_update(graph: Graph, optimizer: Optimizer, gradients: Sequence[str]) 
     rate, step = (graph.add_input(name, np.float64, ()) for name in ("rate", "step"))
     moments = [graph.add_input(f"moment{i + 1}", np.float32, (count,)) for i in range(optimizer.moments)]
     made, new_moments = optimizer.append(graph, "parameters", graph.flatten(gradients), moments, rate, step)
-    graph.op("Identity", made, output="new_parameters")
+    graph.rename(made, "new_parameters")
     for name, moment in zip(moments, new_moments, strict=True):
-        graph.op("Identity", moment, output=f"new_{name}")
+        graph.rename(moment, f"new_{name}")
     return dict.fromkeys(["new_parameters", *(f"new_{name}" for name in moments)], np.float32)
 
 
@@ -114,11 +119,6 @@ def rename_inputs(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodePr
     for i, name in enumerate(copy.input):
         copy.input[i] = names.get(name, name)
     return copy
-
-
-def _statistics_of(nodes: Sequence[onnx.NodeProto], own: set[str]) -> list[str]:
-    norms = [node for node in nodes if node.op_type == "BatchNormalization" and node.input[3] in own]
-    return [key for node in norms for key in node.input[3:5]]
 
 
 def _cross_entropy(graph: Graph, logits: str) -> tuple[str, str]:

@@ -23,6 +23,7 @@ class BlockChain(nn.Module, ABC):
     Attributes:
         num_classes: how many classes the head tells apart.
         image_size: side of the images that the network was built for, in pixels.
+        channels: of the images.
         mean, std: normalisation of images on the scale 0 to 1 with which such networks are usually trained.
         architecture: name under which ``build`` makes it; empty if the network is the user's own.
         spec: how the network is cut; ``None`` for the ResNets, which are told from their keys.
@@ -31,6 +32,7 @@ class BlockChain(nn.Module, ABC):
 
     num_classes: int
     image_size: int
+    channels: int = 3
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.5,)
     architecture: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -123,6 +124,18 @@ class TracedChain(BlockChain):
         self._links = nn.ModuleList(m for link in links.values() for m in link if isinstance(m, TracedLink))
         self.training = network.training
 
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """Pickle the network, and cut it again when it is read: the links' code has no name to be found under."""
+        names = ("image_size", "channels", "spec", "mean", "std", "architecture")
+        known = {name: self.__dict__[name] for name in names}
+        return partial(chain_of, **known), (self.__dict__["network"],)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TracedChain:
+        """Copy the links too: cutting takes as long as tracing."""
+        twin = memo[id(self)] = type(self).__new__(type(self))
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
+
     def chain(self) -> dict[str, tuple[nn.Module, ...]]:
         """The links by name."""
         return self.__dict__["_chain"]
@@ -189,7 +202,12 @@ def chain_of(
         spec, links, linear_head = _by_hand(network, blocks)
     else:
         spec, links, linear_head = _by_tracing(network, blocks, spec, images)
-    facts = {"num_classes": num_classes, "image_size": image_size, "linear_head": linear_head}
+    facts = {
+        "num_classes": num_classes,
+        "image_size": image_size,
+        "channels": channels,
+        "linear_head": linear_head,
+    }
     chain = TracedChain(network, spec, links, **facts, mean=mean, std=std, architecture=architecture)
     check_chain(chain, network, images[:2])  # another number than was traced: none may be baked in
     return chain

@@ -1,4 +1,4 @@
-"""Whether an aligned front block takes the place of what was chosen without it."""
+"""How the front block is aligned, and whether it then takes the place of what was chosen without it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from tbft.remedies.combinations import Candidate
 from tbft.remedies.evidence import largest_gains, paired_gain
 from tbft.remedies.label_free import LEAST_GAIN
 from tbft.remedies.sample import REFRESHED, Sample, correct
+
+STEPS = 30
+LEARNING_RATE = 4e-3
+"""At the peak of one cycle; both found on CIFAR-10 with gaussian_noise and contrast at severity 5."""
 
 _DRAWS = 999
 

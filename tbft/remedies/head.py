@@ -42,8 +42,9 @@ class SolvedHead(Remedy):
         ridge = Ridge(sample.features, sample.labels, fit.whole.head.num_classes)
         best: tuple[float, float, float, float] | None = None
         for shrinkage in SHRINKAGES:
+            start = shrunk(fit.whole.head, sample.features, shrinkage)
             for penalty in sorted(PENALTIES, reverse=True):  # of equals the strongest
-                logits = ridge.held_out(penalty, shrunk(fit.whole.head, sample.features, shrinkage))
+                logits = ridge.held_out(penalty, start)
                 scale, loss = best_scale(logits, sample.labels)
                 if best is None or loss < best[0]:
                     best = loss, penalty, shrinkage, scale
@@ -76,6 +77,7 @@ def one_hot_factor(logits: Floats) -> float:
 def best_scale(logits: Floats, labels: Ints) -> tuple[float, float]:
     """The scale of the logits, a power of two, with the least cross-entropy; and that."""
     rows = np.arange(len(labels))
-    losses = [-float(log_softmax(scale * logits)[rows, labels].mean()) for scale in _SCALES]
+    scaled = np.multiply.outer(_SCALES, logits)
+    losses = -log_softmax(scaled)[:, rows, labels].mean(axis=1)
     best = int(np.argmin(losses))
-    return _SCALES[best], losses[best]
+    return _SCALES[best], float(losses[best])

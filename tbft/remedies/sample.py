@@ -103,9 +103,9 @@ class Sample:
 
 
 def log_softmax(logits: Floats) -> Floats:
-    """Logarithms of the class probabilities ``(N, C)``."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    log_probabilities: Floats = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    """Logarithms of the class probabilities ``(..., C)``."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    log_probabilities: Floats = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return log_probabilities
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import tempfile
 import textwrap
 from collections.abc import Callable
 from contextlib import suppress
@@ -186,6 +187,17 @@ def is_logged_in() -> bool:
 def _silence() -> None:
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     os.environ.setdefault("WANDB_SILENT", "true")
+    # Where no cache can be kept its service writes its log to the terminal, and a cache into the working folder.
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path(os.environ.get("HOME", ""), ".cache"))
+    if not cache.is_absolute() or not _is_writable(cache):
+        os.environ["XDG_CACHE_HOME"] = tempfile.gettempdir()
+
+
+def _is_writable(folder: Path) -> bool:
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.access(folder, os.W_OK | os.X_OK)
+    return False
 
 
 def _end_service() -> None:

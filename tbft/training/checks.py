@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from tbft.adaptation.adaptation import Adaptation, choose_device
 from tbft.adaptation.freezing import BlockFreeze
@@ -17,6 +18,8 @@ from tbft.callbacks.checkpoint import LAST, PREVIOUS
 from tbft.data import DomainData
 from tbft.data.labelled import LabelledData
 from tbft.errors import BadInput, check_at_least
+from tbft.models.classifier import Classifier
+from tbft.models.statistics import inference_mode_of
 from tbft.module import ImageClassifier
 from tbft.paths import is_file, user_path
 from tbft.training.trainer_options import check_trainer_options
@@ -79,6 +82,37 @@ def check_fit(module: ImageClassifier, data: DomainData, freeze: BlockFreeze, tr
         )
     check_classes(module, data)
     check_validation_interval(data, trainer)
+    if target:
+        check_batches(module, data, module.model.links if freeze.statistics != "source" else target)
+
+
+def check_batches(module: Classifier, data: LabelledData, links: Sequence[str]) -> None:
+    """Refuse batches of one image where a BatchNorm would see one number of each channel, which has no variance.
+
+    Args:
+        module: the classifier.
+        data: opened data.
+        links: that may use the statistics of batches.
+
+    Raises:
+        BadInput: if there is such a BatchNorm.
+    """
+    assert data.train is not None
+    if min(data.batch_size, len(data.train)) > 1:
+        return
+    shapes: list[torch.Size] = []
+    norms = [part for part in module.model.modules_of(links) if isinstance(part, _BatchNorm)]
+    hooks = [norm.register_forward_pre_hook(lambda _, entering: shapes.append(entering[0].shape)) for norm in norms]
+    image = data.train.__getitems__([0])
+    try:
+        with inference_mode_of(module.model), torch.no_grad():
+            module(image._replace(x=image.x.to(next(module.parameters()).device)))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if any(shape.numel() == shape[1] for shape in shapes):
+        found = "data.batch_size is 1" if data.batch_size == 1 else "one image trains"
+        raise BadInput(f"{found} and a BatchNorm of this network then sees one number a channel: give at least 2")
 
 
 def check_climb(module: ImageClassifier, data: DomainData, checkpoint: Any, optimizer: Mapping[str, Any]) -> None:
@@ -108,6 +142,8 @@ def check_climb(module: ImageClassifier, data: DomainData, checkpoint: Any, opti
         raise BadInput(f"data.augment is {data.augment} and ladder.climb looks at each image as it is: leave it out")
     data.must_split = False  # too few labels, or too few classes, are a verdict and no error
     check_classes(module, data)
+    if data.batch_size == 1:
+        check_batches(module, data, module.model.links)
 
 
 def _is_default(optimizer: Mapping[str, Any]) -> bool:
@@ -142,6 +178,8 @@ def check_adaptation(adaptation: Adaptation, trainer: Mapping[str, Any]) -> None
     check_trainer_options({"num_sanity_val_steps": 0, "use_distributed_sampler": False, **trainer})
     check_training(module, trainer)
     check_validation_interval(adaptation.data, trainer)
+    links = adaptation.target if adaptation.freeze.statistics == "source" else module.model.links
+    check_batches(module, adaptation.data, links)
 
 
 def check_classes(module: ImageClassifier, data: DomainData) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 from tbft.adaptation.adaptation import Adaptation
 from tbft.adaptation.climb import Climb
 from tbft.adaptation.closed_form_head import ClosedFormHead
-from tbft.adaptation.race import Trained
 from tbft.adaptation.score import Score
 from tbft.recipe import callbacks_of, optimizer_of, recipe_of
+from tbft.remedies.race import Trained
 
 
 def train_step_by_step(climb: Climb, level: Trained, epochs: int | None, options: Mapping[str, Any]) -> Score:

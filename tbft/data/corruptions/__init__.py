@@ -11,8 +11,7 @@ Constants in pixels are taken as they are: on images of 8 pixels a blur made for
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np

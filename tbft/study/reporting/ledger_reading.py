@@ -25,7 +25,7 @@ class Problem:
 
     Attributes:
         key: Name of the run's folder; of superseded ones, how many there are.
-        kind: `half-written`, `foreign`, `failed`, `interrupted`, `void`, `not run`, or `superseded`.
+        kind: `half-written`, `foreign`, `failed`, `interrupted`, `not tested`, `void`, `not run`, or `superseded`.
         reason: One line for the reader.
     """
 
@@ -70,6 +70,9 @@ def read_ledger(folder: Path) -> tuple[list[Record], list[Problem]]:
             continue
         if not record.completed:
             problems.append(Problem(record.key, record.status, record.error or "its record gives no reason"))
+            continue
+        if "test" not in record.accuracy:
+            problems.append(Problem(record.key, "not tested", "it had no image to test on, and no table can use it"))
             continue
         if record.void:
             problems.append(Problem(record.key, "void", f"its cost is left out: {record.void}"))

@@ -165,7 +165,7 @@ def _record(key: str, content: RunRecord, labels: dict[str, str]) -> Record:
     source, environment = content.get("energy_source") or {}, content.get("environment") or {}
     void = content.get("void")
     accuracy = _numbers(content["accuracy"])
-    if "test" not in accuracy:
+    if "test" not in content["accuracy"]:
         raise KeyError("accuracy.test")
     level_block, climbed = _level_block(content), read_climb(content)
     return Record(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Literal
 
-from tbft.remedies import SourceCard
+from tbft.remedies.card import SourceCard
 from tbft.remedies.evidence import Interval
 
 WORTH_TRAINING = 0.12
@@ -20,6 +20,9 @@ MANY_ERRORS = 3.0
 """Errors for each of the source's from which on the whole network is trained too. Digits are left with three to five,
 and gain; CIFAR-10's corruptions with 1.6 and the sub-populations of Tiny-ImageNet with 2.5, where training everything
 gains at most 1.6 points at four times a block's cost."""
+
+LEAST_VALIDATION = 20
+"""Validation images without which no block is trained: of ten, one more that is right tells nothing."""
 
 RACE_EPOCHS = 2
 """Epochs of each contender in a race; the whole schedule is run within them."""

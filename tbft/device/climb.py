@@ -1,0 +1,210 @@
+"""Nobody names the drift: remedies are climbed from the cheapest up, on evidence, as ``tbft.adaptation.climb`` does."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from tbft.device.adaptation import (
+    NOT_TRAINED,
+    Adaptation,
+    Course,
+    align,
+    is_finite,
+    labels_of,
+    may_align,
+    size_of,
+    train_cached,
+)
+from tbft.device.evidence import card_of, head_keys, observe, seen_as, tensors_of
+from tbft.device.network import Network
+from tbft.device.pictures import Sample
+from tbft.device.sample_parts import STATISTICS_IMAGES, Positions, for_statistics, split_positions
+from tbft.device.tensors import Tensors
+from tbft.device.training import score
+from tbft.diagnosis.looking import look_until_decided
+from tbft.remedies import REFRESHED, SOURCE, Choice, choose
+from tbft.remedies import Sample as Seen
+from tbft.remedies.aligned import judge_aligned
+from tbft.remedies.parts import heads_of_part
+from tbft.remedies.race import LEAST_VALIDATION, contenders_for, is_worth_training
+from tbft.remedies.validated import why_not_adapted
+
+
+def climb(base: Network, sample: Sample, course: Course) -> Adaptation:
+    """Adapt without a drift level: what is adapted follows from the sample.
+
+    Two forward passes over a first part of the pictures, and over all only where these could decide something else,
+    tell which remedies without gradients help. Where the statistics were refreshed the front block is aligned. Where
+    much is still left below the source's accuracy, the last stage is trained if the bundle can, and kept only on
+    evidence from the validation pictures.
+
+    Raises:
+        BadInput: if the head is not one linear layer, or a picture that is looked at cannot be read.
+    """
+    return _Climb(base, sample, course).run()
+
+
+class _Climb:
+    """What stands so far.
+
+    Attributes:
+        changed: statistics and front block that are not the base model's.
+        names: of the remedies that stand.
+    """
+
+    def __init__(self, base: Network, sample: Sample, course: Course) -> None:
+        self.base, self.sample, self.course = base, sample, course
+        self.card = card_of(base.bundle)
+        self.block: str = base.bundle.manifest["levels"]["feature"]
+        self.train, self.validation = split_positions(sample, course.seed)
+        self.order = np.random.default_rng(course.seed).permutation(self.train)
+        self.made = Adaptation()
+        self.changed: Tensors = {}
+        self.names: list[str] = []
+
+    def run(self) -> Adaptation:
+        """Climb."""
+        course, made = self.course, self.made
+        with course.phase("prepare"):
+            self.look = look_until_decided(
+                lambda positions: observe(self.base, self._pictures(positions)),
+                len(self.sample),
+                self.order,
+                self.card,
+                classes=len(self.base.bundle.classes),
+                train=self._validates and self._cannot_train is None,
+            )
+        found, samples = self.look.diagnosis, self.look.observation.samples
+        choice, made.detail["diagnosis"] = found.choice, found.as_dict()
+        self.names = [name for name in choice.remedies if name != "keep"]
+        if choice.statistics == REFRESHED:
+            self.changed = dict(self.look.observation.refreshed)
+            aligned = self._align(choice) if may_align(self.base, made, course) else None
+            if aligned is not None:
+                choice, samples = aligned
+            elif len(self.look.positions) < len(self.sample):
+                with course.phase("prepare"):
+                    self.changed = self.base.statistics(self._pictures(self._for_statistics()).pixels)
+        if self.sample.labels is not None and found.accuracy is not None:
+            made.base_validation = found.accuracy.value
+            made.validation = choice.accuracy.value if choice.accuracy else found.accuracy.value
+        head = tensors_of(choice.head, self.base.bundle)
+        if self._is_worth_training(choice):
+            head |= self._train(choice, samples)
+        self._settle(choice, head)
+        return made
+
+    def _align(self, choice: Choice) -> tuple[Choice, dict[str, Seen]] | None:
+        """Align the front block, and choose again with its features; ``None`` if the evidence is worse."""
+        seen, where = self.look.observation, self._for_statistics()
+        with self.course.phase("train"):
+            pictures = self._pictures(where)
+            front, self.made.steps = align(self.base.with_changes(self.changed), pictures, self.course)
+            network = self.base.with_changes(front)
+            statistics, features, logits = network.refreshed(pictures.pixels)
+            changed = front | statistics
+            if not is_finite(changed):
+                return None
+            looked = np.asarray(self.look.positions)
+            part = self._pictures(looked)
+            if np.isin(looked, where).all():
+                rows = np.searchsorted(where, looked)
+                sample = seen_as(features[rows], logits[rows], part)
+            else:
+                sample = seen_as(*network.with_changes(changed).run(part.pixels), part)
+            samples = {SOURCE: seen.samples[SOURCE], REFRESHED: sample}
+            aligned = choose(samples, seen.head, self.card, forward=seen.forward)
+            accepted, _ = judge_aligned(choice, aligned, seen.samples[SOURCE])
+        if not accepted:
+            return None
+        self.changed = changed
+        self.names = ["refresh", "align", *(name for name in aligned.remedies if name not in ("keep", "refresh"))]
+        self.made.blocks = [self.base.bundle.manifest["links"][0]]
+        self.made.trained = size_of(self.base, "align")
+        return aligned, samples
+
+    @property
+    def _validates(self) -> bool:
+        return self.sample.labels is not None and len(self.validation) >= LEAST_VALIDATION
+
+    @property
+    def _cannot_train(self) -> str | None:
+        """Why the bundle cannot train the last stage; ``None`` if it can."""
+        if self.base.bundle.has(f"step.{self.block}"):
+            return None
+        return str(self.base.bundle.manifest["left_out"].get(f"training {self.block}", "it was left out"))
+
+    def _is_worth_training(self, choice: Choice) -> bool:
+        """Whether a block is trained as far as the evidence goes; the record says what the bundle cannot train."""
+        found = self.look.diagnosis
+        if not self._validates or not choice.drifted or choice.verdict == "cannot tell":
+            return False
+        if choice.left is None or not is_worth_training(choice.left, self.card):
+            return False
+        contenders = contenders_for(found.levels, choice.left, self.card)
+        reasons = {
+            "input": "a bundle aligns the front block and does not train it on labels",
+            "feature": self._cannot_train,
+            "full": "a bundle trains one block at most",
+        }
+        if missing := {name: reason for name in contenders if (reason := reasons.get(name))}:
+            self.made.detail["not_trained"] = missing
+        if "feature" not in contenders or self._cannot_train is not None:
+            return False
+        self.made.stopped = time.monotonic() > self.course.deadline
+        return not self.made.stopped
+
+    def _train(self, choice: Choice, samples: dict[str, Seen]) -> Tensors:
+        """Train the last stage; weights that take the place of what stands, none without evidence for them."""
+        base, course, made = self.base, self.course, self.made
+        train, validation = self._pictures(self.train), self._pictures(self.validation)
+        known = np.flatnonzero(np.isin(self.look.positions, self.train)).tolist()
+        head, unsolved = (tensors_of(each, base.bundle) for each in heads_of_part(choice, samples, known, self.card))
+        with course.phase("validate"):
+            labels = labels_of(validation)
+            before = score(base.run(validation.pixels)[1], labels)
+            standing = score(base.with_changes({**self.changed, **head}).run(validation.pixels)[1], labels)
+        with course.phase("prepare"):
+            changed = self.changed
+            if not changed and base.can_refresh:
+                changed = base.statistics(for_statistics(train, course.seed))
+        trained = train_cached(base.with_changes({**changed, **unsolved}), self.block, train, validation, course)
+        made.curve, made.epochs, made.stopped = trained.curve, trained.epochs, trained.stopped
+        made.steps += trained.steps
+        reason = why_not_adapted(standing, trained.best) if trained.best else NOT_TRAINED
+        if trained.best is None or reason is not None:
+            made.detail["not_kept"] = {self.block: (reason or "").replace("with the base", "with what stood")}
+            return {}
+        self.changed = changed
+        refresh = ["refresh"] if changed and "refresh" not in self.names else []
+        self.names = [*refresh, *(name for name in self.names if name != "head"), "block"]
+        made.blocks = [*made.blocks, self.block]
+        made.trained += size_of(base, self.block)
+        made.base_validation, made.validation = before.accuracy, trained.best.accuracy
+        return {**unsolved, **trained.changed}
+
+    def _settle(self, choice: Choice, weights: Tensors) -> None:
+        """Say what was kept."""
+        made, keys = self.made, head_keys(self.base.bundle).values()
+        weights = {key: value for key, value in weights.items() if not np.array_equal(value, self.base.weight(key))}
+        head = [weights[key].size for key in keys if key in weights]
+        made.blocks += ["fc"] if head else []
+        made.trained += sum(head)
+        made.changed = {**self.changed, **weights}
+        if made.changed:
+            made.strategy = "+".join(self.names)
+            made.statistics = "refresh" if self.changed else "source"
+        else:
+            made.reason = choice.reason
+
+    def _pictures(self, positions: Positions) -> Sample:
+        return self.sample if len(positions) == len(self.sample) else self.sample.take(positions)
+
+    def _for_statistics(self) -> Positions:
+        """Pictures that statistics are estimated on, in ascending order: those looked at, if they are a part."""
+        if len(self.look.positions) < len(self.sample):
+            return np.sort(self.order[: max(STATISTICS_IMAGES, len(self.look.positions))])
+        everything = np.arange(len(self.sample))
+        return np.sort(np.random.default_rng(self.course.seed).permutation(everything)[:STATISTICS_IMAGES])
