@@ -124,7 +124,7 @@ def _by_configuration(command: str, args: list[str]) -> int:
         check_names(command, args)
     from jsonargparse import ArgumentError
 
-    from tbft.command_line.terminal import telling
+    from tbft.command_line.terminal import log_to_terminal
 
     raise_from_now_on()
     try:
@@ -135,7 +135,7 @@ def _by_configuration(command: str, args: list[str]) -> int:
             return DONE
         from tbft.command_line.lightning_cli import PersonalizationCLI
 
-        with telling():
+        with log_to_terminal():
             PersonalizationCLI([command, *args])
     except ArgumentError as error:
         raise BadInput(explain(command, str(error))) from None

@@ -79,9 +79,11 @@ class Predictions(list[Prediction]):
         """The table that ``to_csv`` writes."""
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
-        known = [[]] * len(self) if truth is None else [[name] for name in truth]
-        writer.writerow(["image", "class", "confidence", "unreadable", *([] if truth is None else ["truth"])])
-        rows = zip(self, known, strict=True)
-        writer.writerows([row.image, row.name, f"{row.confidence:.4f}", "", *name] for row, name in rows)
+        columns = ["image", "class", "confidence", "unreadable"]
+        rows = [[row.image, row.name, f"{row.confidence:.4f}", ""] for row in self]
+        if truth is not None:
+            columns.append("truth")
+            rows = [[*row, name] for row, name in zip(rows, truth, strict=True)]
+        writer.writerows([columns, *rows])
         writer.writerows([image, "", "", reason] for image, reason in self.broken.items())
         return table.getvalue()
