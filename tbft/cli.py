@@ -124,18 +124,18 @@ def _by_configuration(command: str, args: list[str]) -> int:
         check_names(command, args)
     from jsonargparse import ArgumentError
 
-    from tbft.command_line.terminal import telling
+    from tbft.command_line.terminal import log_to_terminal
 
     raise_from_now_on()
     try:
         if command in LOOKS_ON:
-            from tbft.measuring import main_card, main_diagnose
+            from tbft.command_line.measuring import main_card, main_diagnose
 
             (main_card if command == "card" else main_diagnose)(args)
             return DONE
         from tbft.command_line.lightning_cli import PersonalizationCLI
 
-        with telling():
+        with log_to_terminal():
             PersonalizationCLI([command, *args])
     except ArgumentError as error:
         raise BadInput(explain(command, str(error))) from None

@@ -19,7 +19,7 @@ from tbft.given_model import classifier_of
 from tbft.models.classifier import Classifier
 from tbft.random_numbers import check_seed, own_random_numbers
 from tbft.remedies import REFRESHED
-from tbft.training_cost import estimate_training_passes
+from tbft.training.cost import estimate_training_passes
 
 
 def diagnose(

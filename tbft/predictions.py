@@ -63,19 +63,27 @@ class Predictions(list[Prediction]):
         rows = zip(winner.tolist(), best.tolist(), images, strict=True)
         return cls((Prediction(c, classes[c] if classes else str(c), p, image) for c, p, image in rows), broken)
 
-    def to_csv(self, file: str | Path) -> None:
+    def to_csv(self, file: str | Path, truth: Sequence[str] | None = None) -> None:
         """Write a table with the columns ``image``, ``class`` and ``confidence``; a broken picture has a reason.
+
+        Args:
+            file: to write.
+            truth: name of each picture's true class, which has a column of its own; ``None`` where nobody knows.
 
         Raises:
             OSError: if it cannot be written; an older file then stays as it was.
         """
-        write_text(Path(file).expanduser(), self.table())
+        write_text(Path(file).expanduser(), self.table(truth))
 
-    def table(self) -> str:
+    def table(self, truth: Sequence[str] | None = None) -> str:
         """The table that ``to_csv`` writes."""
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["image", "class", "confidence", "unreadable"])
-        writer.writerows([row.image, row.name, f"{row.confidence:.4f}", ""] for row in self)
+        columns = ["image", "class", "confidence", "unreadable"]
+        rows = [[row.image, row.name, f"{row.confidence:.4f}", ""] for row in self]
+        if truth is not None:
+            columns.append("truth")
+            rows = [[*row, name] for row, name in zip(rows, truth, strict=True)]
+        writer.writerows([columns, *rows])
         writer.writerows([image, "", "", reason] for image, reason in self.broken.items())
         return table.getvalue()

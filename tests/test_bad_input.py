@@ -65,10 +65,8 @@ def test_fit_explains_bad_input(run, capsys, case):
 
 @pytest.mark.parametrize("command", ["fit", "test"])
 def test_a_gpu_that_is_not_there_is_named_with_the_way_out(run, capsys, monkeypatch, command):
-    from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
-
-    for kind in (CUDAAccelerator, MPSAccelerator):
-        monkeypatch.setattr(kind, "is_available", staticmethod(lambda: False))
+    for kind in (torch.cuda, torch.backends.mps):
+        monkeypatch.setattr(kind, "is_available", lambda: False)
     assert run(command, "--config", "feature.yaml", "--config", "gpu.yaml")[0] == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "leave gpu.yaml out" in line and "--trainer.accelerator cpu" in line

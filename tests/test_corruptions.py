@@ -2,6 +2,7 @@
 
 import io
 import math
+import sys
 import time
 
 import matplotlib.colors
@@ -12,6 +13,7 @@ from PIL import Image
 from scipy import ndimage, signal, stats
 
 import tbft.data.corruptions as corruptions
+from tbft import progress
 from tbft.data.corruptions import BENCHMARK, CORRUPTIONS, corrupt
 from tbft.data.corruptions.edges import canny
 from tbft.data.corruptions.fog import plasma
@@ -595,14 +597,15 @@ def test_the_bar_appears_only_where_it_takes_long_and_changes_nothing(monkeypatc
     images = pictures(n=6)
     expected = corrupt(images, "zoom_blur", 5)
     monkeypatch.setattr(corruptions, "_VALUES_AT_ONCE", images[0].numel())
-    monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, as far as rich can see
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert torch.equal(corrupt(images, "zoom_blur", 5, progress=True), expected)
     assert capsys.readouterr() == ("", "")
-    monkeypatch.setattr(corruptions, "_PATIENCE_SECONDS", 0.0)
+    for name in ("_PATIENCE_SECONDS", "_LOOK_AFTER_SECONDS", "_REDRAW_SECONDS"):
+        monkeypatch.setattr(progress, name, 0.0)
     assert torch.equal(corrupt(images, "zoom_blur", 5, progress=True), expected)
     out, err = capsys.readouterr()
     assert "zoom_blur 5" in err and out == ""
-    monkeypatch.delenv("FORCE_COLOR")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
     corrupt(images, "zoom_blur", 5, progress=True)
     assert capsys.readouterr() == ("", "")
 

@@ -1,5 +1,6 @@
 """The whole path: one command brings a drifted classifier back, and says what it did."""
 
+import csv
 import io
 import json
 import re
@@ -18,7 +19,7 @@ from lightning.pytorch.callbacks import LambdaCallback
 from tbft import presets
 from tbft.callbacks import BlockFreezeCallback
 from tbft.cli import main
-from tbft.command_line.lightning_cli import ArgumentsOnly
+from tbft.command_line.configured_cli import ArgumentsOnly
 from tbft.data import Digits
 from tbft.models import read_weights
 from tbft.module import ImageClassifier
@@ -156,8 +157,8 @@ def test_test_validate_and_predict_work_on_what_fit_left(run, capsys, monkeypatc
     assert run("validate", "--config", "runs/run/config.yaml")[0] == 0
     assert str(record["accuracy"]["validation"])[:5] in capsys.readouterr().out
     assert run("predict", "--config", "runs/run/config.yaml")[0] == 0
-    lines = Path("runs/run/predictions.csv").read_text().splitlines()
-    hits = [row.split(",")[1] == row.split(",")[2] for row in lines[1:]]
+    rows = csv.DictReader(Path("runs/run/predictions.csv").read_text().splitlines())
+    hits = [row["class"] == row["truth"] for row in rows]
     assert mean(hits) == pytest.approx(record["accuracy"]["test"], abs=1e-6)
 
 

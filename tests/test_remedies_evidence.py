@@ -16,6 +16,7 @@ from tbft.remedies.evidence import (
     largest_gains,
     paired_gain,
     rank_test,
+    sign_test,
     wilson,
 )
 
@@ -23,6 +24,12 @@ from tbft.remedies.evidence import (
 @pytest.mark.parametrize(("successes", "trials", "p"), [(0, 5, 0.3), (3, 5, 0.3), (5, 5, 0.3), (540, 1000, 0.5)])
 def test_a_binomial_tail_is_scipys(successes, trials, p):
     assert binomial_tail(successes, trials, p) == pytest.approx(stats.binom.sf(successes - 1, trials, p), rel=1e-9)
+
+
+@pytest.mark.parametrize(("better", "worse"), [(0, 0), (1, 0), (4, 0), (5, 2), (3, 3), (1, 6), (60, 41)])
+def test_the_sign_test_is_the_exact_binomial_test(better, worse):
+    expected = stats.binomtest(better, better + worse, alternative="greater").pvalue if better + worse else 1.0
+    assert sign_test(better, worse) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 20), (7, 20), (20, 20), (812, 1000)])

@@ -66,7 +66,7 @@ def command(personalized, monkeypatch, capsys):
 
 def right(predictions):
     rows = [*csv.DictReader(Path(predictions).read_text().splitlines())]
-    return sum(row["label"] == row["predicted"] for row in rows) / len(rows), {row["label"] for row in rows}
+    return sum(row["truth"] == row["class"] for row in rows) / len(rows), {row["truth"] for row in rows}
 
 
 @pytest.mark.parametrize("weights", ["model.safetensors", "last.ckpt"])

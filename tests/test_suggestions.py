@@ -86,7 +86,7 @@ def test_the_options_read_from_the_source_are_those_of_the_parser(data_set):
 
 @pytest.mark.parametrize("subcommand", ["validate", "test", "predict"])
 def test_every_command_knows_its_own_options(subcommand):
-    from tbft.command_line.lightning_cli import ArgumentsOnly
+    from tbft.command_line.configured_cli import ArgumentsOnly
 
     class Parser(ArgumentsOnly):
         subcommand_parser = None

@@ -10,7 +10,7 @@ from tbft.models import build
 from tbft.models.multiply_adds import count_multiply_adds, multiply_adds_by_link
 from tbft.recipe import recipe_of
 from tbft.remedies.aligned import STEPS
-from tbft.training_cost import estimate_training_passes
+from tbft.training.cost import estimate_training_passes
 
 IMAGE = torch.randn(1, 3, 32, 32)
 

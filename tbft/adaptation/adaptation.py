@@ -190,7 +190,10 @@ def choose_device(accelerator: str | None) -> torch.device:
         return torch.device("mps")
     if wanted in ("auto", "cpu"):
         return torch.device("cpu")
-    raise BadInput(f"trainer.accelerator is {wanted} and torch finds no such device here: give cpu, or leave it out")
+    raise BadInput(
+        f"trainer.accelerator is {wanted} and torch finds no such device here: leave gpu.yaml out, or give "
+        "--trainer.accelerator cpu"
+    )
 
 
 def seed_everything(seed: int) -> None:

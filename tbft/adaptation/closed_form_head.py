@@ -13,7 +13,7 @@ from tbft.errors import check_at_least
 from tbft.models.classifier import Classifier
 from tbft.models.head import SolvedHead, solve_head
 from tbft.models.statistics import inference_mode_of
-from tbft.remedies.validated import chance_of
+from tbft.remedies.evidence import sign_test
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +83,6 @@ class ClosedFormHead:
             better, worse = differing(newest.right, head.right) if newest else (0, 0)
             if best is None or head.right.sum() >= best.right.sum():  # of equals the one from more images
                 best, self.used = head, size
-            if self.images or size == len(order) or (newest and chance_of(better, worse) > _LEVEL):
+            if self.images or size == len(order) or (newest and sign_test(better, worse) > _LEVEL):
                 return best
             newest, size = head, min(2 * size, len(order))

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from tbft.adaptation.score import Score, Tally
 from tbft.data.batches import Examples
-from tbft.data.progress import with_bar
 from tbft.models.classifier import Classifier
 from tbft.models.statistics import inference_mode_of
+from tbft.progress import with_bar
 
 
 def evaluate(classifier: Classifier, examples: Examples, batch_size: int = 128) -> Score:

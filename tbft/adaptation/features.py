@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from tbft.data.batches import Examples
-from tbft.data.progress import with_bar
 from tbft.models.classifier import Classifier
+from tbft.progress import with_bar
 
 
 @torch.no_grad()

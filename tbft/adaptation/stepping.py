@@ -15,8 +15,8 @@ from tbft.adaptation.adaptation import Adaptation
 from tbft.adaptation.evaluation import evaluate
 from tbft.adaptation.optimization import Optimization, count_steps
 from tbft.data.batches import Batch
-from tbft.data.progress import with_bar
 from tbft.models.classifier import Classifier
+from tbft.progress import with_bar
 
 _HONOURED = ("max_epochs", "accelerator", "enable_progress_bar")
 _ACCELERATORS = (None, "auto", "cpu", "gpu", "cuda", "mps")

@@ -2,136 +2,56 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from contextlib import ExitStack
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from tbft.adaptation.adaptation import Adaptation, choose_device
 from tbft.adaptation.climb import Climb
 from tbft.adaptation.closed_form_head import ClosedFormHead
-from tbft.adaptation.feature_cache import FeatureCache
-from tbft.adaptation.ladder import Ladder
 from tbft.adaptation.recorded import RecordedRun
 from tbft.adaptation.score import Tally
-from tbft.callbacks import BlockFreezeCallback, DataOnDevice, EnergyCallback, EpochCheckpoint
+from tbft.callbacks import DataOnDevice, EnergyCallback, EpochCheckpoint
 from tbft.callbacks.checkpoint import find_resumable
-from tbft.command_line.evaluation import use_weights, write_predictions
-from tbft.command_line.preset_option import BEGIN_OF_CONFIG, END_OF_CONFIG, PresetConfig
+from tbft.command_line.configured_cli import ConfiguredCLI
+from tbft.command_line.evaluation import use_weights
+from tbft.command_line.preset_option import BEGIN_OF_CONFIG, END_OF_CONFIG
 from tbft.command_line.summary import print_summary
-from tbft.command_line.terminal import quiet_lightning
-from tbft.data import CIFAR10, CIFAR10C, Breeds, Digits, DomainData, Folder  # noqa: F401 - found by bare name
+from tbft.energy.run_meter import BUDGETS
 from tbft.errors import BadInput
-from tbft.models.number_format import resolve_format
-from tbft.module import ImageClassifier
 from tbft.personalized import Model
+from tbft.predictions import Predictions
 from tbft.runs.fingerprint import fingerprint
 from tbft.runs.folder import MODEL, RunFolder, finish_commit
 from tbft.runs.loggers import make_loggers
 from tbft.runs.settings import RunSettings, default_name
 from tbft.training.checks import (
-    check_accelerator,
     check_classes,
     check_climb,
     check_fit,
-    check_followers,
     check_trainer,
     checkpoint_file,
     make_trainer,
 )
 from tbft.training.climbing import train_step_by_step
 from tbft.training.metrics import metrics_of
-from tbft.training.steps import DEFAULTS, train_by_steps
+from tbft.training.steps import train_by_steps
 from tbft.training.trainer_options import check_trainer_options
 
-_NOT_HASHED = ("run", "energy", "config", "ckpt_path", "weights_only")
-_BUDGETS = ("budget_joules", "budget_seconds")
 
-
-class PersonalizationCLI(LightningCLI):
-    """Sections ``model``, ``data``, ``freeze``, ``cache``, ``energy``, ``run`` and ``trainer``."""
-
-    model: ImageClassifier
-    datamodule: DomainData
-
-    def __init__(self, args: list[str] | None, run: bool = True) -> None:
-        quiet_lightning()
-        with ExitStack() as self._held:  # the run's folder, until the run is over
-            super().__init__(
-                ImageClassifier,
-                DomainData,
-                subclass_mode_data=True,
-                save_config_callback=None,
-                seed_everything_default=0,
-                auto_configure_optimizers=False,
-                load_from_checkpoint_support=False,
-                trainer_defaults=DEFAULTS,
-                parser_kwargs={"exit_on_error": False, "allow_abbrev": False},
-                args=args,
-                run=run,
-            )
-
-    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """A parser that finds presets, takes no abbreviations and raises instead of exiting."""
-        kwargs.update(exit_on_error=False, allow_abbrev=False)
-        parser = LightningArgumentParser(**kwargs)
-        parser.add_argument(
-            "-c", "--config", action=PresetConfig, help="A YAML file, or a preset by name; later ones win."
-        )
-        return parser
-
-    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        """The parser of one command; ``predict`` takes new pictures too."""
-        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
-        if subcommand == "predict":
-            parser.add_argument("--images", type=str | None, default=None, help="Folder of new, unlabelled pictures.")
-        return parser
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The sections beside model, data and trainer."""
-        parser.add_class_arguments(RunSettings, "run")
-        parser.add_lightning_class_args(EnergyCallback, "energy")
-        parser.add_class_arguments(BlockFreezeCallback, "freeze", skip={"network", "images", "examples"})
-        parser.add_class_arguments(ClosedFormHead, "head")
-        parser.add_class_arguments(FeatureCache, "cache")
-        parser.add_class_arguments(Ladder, "ladder")
-        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
-        parser.link_arguments("model.image_size", "data.init_args.image_size", apply_on="instantiate")
-        for name in ("mean", "std"):
-            parser.link_arguments(f"model.{name}", f"data.init_args.{name}", apply_on="instantiate")
-        parser.link_arguments("model.classes", "data.init_args.base_classes", apply_on="instantiate")
-
-    def before_instantiate_classes(self) -> None:
-        """Refuse what would be overridden."""
-        check_followers(self._get(self.config, "data"))
-
-    def _set_seed(self) -> None:
-        """Seed everything, or say why not.
-
-        Raises:
-            BadInput: if numpy does not take that seed.
-        """
-        seed = int(self._get(self.config, "seed_everything"))
-        if not 0 <= seed < 2**32:
-            raise BadInput(f"seed_everything is {seed}: give a number from 0 to {2**32 - 1}")
-        super()._set_seed()
-
-    def _parse_ckpt_path(self) -> None:
-        """A checkpoint's hyper-parameters never override what the user wrote."""
+class PersonalizationCLI(ConfiguredCLI):
+    """``fit``, ``validate``, ``test`` and ``predict``."""
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Check what was asked for. ``fit`` makes its trainer itself, if something is to be trained by steps."""
         self.settings: RunSettings = self._get(self.config_init, "run")
         options = self._get(self.config_init, "trainer")
-        check_accelerator(options.get("accelerator"))
+        choose_device(options.get("accelerator"))  # which refuses one that is not there
         self.settings.use_threads()
         if self.subcommand == "fit":
             self.folder = self._prepare(options)
@@ -179,24 +99,6 @@ class PersonalizationCLI(LightningCLI):
         self._find_resumable()
         return self.run_folder.path
 
-    def config_hash(self) -> str:
-        """Hash everything that the outcome depends on; not where it is recorded or how it is metered."""
-        config = self._options
-        decisive = {k: v for k, v in config.items() if k not in _NOT_HASHED}
-        decisive |= {name: config["energy"][name] for name in _BUDGETS}
-        text = json.dumps(decisive, sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-    @cached_property
-    def _options(self) -> dict[str, Any]:
-        """The resolved options of this command, as plain values; ``cheapest`` is the format that it means here."""
-        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
-        config = config.get(self.subcommand, config)
-        device = choose_device(self._get(self.config, "trainer").get("accelerator"))
-        how, network = config["model"]["number_format"], self.model.model if hasattr(self, "model") else None
-        config["model"]["number_format"] = resolve_format(how, device, network).name
-        return config
-
     def _claim_folder(self) -> RunFolder:
         """This run's folder; of several processes the first one holds it."""
         name = default_name(self.adaptation)
@@ -212,10 +114,6 @@ class PersonalizationCLI(LightningCLI):
         epochs = self._get(self.config_init, "trainer").get("max_epochs")
         file = find_resumable(Path(given), self.fingerprint, epochs) if given else None
         self._arguments["ckpt_path"] = str(file) if file else None
-
-    @property
-    def _arguments(self) -> Any:
-        return self.config_init[self.subcommand]
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run a command: ``fit`` here, which has no trainer yet, the others as Lightning does."""
@@ -303,9 +201,13 @@ class PersonalizationCLI(LightningCLI):
             print(f"{len(found)} predictions: {file}")
             return
         batches = self.trainer.predict(**{**kwargs, "return_predictions": True})
-        assert self.datamodule.test is not None
-        write_predictions(file, torch.cat(batches), self.datamodule)  # type: ignore[arg-type]
-        print(f"{len(self.datamodule.test)} predictions: {file}")
+        data = self.datamodule
+        assert data.test is not None
+        probabilities = torch.cat(batches).float().cpu().numpy()  # type: ignore[arg-type]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        found = Predictions.of(probabilities, data.classes, data.test_names)
+        found.to_csv(file, truth=[data.classes[label] for label in data.test.y.tolist()])
+        print(f"{len(found)} predictions: {file}")
 
     def _config_text(self, loggers: list[Logger]) -> str:
         """The run's configuration as a file, which other commands take; loggers hear of it too."""
@@ -319,15 +221,5 @@ class PersonalizationCLI(LightningCLI):
 
 def _ending(head: ClosedFormHead, energy: EnergyCallback) -> str | None:
     """The option that ends a run before its epochs do."""
-    budgets = [name for name in _BUDGETS if getattr(energy, name) is not None]
+    budgets = [name for name in BUDGETS if getattr(energy, name) is not None]
     return "head.solve" if head.solve else f"energy.{budgets[0]}" if budgets else None
-
-
-class ArgumentsOnly(PersonalizationCLI):
-    """Parses a command line and stops there: nothing is made, nothing runs."""
-
-    def instantiate_classes(self) -> None:
-        """Make nothing."""
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Run nothing."""

@@ -25,7 +25,7 @@ _NOISE = (
 
 
 @contextmanager
-def telling() -> Iterator[None]:
+def log_to_terminal() -> Iterator[None]:
     """Show the choices that a run makes (where images and features lie, the number format), and its warnings.
 
     Choices go to standard output, warnings to standard error. Of several processes only the first tells its choices.

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from tbft.data.picture_file import read_picture
 from tbft.data.pictures import Pictures
-from tbft.data.progress import with_bar
 from tbft.data.splits import Indices
 from tbft.errors import BadInput
+from tbft.progress import with_bar
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from tbft.data.class_names import check_order, match_classes
 from tbft.data.copies import distinct_files
 from tbft.data.picture_file import read_picture, resize, square_pixels
 from tbft.data.picture_folders import class_folders, pictures_in
-from tbft.data.progress import with_bar
 from tbft.errors import BadInput
+from tbft.progress import with_bar
 
 Images = Tensor | np.ndarray | str | Path | Sequence[Any]
 """``(N, C, H, W)`` tensor or array (arrays also ``(N, H, W, C)``), uint8 or floating point; a list of PIL pictures,

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from tbft.device.bundle import Bundle
 from tbft.device.int8 import RANGES, Layer, quantised
 from tbft.device.memory import LEAST_BATCH, MemoryLimit
-from tbft.device.progress import with_bar
 from tbft.device.runtime import Runtime, Session
 from tbft.device.tensors import Tensors
+from tbft.progress import with_bar
 
 _SPARE = 2
 """Images' worth of memory that opening a graph takes."""

@@ -14,9 +14,9 @@ from tbft.data.class_names import match_classes
 from tbft.data.picture_file import read_picture
 from tbft.data.picture_folders import class_folders, pictures_in
 from tbft.device.memory import MemoryLimit
-from tbft.device.progress import with_bar
 from tbft.errors import BadInput
 from tbft.paths import is_folder
+from tbft.progress import with_bar
 
 Pixels = NDArray[np.uint8]
 

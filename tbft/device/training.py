@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from tbft.device.memory import LEAST_BATCH
 from tbft.device.network import Floats, Network, Pixels
-from tbft.device.progress import with_bar
 from tbft.device.schedules import cosine, one_cycle
 from tbft.device.tensors import Tensors
+from tbft.progress import with_bar
 from tbft.remedies.aligned import STEPS
 from tbft.remedies.sample import correct, log_softmax
 from tbft.remedies.validated import Validated

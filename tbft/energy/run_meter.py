@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 BOOKED = ("joules", "cpu_seconds", "wall_seconds")
 """Figures that are booked by phase."""
 
+BUDGETS = ("budget_joules", "budget_seconds")
+"""Arguments of ``RunMeter`` that end a run early, and so decide its outcome."""
+
 
 class RunMeter:
     """Books joules, CPU-seconds and wall-seconds to the phases of a run, with CodeCarbon beside it.
@@ -91,7 +94,7 @@ class RunMeter:
             BadInput: if a named source, rail or country is not there, or a number makes no sense.
         """
         numbers = {**self.settings, "budget_joules": self.budget_joules, "budget_seconds": self.budget_seconds}
-        for name in ("rate_hz", "shunt_ohms", "budget_joules", "budget_seconds"):
+        for name in ("rate_hz", "shunt_ohms", *BUDGETS):
             if numbers[name] is not None and not 0 < numbers[name] < math.inf:
                 raise BadInput(f"energy.{name} is {numbers[name]:g}: it must be a number above 0")
         if not 0 <= self.settings["idle_seconds"] < math.inf:

@@ -3,9 +3,7 @@
 from tbft.models.base_weights import (
     METADATA,
     BaseWeights,
-    check_network,
     find_weights,
-    load_weights,
     metadata_of,
     read_weights,
     save_weights,
@@ -13,6 +11,7 @@ from tbft.models.base_weights import (
 from tbft.models.chain import LEVELS, BlockChain
 from tbft.models.preact_resnet import PreActResNet
 from tbft.models.torchvision_resnet import TorchvisionResNet
+from tbft.models.weights_fit import check_network, load_weights
 from tbft.models.zoo import build, describe
 
 __all__ = [

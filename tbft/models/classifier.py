@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from tbft.data.batches import Batch
 from tbft.errors import BadInput, check_between
-from tbft.models.base_weights import BaseWeights, check_network, load_weights, read_weights
+from tbft.models.base_weights import BaseWeights, read_weights
 from tbft.models.chain import BlockChain
 from tbft.models.number_format import FORMATS, NumberFormat, resolve_format
 from tbft.models.weights_check import IMAGE_SIZES
+from tbft.models.weights_fit import check_network, load_weights
 from tbft.models.zoo import build
 from tbft.normalisation import check_normalisation
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from tbft.remedies.evidence import sign_test
 from tbft.remedies.sample import Bools
 
 _LEVEL = 0.1
@@ -39,7 +40,7 @@ def why_not_adapted(base: Validated, adapted: Validated) -> str | None:
     The adapted weights are kept if they get no fewer validation images right than the base, and
 
     - either so many more that chance hardly explains it (exact sign test on the images on which the two differ,
-      ``chance_of``; p at most 0.1: four images more and none less),
+      ``sign_test``; p at most 0.1: four images more and none less),
     - or have a lower validation loss, which tells more of 6 to 30 images than counting them does.
 
     Measured by the level recipes, mean points of test accuracy that are kept: with 100 and 200 labelled CIFAR-10
@@ -59,21 +60,6 @@ def why_not_adapted(base: Validated, adapted: Validated) -> str | None:
     counts = f"{adapted.correct} of {len(adapted.right)} validation images are right, {base.correct} with the base"
     if better < worse:
         return counts
-    if chance_of(better, worse) > _LEVEL and not adapted.loss < base.loss:
+    if sign_test(better, worse) > _LEVEL and not adapted.loss < base.loss:
         return f"{counts}, and the validation loss is no lower ({adapted.loss:.3g}, {base.loss:.3g} with the base)"
     return None
-
-
-def chance_of(better: int, worse: int) -> float:
-    """How likely a change that brings nothing makes so many more images right than wrong: the exact sign test.
-
-    Of the images on which two classifiers differ, each is then as likely to be right: one-sided p of McNemar's exact
-    test (McNemar 1947, Psychometrika 12; recommended for two classifiers on one test set by Dietterich 1998, Neural
-    Computation 10). A power of two where ``worse`` is 0; 1 where nothing differs.
-
-    Args:
-        better: images that only the changed classifier gets right.
-        worse: images that only the unchanged one gets right.
-    """
-    differing = better + worse
-    return sum(math.comb(differing, k) for k in range(better, differing + 1)) / 2**differing

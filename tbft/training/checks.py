@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 
-from tbft.adaptation.adaptation import Adaptation
+from tbft.adaptation.adaptation import Adaptation, choose_device
 from tbft.adaptation.batch_check import check_batches
 from tbft.adaptation.freezing import BlockFreeze
 from tbft.callbacks.checkpoint import LAST, PREVIOUS
@@ -22,8 +21,6 @@ from tbft.errors import BadInput, check_at_least
 from tbft.module import ImageClassifier
 from tbft.paths import is_file, user_path
 from tbft.training.trainer_options import check_trainer_options
-
-_GPUS = {"gpu": (CUDAAccelerator, MPSAccelerator), "cuda": (CUDAAccelerator,), "mps": (MPSAccelerator,)}
 
 _LEADERS = {
     "image_size": "model.image_size",
@@ -58,19 +55,6 @@ def check_followers(data: Any) -> None:
     for name, leader in _LEADERS.items():
         if name in given and given[name] != own[name].default:
             raise BadInput(f"data.{name} follows {leader}: leave it out")
-
-
-def check_accelerator(name: Any) -> None:
-    """Make sure that the device which is asked for by name is there.
-
-    Raises:
-        BadInput: if it is not.
-    """
-    if name in _GPUS and not any(kind.is_available() for kind in _GPUS[name]):
-        raise BadInput(
-            f"trainer.accelerator is {name} and torch finds no such device here: leave gpu.yaml out, or give "
-            "--trainer.accelerator cpu"
-        )
 
 
 def check_fit(module: ImageClassifier, data: DomainData, freeze: BlockFreeze, trainer: Mapping[str, Any]) -> None:
@@ -158,7 +142,7 @@ def check_adaptation(adaptation: Adaptation, trainer: Mapping[str, Any]) -> None
     """
     module = adaptation.classifier
     assert isinstance(module, ImageClassifier)
-    check_accelerator(trainer.get("accelerator"))
+    choose_device(trainer.get("accelerator"))
     check_trainer(trainer)
     check_trainer_options({"num_sanity_val_steps": 0, "use_distributed_sampler": False, **trainer})
     check_training(module, trainer)

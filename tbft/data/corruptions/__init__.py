@@ -11,8 +11,7 @@ Constants in pixels are taken as they are: on images of 8 pixels a blur made for
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -28,6 +27,7 @@ from tbft.data.corruptions.snow import SNOW
 from tbft.data.corruptions.spatter import SPATTER
 from tbft.data.corruptions.streams import Streams
 from tbft.errors import BadInput
+from tbft.progress import with_bar
 
 if TYPE_CHECKING:
     import torch
@@ -65,7 +65,6 @@ _REGISTRY: dict[str, Corruption] = {**NOISE, **BLUR, **SNOW, **FROST, **FOG, **C
 
 # Values treated at once: many enough for numpy to be quick, few enough to stay in the processor's cache.
 _VALUES_AT_ONCE = 2**19
-_PATIENCE_SECONDS = 2.0
 
 
 def corrupt(
@@ -110,8 +109,8 @@ def corrupt(
     clean = images.cpu().numpy()
     result: Bytes = np.empty(clean.shape, np.uint8)
     chunk = max(1, _VALUES_AT_ONCE // max(1, clean[0:1].size))
-    starts: Iterator[int] = iter(range(0, len(clean), chunk))
-    for start in _with_bar(starts, len(clean), chunk, f"{name} {severity}") if progress else starts:
+    starts = range(0, len(clean), chunk)
+    for start in with_bar(starts, len(starts), f"{name} {severity}") if progress else starts:
         part = slice(start, start + chunk)
         streams = Streams(seed, name, severity, numbers[part])
         result[part] = corruption.apply(np.ascontiguousarray(clean[part]), constants, streams)
@@ -136,25 +135,3 @@ def _check(images: torch.Tensor, name: str, severity: int, seed: int, indices: S
         raise BadInput(f"{len(indices)} indices for {len(images)} images: give one for each image")
     if seed < 0 or (len(indices) and min(indices) < 0):
         raise BadInput("seed and indices of corrupted images must not be negative: count from 0")
-
-
-def _with_bar(starts: Iterator[int], images: int, chunk: int, title: str) -> Iterator[int]:
-    """Pass ``starts`` on, with a bar from the moment at which the whole is seen to take over two seconds."""
-    began = time.monotonic()
-    for start in starts:
-        if start and (time.monotonic() - began) * images / start > _PATIENCE_SECONDS:
-            break
-        yield start
-    else:
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=images, completed=start)
-        yield start
-        for start in starts:
-            bar.update(task, completed=start)
-            yield start
-        bar.update(task, completed=images)

@@ -13,6 +13,7 @@ from tbft.energy.metering.codecarbon_beside import CodeCarbonBeside, ram_model
 from tbft.energy.metering.conditions import Conditions, void_reason
 from tbft.energy.metering.core_use import CoreUse, spinning_note
 from tbft.energy.metering.machine import Machine
+from tbft.energy.metering.notes import Notes
 from tbft.energy.metering.phases import PhaseStack
 from tbft.energy.metering.record import by_phase, energy_source, net_joules, power_trace, source_notes, uncertainty
 from tbft.energy.metering.sampler import Sampler
@@ -79,7 +80,7 @@ class EnergyMeter:
         self._sysfs, self._vcgencmd = sysfs, vcgencmd
         self._background, self._now, self._sleep = background, clock, sleep
         self._threads = threads
-        self._notes: list[str] = []
+        self._notes = Notes()
         self._flags_seen = 0
         self._ended: float | None = None
         self._busy_end: CoreUse | None = None
@@ -107,9 +108,9 @@ class EnergyMeter:
         found += models(processor, ram_model() if self._codecarbon else None, self._now)
         if self._codecarbon and self._grid is not None:
             self._beside = CodeCarbonBeside(self._country, self._grid, processor)
-            self._guarded(self._beside.start, "CodeCarbon does not run beside")
+            self._notes.guard(self._beside.start, "CodeCarbon does not run beside")
         if nvml.is_present() and not any(source.covers in ("gpu", "board") for source in found):
-            self._note("GPU: an NVIDIA device is there, but its energy is not counted")
+            self._notes.add("GPU: an NVIDIA device is there, but its energy is not counted")
         self._conditions = Conditions(self._sysfs, self._vcgencmd)
         self._before = self._conditions.snapshot()
         self._origin = self._now()
@@ -135,7 +136,7 @@ class EnergyMeter:
     def leave(self, phase: str) -> None:
         """Ends a phase, and those within it that are still open."""
         if self._running_now() and not self._phases.leave(phase, *self._edge()):
-            self._note(f"the phase {phase!r} was left without having been entered")
+            self._notes.add(f"the phase {phase!r} was left without having been entered")
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -177,7 +178,7 @@ class EnergyMeter:
             return
         self._phases.leave_all(*self._edge())
         self._ended = self._now()
-        self._guarded(lambda: self._finish(idle), "the meter did not end cleanly")
+        self._notes.guard(lambda: self._finish(idle), "the meter did not end cleanly")
 
     def record(self) -> dict[str, Any]:
         """Returns the run's figures, of a run in progress too.
@@ -203,7 +204,7 @@ class EnergyMeter:
         doubt, below = uncertainty(ledger)
         if below:
             notes.append(f"below the source's resolution (joules may be off by more than 2 %): {', '.join(below)}")
-        source["notes"] = [*notes, *slowed, *self._notes]
+        source["notes"] = [*notes, *slowed, *self._notes.sentences]
         load: dict[str, Any] = {}
         if self._busy_end is not None:  # reading it takes milliseconds: not for each checkpoint of a run in progress
             load = self._busy_end.since(self._busy_start, end - self._origin, self._threads)
@@ -241,8 +242,6 @@ class EnergyMeter:
         with self._sampler.lock:
             return power_trace(self._machine, stretches, self._origin, end)
 
-    # --- inside ---
-
     def _running_now(self) -> bool:
         return self._started and self._ended is None
 
@@ -251,7 +250,7 @@ class EnergyMeter:
 
     def _edge(self) -> tuple[float, float]:
         if self._synchronize is not None:
-            self._guarded(self._synchronize, "the device could not be synchronised")
+            self._notes.guard(self._synchronize, "the device could not be synchronised")
         self._sampler.at_edge()
         return self._now(), process_cpu_seconds()
 
@@ -272,7 +271,7 @@ class EnergyMeter:
         if idle and self._idle_seconds > 0:
             self._idle["after_watts"] = self._watch_idle()
         if not self._sampler.stop():
-            self._note("a source hung in its last reading")
+            self._notes.add("a source hung in its last reading")
         self._after = self._conditions.snapshot()
         if self._beside is not None:
             self._codecarbon_figures = self._beside.stop()
@@ -289,15 +288,4 @@ class EnergyMeter:
         ]
 
     def _tell(self, moment: float, sentence: str) -> None:
-        self._note(f"from {max(0.0, moment - self._origin):.1f} s on: {sentence}")
-
-    def _note(self, sentence: str) -> None:
-        if sentence not in self._notes:
-            self._notes.append(sentence)
-
-    def _guarded(self, action: Callable[[], object], otherwise: str) -> None:
-        """Calls the action and writes its failure into the notes instead of raising it."""
-        try:
-            action()
-        except Exception as error:
-            self._note(f"{otherwise} ({type(error).__name__}: {error})")
+        self._notes.add(f"from {max(0.0, moment - self._origin):.1f} s on: {sentence}")

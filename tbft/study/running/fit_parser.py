@@ -40,6 +40,6 @@ def options_of_fit(arguments: list[str]) -> list[str]:
 @cache
 def _parser() -> Any:
     """The parser, which takes longer to make than to use."""
-    from tbft.command_line.lightning_cli import ArgumentsOnly
+    from tbft.command_line.configured_cli import ArgumentsOnly
 
     return ArgumentsOnly(["fit", "--data", "Digits"]).parser

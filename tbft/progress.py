@@ -1,4 +1,4 @@
-"""A bar for what takes long, on a terminal that can show one; without a library."""
+"""A bar for what takes long, on a terminal that can show one; without a library, since devices have it too."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_PATIENCE_SECONDS, _EVERY_SECONDS = 1.0, 0.2
+_PATIENCE_SECONDS = 2.0
+"""What is seen to take less than this has no bar."""
+_LOOK_AFTER_SECONDS, _REDRAW_SECONDS = 0.2, 0.2
 _WIDTH = 30
 
 
 def with_bar(items: Iterable[T], total: int, title: str) -> Iterator[T]:
-    """Pass items on, with a bar on standard error once a second has passed; none where that is no terminal.
+    """Pass items on, with a bar on standard error once all are seen to take over two seconds; none without a terminal.
 
     Args:
         items: what is passed on.
@@ -24,15 +26,17 @@ def with_bar(items: Iterable[T], total: int, title: str) -> Iterator[T]:
     if not sys.stderr.isatty():
         yield from items
         return
-    began, shown = time.monotonic(), 0.0
+    began = drawn = time.monotonic()
+    shown = False
     try:
         for done, item in enumerate(items):
             now = time.monotonic()
-            if now - began > _PATIENCE_SECONDS and now - shown > _EVERY_SECONDS:
-                filled = round(_WIDTH * done / max(total, 1))
+            slow = done and now - began > _LOOK_AFTER_SECONDS and (now - began) * total / done > _PATIENCE_SECONDS
+            if (shown or slow) and now - drawn >= _REDRAW_SECONDS:
+                filled = round(_WIDTH * done / total)
                 sys.stderr.write(f"\r{title} [{'#' * filled}{'.' * (_WIDTH - filled)}] {done}/{total}")
                 sys.stderr.flush()
-                shown = now
+                drawn, shown = now, True
             yield item
     finally:
         if shown:

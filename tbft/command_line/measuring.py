@@ -12,7 +12,7 @@ import torch
 
 from tbft.adaptation.adaptation import choose_device
 from tbft.adaptation.source_card import measure_source_card
-from tbft.command_line.lightning_cli import PersonalizationCLI
+from tbft.command_line.configured_cli import ConfiguredCLI
 from tbft.data.batches import Examples, joined
 from tbft.diagnosing import diagnose_examples
 from tbft.errors import BadInput
@@ -22,7 +22,7 @@ from tbft.models.classifier import Classifier
 from tbft.training.checks import check_classes
 
 
-class MeasuringCLI(PersonalizationCLI):
+class MeasuringCLI(ConfiguredCLI):
     """The sections of a configuration, of which ``model`` and ``data`` are opened and nothing is run.
 
     Args:

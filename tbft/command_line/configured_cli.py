@@ -1,0 +1,134 @@
+"""A command's configuration: its sections, how they are parsed, and which of them decide the outcome."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import ExitStack
+from functools import cached_property
+from typing import Any
+
+import yaml
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from tbft.adaptation.adaptation import choose_device
+from tbft.adaptation.closed_form_head import ClosedFormHead
+from tbft.adaptation.feature_cache import FeatureCache
+from tbft.adaptation.ladder import Ladder
+from tbft.callbacks import BlockFreezeCallback, EnergyCallback
+from tbft.command_line.preset_option import PresetConfig
+from tbft.command_line.terminal import quiet_lightning
+from tbft.data import CIFAR10, CIFAR10C, Breeds, Digits, DomainData, Folder  # noqa: F401 - found by bare name
+from tbft.energy.run_meter import BUDGETS
+from tbft.errors import BadInput
+from tbft.models.number_format import resolve_format
+from tbft.module import ImageClassifier
+from tbft.runs.settings import RunSettings
+from tbft.training.checks import check_followers
+from tbft.training.steps import DEFAULTS
+
+_NOT_HASHED = ("run", "energy", "config", "ckpt_path", "weights_only")
+
+
+class ConfiguredCLI(LightningCLI):
+    """Sections model, data, freeze, head, cache, ladder, energy, run and trainer, parsed and checked."""
+
+    model: ImageClassifier
+    datamodule: DomainData
+
+    def __init__(self, args: list[str] | None, run: bool = True) -> None:
+        quiet_lightning()
+        with ExitStack() as self._held:  # the run's folder, until the run is over
+            super().__init__(
+                ImageClassifier,
+                DomainData,
+                subclass_mode_data=True,
+                save_config_callback=None,
+                seed_everything_default=0,
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+                trainer_defaults=DEFAULTS,
+                parser_kwargs={"exit_on_error": False, "allow_abbrev": False},
+                args=args,
+                run=run,
+            )
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """A parser that finds presets, takes no abbreviations and raises instead of exiting."""
+        kwargs.update(exit_on_error=False, allow_abbrev=False)
+        parser = LightningArgumentParser(**kwargs)
+        parser.add_argument(
+            "-c", "--config", action=PresetConfig, help="A YAML file, or a preset by name; later ones win."
+        )
+        return parser
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        """The parser of one command; ``predict`` takes new pictures too."""
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "predict":
+            parser.add_argument("--images", type=str | None, default=None, help="Folder of new, unlabelled pictures.")
+        return parser
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The sections beside model, data and trainer."""
+        parser.add_class_arguments(RunSettings, "run")
+        parser.add_lightning_class_args(EnergyCallback, "energy")
+        parser.add_class_arguments(BlockFreezeCallback, "freeze", skip={"network", "images", "examples"})
+        parser.add_class_arguments(ClosedFormHead, "head")
+        parser.add_class_arguments(FeatureCache, "cache")
+        parser.add_class_arguments(Ladder, "ladder")
+        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
+        parser.link_arguments("model.image_size", "data.init_args.image_size", apply_on="instantiate")
+        for name in ("mean", "std"):
+            parser.link_arguments(f"model.{name}", f"data.init_args.{name}", apply_on="instantiate")
+        parser.link_arguments("model.classes", "data.init_args.base_classes", apply_on="instantiate")
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse what would be overridden."""
+        check_followers(self._get(self.config, "data"))
+
+    def _set_seed(self) -> None:
+        """Seed everything, or say why not.
+
+        Raises:
+            BadInput: if numpy does not take that seed.
+        """
+        seed = int(self._get(self.config, "seed_everything"))
+        if not 0 <= seed < 2**32:
+            raise BadInput(f"seed_everything is {seed}: give a number from 0 to {2**32 - 1}")
+        super()._set_seed()
+
+    def _parse_ckpt_path(self) -> None:
+        """A checkpoint's hyper-parameters never override what the user wrote."""
+
+    @property
+    def _arguments(self) -> Any:
+        return self.config_init[self.subcommand]
+
+    def config_hash(self) -> str:
+        """Hash everything that the outcome depends on; not where it is recorded or how it is metered."""
+        config = self._options
+        decisive = {k: v for k, v in config.items() if k not in _NOT_HASHED}
+        decisive |= {name: config["energy"][name] for name in BUDGETS}
+        text = json.dumps(decisive, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @cached_property
+    def _options(self) -> dict[str, Any]:
+        """The resolved options of this command, as plain values; ``cheapest`` is the format that it means here."""
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        config = config.get(self.subcommand, config)
+        device = choose_device(self._get(self.config, "trainer").get("accelerator"))
+        how, network = config["model"]["number_format"], self.model.model if hasattr(self, "model") else None
+        config["model"]["number_format"] = resolve_format(how, device, network).name
+        return config
+
+
+class ArgumentsOnly(ConfiguredCLI):
+    """Parses a command line and stops there: nothing is made, nothing runs."""
+
+    def instantiate_classes(self) -> None:
+        """Make nothing."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run nothing."""
