@@ -222,7 +222,7 @@ def hostile(tmp_path_factory):
     for name in ("cat", "Cat"):
         (folder / "alike" / name).mkdir(parents=True)
         for i in range(5):
-            Image.new("RGB", (8, 8), (i, 0, 0)).save(folder / "alike" / name / f"{i}.png")
+            Image.new("RGB", (8, 8), (i, ord(name[0]), 0)).save(folder / "alike" / name / f"{i}.png")
     return folder
 
 

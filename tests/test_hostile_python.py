@@ -142,7 +142,7 @@ def test_a_failure_in_the_middle_leaves_the_callers_random_numbers_and_network(s
     from tbft.adaptation.adaptation import Adaptation
 
     def fail(self):
-        with self._preparing():
+        with self.preparing():
             random.random(), np.random.rand(), torch.rand(1)
             self.classifier.model.head.bias.data += 1
         raise RuntimeError("the sensor fell off")

@@ -113,7 +113,7 @@ def test_an_option_of_the_trainer_is_honoured():
 
 
 def test_an_unknown_schedule_is_refused():
-    with pytest.raises(tbft.BadInput, match="'linear': choose one of"):
+    with pytest.raises(tbft.BadInput, match="'linear': choose "):
         tbft.personalize("digits", *digits("input"), level="input", **{"model.schedule": "linear"})
 
 
