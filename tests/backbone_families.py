@@ -3,7 +3,7 @@
     python tests/backbone_families.py             the whole table, family by family, and the count (about 10 minutes)
     python tests/backbone_families.py vgg swin_t  some of them
     python tests/backbone_families.py --export    what a device predicts, refreshes, solves and trains as torch does
-                                                  (about 20 minutes); --part 2/4 takes the second quarter
+                                                  (36 minutes of one core); --part 2/4 takes the second quarter
 
 The reference is a copy of the network, which the chain never touches. Each family has its smallest member, at the
 smallest of 32, 48, 64, 96, 128, ... px that the network itself takes; networks that have no small member are made with
