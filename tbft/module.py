@@ -12,12 +12,13 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from tbft.adaptation.optimization import Optimization, OptimizerCallable, count_steps
-from tbft.adaptation.score import Score, Tally
+from tbft.adaptation.score import Tally
 from tbft.data.batches import Batch
 from tbft.errors import BadInput, check_between
 from tbft.models import METADATA, metadata_of
 from tbft.models.classifier import Classifier
 from tbft.models.number_format import FORMATS, resolve_format
+from tbft.remedies.validated import Score
 from tbft.training.metrics import metrics_of
 
 

@@ -21,7 +21,6 @@ from tbft.adaptation.ladder import Ladder
 from tbft.adaptation.optimization import Optimization
 from tbft.adaptation.record import make_record
 from tbft.adaptation.recorded import RecordedRun
-from tbft.adaptation.score import Score
 from tbft.adaptation.stepping import honours, train_in_loop
 from tbft.data.images import Images
 from tbft.data.sample import Sample
@@ -33,6 +32,7 @@ from tbft.models.classifier import Classifier
 from tbft.personalized import Model, Personalized, Record
 from tbft.random_numbers import check_seed, own_random_numbers
 from tbft.recipe import AUTO, Options, callbacks_of, check_values, optimization_of, recipe_of
+from tbft.remedies.validated import Score
 from tbft.runs.folder import RunFolder
 from tbft.training.climbing import train_in_loop_from, train_step_by_step
 

@@ -7,12 +7,11 @@ import torch
 from bare_trainer import bare_trainer
 from lightning.pytorch.callbacks import LambdaCallback
 
-from tbft.adaptation.keep_best import reason_to_keep_base
-from tbft.adaptation.score import Score
 from tbft.callbacks import BlockFreezeCallback, KeepBestCallback
 from tbft.data import Digits
 from tbft.models import read_weights
 from tbft.module import ImageClassifier
+from tbft.remedies.validated import Score, reason_to_keep_base
 
 
 def score(loss, *right):

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tbft.adaptation.score import Score, Tally, differing
+from tbft.adaptation.score import Tally
+from tbft.remedies.validated import Score, differing
 from tbft.training.metrics import metrics_of
 
 

@@ -16,13 +16,14 @@ from tbft.adaptation.feature_cache import FeatureCache
 from tbft.adaptation.freezing import BlockFreeze
 from tbft.adaptation.keep_best import KeepBest
 from tbft.adaptation.record import Progress
-from tbft.adaptation.score import Score, Tally
+from tbft.adaptation.score import Tally
 from tbft.adaptation.source_card import measure_source_card
 from tbft.data.labelled import LabelledData
 from tbft.energy.run_meter import RunMeter
 from tbft.errors import BadInput
 from tbft.models.classifier import Classifier
 from tbft.remedies import SourceCard
+from tbft.remedies.validated import Score
 from tbft.schema import RunRecord
 
 

@@ -14,11 +14,10 @@ from tbft.adaptation.adaptation import Adaptation, choose_device
 from tbft.adaptation.align import STATISTICS_IMAGES, align
 from tbft.adaptation.freezing import refresh_statistics
 from tbft.adaptation.hindsight import check_can_test, score_in_hindsight
-from tbft.adaptation.keep_best import reason_to_keep_base
 from tbft.adaptation.ladder import Ladder, check_nothing_is_named
 from tbft.adaptation.looking import look_until_decided
 from tbft.adaptation.observation import Observation, Samples, look_at, put_head
-from tbft.adaptation.score import Score, Tally
+from tbft.adaptation.score import Tally
 from tbft.adaptation.standing import (
     copy_weights,
     figures_of,
@@ -33,6 +32,7 @@ from tbft.remedies.aligned import candidate_chosen, judge_aligned
 from tbft.remedies.evidence import Interval, clopper_pearson
 from tbft.remedies.parts import heads_of_part
 from tbft.remedies.race import LEAST_VALIDATION, RACE_EPOCHS, Trained, contenders_for, is_worth_training
+from tbft.remedies.validated import Score, reason_to_keep_base
 from tbft.schema import RunRecord
 
 

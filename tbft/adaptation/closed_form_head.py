@@ -7,13 +7,13 @@ import logging
 import torch
 
 from tbft.adaptation.features import features_of
-from tbft.adaptation.score import differing
 from tbft.data.labelled import LabelledData
 from tbft.errors import check_at_least
 from tbft.models.classifier import Classifier
 from tbft.models.head import SolvedHead, solve_head
 from tbft.models.statistics import inference_mode_of
 from tbft.remedies.evidence import sign_test
+from tbft.remedies.validated import differing
 
 log = logging.getLogger(__name__)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tbft.adaptation.score import Score, Tally
+from tbft.adaptation.score import Tally
 from tbft.data.batches import Examples
 from tbft.models.classifier import Classifier
 from tbft.models.statistics import inference_mode_of
 from tbft.progress import with_bar
+from tbft.remedies.validated import Score
 
 
 def evaluate(classifier: Classifier, examples: Examples, batch_size: int = 128) -> Score:

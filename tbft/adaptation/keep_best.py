@@ -10,20 +10,9 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tbft.adaptation.score import Score
-from tbft.remedies.validated import Validated, why_not_adapted
+from tbft.remedies.validated import Score, reason_to_keep_base
 
 log = logging.getLogger(__name__)
-
-
-def reason_to_keep_base(base: Score, adapted: Score) -> str | None:
-    """Why the base model is kept and not the adapted weights, or ``None`` if the adapted ones are.
-
-    Args:
-        base: score of the base model on the validation images.
-        adapted: of the adapted weights, on the same images.
-    """
-    return why_not_adapted(*(Validated(score.loss, score.right.numpy()) for score in (base, adapted)))
 
 
 class Reading(NamedTuple):

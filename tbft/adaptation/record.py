@@ -15,8 +15,8 @@ from tbft.schema import PHASES, SCHEMA, CurveEntry, RunRecord, Status
 
 if TYPE_CHECKING:
     from tbft.adaptation.adaptation import Adaptation
-    from tbft.adaptation.score import Score
     from tbft.models.classifier import Classifier
+    from tbft.remedies.validated import Score
 
 
 @dataclass

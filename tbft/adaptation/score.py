@@ -1,34 +1,12 @@
-"""What a classifier makes of labelled images, counted in whole images."""
+"""One pass over labelled images, counted in whole images."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-class Score(NamedTuple):
-    """Loss and accuracy on a set of images.
-
-    Attributes:
-        loss: mean cross-entropy.
-        right: which images are classified right, in the order of the set ``(N,)``, boolean, on the processor.
-    """
-
-    loss: float
-    right: Tensor
-
-    @property
-    def correct(self) -> int:
-        """Images that are classified right."""
-        return int(self.right.sum())
-
-    @property
-    def accuracy(self) -> float:
-        """As a fraction of 1: a quotient of two whole numbers, so that equal counts are equal accuracies."""
-        return self.correct / len(self.right)
+from tbft.remedies.validated import Score
 
 
 class Tally:
@@ -64,8 +42,3 @@ class Tally:
         """Score of all images so far, of which there must be one."""
         right = (self.predicted == self.labels).cpu()
         return Score(sum(torch.stack(self._losses).tolist()) / len(right), right)
-
-
-def differing(before: Tensor, after: Tensor) -> tuple[int, int]:
-    """Images that only ``after`` and that only ``before`` gets right, of the same images ``(N,)``, boolean."""
-    return int((after & ~before).sum()), int((before & ~after).sum())

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tbft.adaptation.score import Score
 from tbft.remedies.choice import Step
 from tbft.remedies.evidence import Interval
 from tbft.remedies.sample import correct, log_softmax
+from tbft.remedies.validated import Score
 
 
 def figures_of(interval: Interval | None) -> dict[str, float] | None:

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from tbft.adaptation.evaluation import evaluate
 from tbft.adaptation.keep_best import KeepBest, Reading
-from tbft.adaptation.score import Score
 from tbft.callbacks.batches import labels_of
 from tbft.callbacks.network import by_position, find_network
 from tbft.callbacks.validation import ValidationScore
 from tbft.energy.run_meter import RunMeter, phase_of
 from tbft.errors import BadInput
 from tbft.models.chain import BlockChain
+from tbft.remedies.validated import Score
 
 
 class KeepBestCallback(KeepBest, Callback):

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from tbft.adaptation.score import Score, Tally
+from tbft.adaptation.score import Tally
 from tbft.errors import BadInput
+from tbft.remedies.validated import Score
 
 
 class ValidationScore:

@@ -23,7 +23,7 @@ from tbft.device.sample_parts import for_statistics, split_sample
 from tbft.device.tensors import Tensors
 from tbft.device.training import score
 from tbft.errors import BadInput
-from tbft.remedies.validated import Validated, why_not_adapted
+from tbft.remedies.validated import Score, reason_to_keep_base
 
 LEAST_IMAGES = 2
 """Without which BatchNorm has no statistics and ridge regression no variance."""
@@ -45,7 +45,7 @@ class Candidate:
     changed: Tensors
     blocks: list[str] = field(default_factory=list)
     trained: int = 0
-    validated: Validated | None = None
+    validated: Score | None = None
 
 
 def adapt(base: Network, sample: Sample, course: Course) -> Adaptation:
@@ -157,7 +157,7 @@ def _best(base: Network, candidates: list[Candidate], validation: Sample | None,
     return min(candidates, key=lambda candidate: candidate.validated.loss if candidate.validated else float("inf"))
 
 
-def _with_base_score(base: Network, validation: Sample | None, course: Course) -> tuple[Adaptation, Validated | None]:
+def _with_base_score(base: Network, validation: Sample | None, course: Course) -> tuple[Adaptation, Score | None]:
     """An adaptation that has changed nothing yet, and what the base model makes of the validation images."""
     if validation is None:
         return Adaptation(), None
@@ -166,6 +166,6 @@ def _with_base_score(base: Network, validation: Sample | None, course: Course) -
     return Adaptation(base_validation=before.accuracy, validation=before.accuracy), before
 
 
-def _why_not(before: Validated | None, after: Validated | None) -> str | None:
+def _why_not(before: Score | None, after: Score | None) -> str | None:
     """Why the base model stays; ``None`` where it does not, as where nothing validates."""
-    return None if before is None or after is None else why_not_adapted(before, after)
+    return None if before is None or after is None else reason_to_keep_base(before, after)

@@ -29,7 +29,7 @@ from tbft.remedies import Sample as Seen
 from tbft.remedies.aligned import judge_aligned
 from tbft.remedies.parts import heads_of_part
 from tbft.remedies.race import LEAST_VALIDATION, contenders_for, is_worth_training
-from tbft.remedies.validated import why_not_adapted
+from tbft.remedies.validated import reason_to_keep_base
 
 
 def climb(base: Network, sample: Sample, course: Course) -> Adaptation:
@@ -176,7 +176,7 @@ class _Climb:
         trained = train_cached(base.with_changes({**changed, **unsolved}), self.block, train, validation, course)
         made.curve, made.epochs, made.stopped = trained.curve, trained.epochs, trained.stopped
         made.steps += trained.steps
-        reason = why_not_adapted(standing, trained.best) if trained.best else NOT_TRAINED
+        reason = reason_to_keep_base(standing, trained.best) if trained.best else NOT_TRAINED
         if trained.best is None or reason is not None:
             made.detail["not_kept"] = {self.block: (reason or "").replace("with the base", "with what stood")}
             return {}

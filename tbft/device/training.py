@@ -17,7 +17,7 @@ from tbft.device.tensors import Tensors
 from tbft.progress import with_bar
 from tbft.remedies.aligned import STEPS
 from tbft.remedies.sample import correct, log_softmax
-from tbft.remedies.validated import Validated
+from tbft.remedies.validated import Score
 
 Labels = NDArray[np.int64]
 Phase = Callable[[str], AbstractContextManager[None]]
@@ -79,7 +79,7 @@ class Trained:
     """
 
     changed: Tensors = field(default_factory=dict)
-    best: Validated | None = None
+    best: Score | None = None
     curve: list[dict[str, float]] = field(default_factory=list)
     epochs: int = 0
     steps: int = 0
@@ -188,11 +188,11 @@ def align_front(
     return network.pieces(vectors["parameters"], keys), done
 
 
-def score(logits: NDArray[np.floating], labels: Labels) -> Validated:
+def score(logits: NDArray[np.floating], labels: Labels) -> Score:
     """Mean cross-entropy of logits ``(N, C)``, and which images are right."""
     exact = logits.astype(np.float64)
     loss = -float(log_softmax(exact)[np.arange(len(labels)), labels].mean())
-    return Validated(loss, correct(exact, labels))
+    return Score(loss, correct(exact, labels))
 
 
 def _batches(order: Labels, size: int) -> Iterator[Labels]:

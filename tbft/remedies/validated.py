@@ -1,27 +1,27 @@
-"""Whether weights that were trained take the place of those before them, by what both make of validation images."""
+"""What a classifier makes of labelled images, and whether trained weights take the place of those before them."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tbft.remedies.evidence import sign_test
-from tbft.remedies.sample import Bools
 
 _LEVEL = 0.1
 """Chance, at most, of a gain in whole images that needs no other evidence."""
 
 
-class Validated(NamedTuple):
-    """What a classifier makes of validation images.
+class Score(NamedTuple):
+    """Loss and accuracy on a set of images.
 
     Attributes:
         loss: mean cross-entropy.
-        right: which images are classified right ``(N,)``.
+        right: which images are classified right, in the order of the set ``(N,)``, boolean: an array, or a tensor on
+            the processor.
     """
 
     loss: float
-    right: Bools
+    right: Any
 
     @property
     def correct(self) -> int:
@@ -30,11 +30,16 @@ class Validated(NamedTuple):
 
     @property
     def accuracy(self) -> float:
-        """As a fraction of 1."""
+        """As a fraction of 1: a quotient of two whole numbers, so that equal counts are equal accuracies."""
         return self.correct / len(self.right)
 
 
-def why_not_adapted(base: Validated, adapted: Validated) -> str | None:
+def differing(before: Any, after: Any) -> tuple[int, int]:
+    """Images that only ``after`` and that only ``before`` gets right, of the same images ``(N,)``, boolean."""
+    return int((after & ~before).sum()), int((before & ~after).sum())
+
+
+def reason_to_keep_base(base: Score, adapted: Score) -> str | None:
     """Why the base model is kept and not the adapted weights, or ``None`` if the adapted ones are.
 
     The adapted weights are kept if they get no fewer validation images right than the base, and
@@ -49,12 +54,12 @@ def why_not_adapted(base: Validated, adapted: Validated) -> str | None:
     digits of new sub-populations 57.1, where it kept 48.9.
 
     Args:
-        base: of the base model.
+        base: score of the base model on the validation images.
         adapted: of the adapted weights, on the same images.
     """
     if not math.isfinite(adapted.loss):
         return f"training diverged (validation loss {adapted.loss:g})"
-    better, worse = (int((a & ~b).sum()) for a, b in ((adapted.right, base.right), (base.right, adapted.right)))
+    better, worse = differing(base.right, adapted.right)
     if adapted.loss == base.loss and better == worse == 0:
         return "nothing changed on the validation images"
     counts = f"{adapted.correct} of {len(adapted.right)} validation images are right, {base.correct} with the base"

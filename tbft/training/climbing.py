@@ -11,10 +11,10 @@ from tbft.adaptation.climb import Climb
 from tbft.adaptation.closed_form_head import ClosedFormHead
 from tbft.adaptation.freezing import BlockFreeze
 from tbft.adaptation.optimization import Optimization
-from tbft.adaptation.score import Score
 from tbft.adaptation.stepping import train_in_loop
 from tbft.recipe import callbacks_of, optimization_of, recipe_of
 from tbft.remedies.race import Trained
+from tbft.remedies.validated import Score
 
 
 def train_in_loop_from(climb: Climb, level: Trained, epochs: int | None) -> Score:
