@@ -124,7 +124,12 @@ def _by_configuration(command: str, args: list[str]) -> int:
         check_names(command, args)
     from jsonargparse import ArgumentError
 
-    from tbft.command_line.terminal import log_to_terminal
+    from tbft.command_line.allocator import keep_freed_memory
+    from tbft.postponed_imports import BY_LIGHTNING, postponed_imports
+
+    keep_freed_memory()
+    with postponed_imports(BY_LIGHTNING):
+        from tbft.command_line.terminal import log_to_terminal
 
     raise_from_now_on()
     try:

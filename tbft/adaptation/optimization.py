@@ -26,10 +26,10 @@ def without_compiler(kind: Any) -> Any:
     """The same optimiser, which does not import torch's compiler.
 
     torch 2 imports ``torch._dynamo`` (with triton and sympy, over a CPU-second) when the first optimiser of a process
-    is made and when it steps. ``add_param_group`` and ``zero_grad`` are wrapped by ``torch._disable_dynamo``, which
-    acts in compiled code alone; ``step`` by ``_use_grad_for_differentiable``, which also sets the gradient mode. A
-    method is unwrapped only if its wrapper is exactly one of these two: under a torch that wraps otherwise the method
-    stays as it is.
+    is made and when it steps. Adding parameters, clearing gradients, saving and loading are wrapped by
+    ``torch._disable_dynamo``, which acts in compiled code alone; ``step`` by ``_use_grad_for_differentiable``, which
+    also sets the gradient mode. A method is unwrapped only if its wrapper is exactly one of these two: under a torch
+    that wraps otherwise the method stays as it is.
 
     Args:
         kind: class of torch's, or of somebody else's.
@@ -39,7 +39,7 @@ def without_compiler(kind: Any) -> Any:
         """Tell by its wrapped form how a wrapper looks."""
 
     methods: dict[str, Any] = {}
-    for name in ("add_param_group", "zero_grad"):
+    for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
         method = getattr(kind, name)
         if method.__code__ is torch._disable_dynamo(probe).__code__:
             methods[name] = method.__wrapped__  # type: ignore[attr-defined]

@@ -15,6 +15,8 @@ from typing import Any
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from tbft.postponed_imports import BY_WANDB, postponed_imports
+
 log = logging.getLogger(__name__)
 
 _REACH_SECONDS = 10.0
@@ -109,9 +111,10 @@ class RunLogger(Logger):
         if self._failed:
             return
         try:
-            if self._wandb is None:
-                self._wandb = self._open_run()
-            action(self._wandb)
+            with postponed_imports(BY_WANDB):
+                if self._wandb is None:
+                    self._wandb = self._open_run()
+                action(self._wandb)
         except Exception as error:  # a full disk, a killed service: its library raises what it likes
             self._failed = True
             rest = f"; `wandb sync {self._written}` uploads what it wrote" if self._written else ""
