@@ -28,10 +28,12 @@ COMMANDS = {
     "import torch": ["-c", "import torch"],
     "tbft.personalize, output level, digits": ["-c", PERSONALIZE],
     "import lightning.pytorch.cli": ["-c", "import lightning.pytorch.cli"],
+    "fit --config output.yaml": ["-m", "tbft", "fit", "--config", "output.yaml", "--run.wandb", "offline"],
     "fit --config output.yaml --run.wandb off": ["-m", "tbft", "fit", "--config", "output.yaml", "--run.wandb", "off"],
 }
 PAIRS = {
     "tbft.personalize, output level, digits": "import torch",
+    "fit --config output.yaml": "import lightning.pytorch.cli",
     "fit --config output.yaml --run.wandb off": "import lightning.pytorch.cli",
 }
 
