@@ -83,7 +83,8 @@ def personalize(
         classes: class names in the order of the model's outputs; by default those that its file holds.
         budget_joules: training stops when the adaptation has used so much.
         budget_seconds: likewise in seconds of wall time.
-        out: a folder for ``model.safetensors`` and ``result.json``; by default nothing is written.
+        out: a folder for ``model.safetensors`` and ``result.json``, with ``**{"energy.plot": True}`` for its pictures
+            too; by default nothing is written.
         seed: draws the validation images and the order of batches.
         config: further presets or files of options, such as ``strategy/full.yaml``.
         mean: normalisation of uint8 images on the scale 0 to 1, one number or one a channel; by default the model's
@@ -111,7 +112,7 @@ def personalize(
     climbs = Ladder(**recipe["ladder"]).climb
     if climbs and (named := {"optimizer", "learning_rates", "schedule"} & set(recipe["model"])):
         raise BadInput(f"without a level blocks are trained by the levels' own recipes: leave model.{min(named)} out")
-    recipe["energy"] = {"codecarbon": False, **recipe["energy"]}
+    recipe["energy"] = {"codecarbon": False, "plot": False, **recipe["energy"]}
     recipe["energy"] |= {"budget_joules": budget_joules, "budget_seconds": budget_seconds}
     check_values(recipe)
     if not (climbs or has_labels(images, labels)):

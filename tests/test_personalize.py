@@ -211,7 +211,10 @@ def test_nothing_is_written_unless_a_folder_is_given(drifted, tmp_path, monkeypa
     tbft.personalize("digits_superclasses", x, y, level="feature")
     assert not list(tmp_path.iterdir())
     tbft.personalize("digits_superclasses", x, y, level="feature", out="kept")
-    assert {path.name for path in Path("kept").iterdir()} >= {"model.safetensors", "result.json"}
+    written = {path.name for path in Path("kept").iterdir()}
+    assert written >= {"model.safetensors", "result.json"} and "power.png" not in written
+    tbft.personalize("digits_superclasses", x, y, level="feature", out="kept", **{"energy.plot": True})
+    assert (Path("kept") / "power.png").is_file()
 
 
 class Branching(OwnNetwork):
@@ -302,7 +305,7 @@ def test_what_needs_no_steps_needs_no_lightning(drifted, tmp_path):
         "import sys, numpy, tbft\n"
         "assert 'torch' not in sys.modules\n"
         "data = numpy.load('images.npz')\n"
-        "better = tbft.personalize('digits', data['x'], data['y'], level='output')\n"
+        "better = tbft.personalize('digits', data['x'], data['y'], level='output', out='out')\n"
         "assert better.kept == 'adapted'\n"
         "heavy = {'lightning', 'torchvision', 'torchmetrics', 'sklearn', 'wandb', 'codecarbon', 'matplotlib'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
