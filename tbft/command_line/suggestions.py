@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tbft.command_line import options
+from tbft.command_line.ignored_options import check_all_have_effect, layers_of
 from tbft.errors import BadInput
 from tbft.presets import find
 
@@ -41,7 +42,9 @@ def or_choose(word: str, known: Sequence[str]) -> str:
 
 
 def check_names(subcommand: str, arguments: Sequence[str]) -> None:
-    """Look for misspelt options, presets, data sets and choices without importing what takes them.
+    """Look for misspelt options, presets, data sets and choices, and for options that would have no effect.
+
+    Nothing that takes them is imported.
 
     What cannot be told from the source of tbft's own classes (a data set of somebody else's, the arguments of an
     optimiser or a callback) is left to the parser.
@@ -62,6 +65,17 @@ def check_names(subcommand: str, arguments: Sequence[str]) -> None:
         _check_name(subcommand, name, data_set)
         if value is not None:
             _check_value(name, value, data_set)
+    check_all_have_effect(layers_of(given, files))
+
+
+def check_effects(arguments: Sequence[str]) -> None:
+    """Look for options that would have no effect beside others; for a caller that checks names itself.
+
+    Raises:
+        BadInput: naming the option and the one beside which it has none.
+    """
+    given = [*_options(arguments)]
+    check_all_have_effect(layers_of(given, [find(value) for name, value in given if name == "config" and value]))
 
 
 def explain(subcommand: str, said: str) -> str:
