@@ -13,7 +13,7 @@ import yaml
 
 from tbft import presets
 from tbft.command_line import options
-from tbft.command_line.yaml_file import check_yaml_file
+from tbft.command_line.yaml_file import read_yaml_file
 from tbft.errors import BadInput
 
 _SAYING = ("default", "user", "anyone")
@@ -128,10 +128,7 @@ def layers_of(given: Iterable[tuple[str, str | None]], files: Iterable[Path]) ->
 
     Args:
         given: names and values of the options, as they were written.
-        files: YAML files; one with anything else than options gives nothing.
-
-    Raises:
-        BadInput: if one is no YAML, or larger than it looks.
+        files: YAML files; one that cannot be read gives nothing.
     """
     own: dict[str, Any] = {}
     for name, text in given:
@@ -144,15 +141,8 @@ def layer_of_file(file: Path) -> Layer:
     """What a file says. A preset's options are defaults, and so are those of a file that gives a whole section.
 
     Such a file is a run's ``config.yaml``, or was printed by ``--print_config``: nobody chose each of its values.
-
-    Raises:
-        BadInput: if it is no YAML, or larger than it looks.
     """
-    check_yaml_file(file)
-    try:
-        content = yaml.load(file.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (OSError, ValueError, yaml.YAMLError):
-        content = None
+    content = read_yaml_file(file)
     if not isinstance(content, Mapping):
         return Layer({}, frozenset())
     values = _flat({name: value for name, value in content.items() if name in options.SECTIONS})
