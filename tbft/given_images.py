@@ -69,7 +69,8 @@ def read_given(
     name = folder.resolve().name if folder else "images"
     if told is None:
         return GivenImages(loaded.x, None, class_names, None, name)
-    x, kept = loaded.x, list(range(count)) if paths else distinct_images(loaded.x, y.tolist())
+    x = loaded.x
+    kept = list(range(count)) if paths else distinct_images(x.detach().cpu().numpy(), y.tolist())
     if len(kept) < count:
         x, y, strata = x[kept], y[kept], strata[kept]
     return GivenImages(x, y, class_names, strata, name)
