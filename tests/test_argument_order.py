@@ -40,6 +40,7 @@ def test_a_strategy_may_stand_before_the_data_set(run, capsys):
 
 
 def test_later_files_still_win_over_earlier_ones():
+    assert in_order(["--print_config", "-c", "pi.yaml", "--data", "Digits"])[-1] == "--print_config"
     files = ["--config=input.yaml", "-c", "pi.yaml"]
     assert in_order(["--data.root=x", *files, "--data", "CIFAR10"]) == [*files, "--data", "CIFAR10", "--data.root=x"]
 
@@ -67,6 +68,15 @@ def said_of(line, capsys, command="fit"):
 def test_what_is_missing_is_said_in_one_line(tmp_path, monkeypatch, capsys, line):
     monkeypatch.chdir(tmp_path)
     assert re.search(ALONE[line], said_of(line, capsys))
+
+
+@pytest.mark.parametrize(
+    "data", ["5", "[1]", "{init_args: 5}", "{class_path: Digits, init_args: 5}", "{class_path: 5}"]
+)
+def test_a_section_of_no_use_is_said_in_one_line(tmp_path, monkeypatch, capsys, data):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(f"data: {data}")
+    said_of("--config mine.yaml", capsys)
 
 
 PARTS = [name for name in presets.names() if ("/" in name or name in ("pi.yaml", "gpu.yaml"))]

@@ -33,7 +33,7 @@ def in_order(arguments: Sequence[str]) -> list[str]:
     rest = [*arguments]
     while rest:
         name, equals, value = rest[0].partition("=")
-        if not equals and len(rest) > 1 and not rest[1].startswith("--"):
+        if not equals and len(rest) > 1 and not rest[1].startswith("--") and rest[1] != "-c":
             value = rest[1]
         taken = rest[:1] if equals or rest[1:2] != [value] else rest[:2]
         kind = files if name in ("--config", "-c") else data_set if name.removeprefix("--") in _DATA_SET else others
@@ -116,9 +116,9 @@ def _data_of(file: Path) -> Any:
 
 
 def _shown(file: Path) -> str:
-    """The name that finds a preset, or a file's path."""
-    shipped = folder().resolve()
-    return str(file.relative_to(shipped)) if file.is_relative_to(shipped) else str(file)
+    """The name that finds a file: a preset's, or a path."""
+    near = next((place for place in (folder().resolve(), Path.cwd()) if file.is_relative_to(place)), None)
+    return str(file if near is None else file.relative_to(near))
 
 
 def _data_set_of(data: Any) -> str | None:

@@ -64,7 +64,7 @@ def _rates_of_others(rates: Any, blocks: Any) -> bool:
 
 
 def _not_the_head(given: Any, blocks: Any) -> bool:
-    """Whether blocks train, so that no head is solved, which would be."""
+    """Whether blocks are named that are not the head alone, so that a head that is to be solved is not."""
     return given is not False and blocks not in (None, ["fc"])
 
 
@@ -172,7 +172,8 @@ def _flat(content: Mapping[str, Any], earlier: Mapping[str, Any] | None = None) 
             values = value if isinstance(value, Mapping) else {}
             arguments = values.get("init_args") if section == "data" else None
             own = {name: value for name, value in values.items() if section != "data" or name != "init_args"}
-            found |= {f"{section}.{name}": value for name, value in {**own, **(arguments or {})}.items()}
+            own |= arguments if isinstance(arguments, Mapping) else {}
+            found |= {f"{section}.{name}": value for name, value in own.items()}
         elif inner:
             old = found.get(f"{section}.{option}")
             found[f"{section}.{option}"] = {**(old if isinstance(old, Mapping) else {}), inner: value}
