@@ -84,6 +84,11 @@ def test_a_file_of_the_users_own_is_a_choice_and_a_runs_record_is_none(run, caps
     check_names("fit", ["--config", "printed.yaml"])
 
 
+def test_a_ladder_says_itself_that_it_chooses(run, capsys):
+    assert run("fit", "--config", "auto.yaml", "--freeze.statistics_images", "100")[0] == 2
+    assert "freeze.statistics_images is 100 and ladder.climb chooses what is adapted" in capsys.readouterr().err
+
+
 def test_a_cell_of_a_study_is_refused_before_the_study_begins():
     line = "--config feature.yaml --cache.enabled false --cache.half true"
     with pytest.raises(BadInput, match=r"cache\.half is true and has no effect"):

@@ -68,13 +68,15 @@ def _not_the_head(given: Any, blocks: Any) -> bool:
     return given is not False and blocks not in (None, ["fc"])
 
 
+_CLIMBS = ("ladder.climb", True)  # which refuses whatever says how to adapt
+
 _RULES = (
-    _Rule("freeze.statistics_images", "freeze.statistics", _beside("source")),
+    _Rule("freeze.statistics_images", "freeze.statistics", _beside("source"), unless=_CLIMBS),
     *(
         _Rule(f"cache.{name}", "cache.enabled", _beside(False))
         for name in ("memory_limit", "disk_limit", "folder", "half", "batch_size")
     ),
-    _Rule("head.images", "head.solve", _beside(False)),
+    _Rule("head.images", "head.solve", _beside(False), unless=_CLIMBS),
     _Rule("head.images", "freeze.blocks", _not_the_head),
     _Rule("head.solve", "freeze.blocks", _not_the_head, "anyone"),
     *(
