@@ -112,6 +112,7 @@ def _run(args: list[str]) -> int:
 def _by_configuration(command: str, args: list[str]) -> int:
     """Run a command of Lightning's. Misspellings and calls for help are answered before Lightning is imported."""
     from tbft.command_line import help
+    from tbft.command_line.argument_order import in_order
     from tbft.command_line.suggestions import check_names, explain
 
     section = help.asked_for(args)
@@ -122,6 +123,7 @@ def _by_configuration(command: str, args: list[str]) -> int:
         return DONE
     else:
         check_names(command, args)
+        args = in_order(args)
     from jsonargparse import ArgumentError
 
     from tbft.command_line.allocator import keep_freed_memory

@@ -17,6 +17,7 @@ from tbft.data.images import Images, ImageSet, label_indices, labelled_files, lo
 from tbft.errors import BadInput
 from tbft.models.classifier import Classifier
 from tbft.models.statistics import inference_mode_of
+from tbft.paths import is_folder
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def read_given(
     name = folder.resolve().name if folder else "images"
     if told is None:
         return GivenImages(loaded.x, None, class_names, None, name)
-    x, kept = loaded.x, list(range(count)) if paths else distinct_images(loaded.x, y.tolist())
+    x = loaded.x
+    kept = list(range(count)) if paths else distinct_images(x.detach().cpu().numpy(), y.tolist())
     if len(kept) < count:
         x, y, strata = x[kept], y[kept], strata[kept]
     return GivenImages(x, y, class_names, strata, name)
@@ -80,7 +82,12 @@ def has_labels(images: Images, labels: Any) -> bool:
     if labels is not None:
         return True
     folder = Path(images).expanduser() if isinstance(images, str | Path) else None
-    return folder is not None and not (folder.is_dir() and not any(path.is_dir() for path in folder.iterdir()))
+    if folder is None or not is_folder(folder):
+        return folder is not None
+    try:
+        return any(path.is_dir() for path in folder.iterdir())
+    except OSError as error:
+        raise BadInput(f"{folder} cannot be read ({error.strerror}): check the path and its permissions") from None
 
 
 def side_of(images: Any) -> int | None:

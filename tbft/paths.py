@@ -30,3 +30,8 @@ def is_folder(path: Path) -> bool:
         return path.is_dir()
     except (OSError, ValueError):
         return False
+
+
+def on_one_line(path: str | Path) -> str:
+    """A path for a message: what no screen shows (line breaks, bytes that are no UTF-8) is written as an escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(path))

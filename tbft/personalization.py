@@ -109,12 +109,16 @@ def personalize(
     recipe = recipe_of(level, config, options)
     if level is None and not {"level", "blocks"} & set(recipe["freeze"]):
         recipe = recipe_of(AUTO, config, options)
+    recipe["energy"] = {"codecarbon": False, "plot": False, **recipe["energy"]}
+    for name, budget in (("budget_joules", budget_joules), ("budget_seconds", budget_seconds)):
+        if budget is not None:
+            if recipe["energy"].get(name) is not None:
+                raise BadInput(f"energy.{name} and {name} are the same option: leave one of them out")
+            recipe["energy"][name] = budget
+    check_values(recipe)
     climbs = Ladder(**recipe["ladder"]).climb
     if climbs and (named := {"optimizer", "learning_rates", "schedule"} & set(recipe["model"])):
         raise BadInput(f"without a level blocks are trained by the levels' own recipes: leave model.{min(named)} out")
-    recipe["energy"] = {"codecarbon": False, "plot": False, **recipe["energy"]}
-    recipe["energy"] |= {"budget_joules": budget_joules, "budget_seconds": budget_seconds}
-    check_values(recipe)
     if not (climbs or has_labels(images, labels)):
         raise BadInput(f"the images have no labels, which level={level!r} needs: give labels, or leave the level out")
     number_format = recipe["model"].get("number_format", "channels_last")

@@ -76,7 +76,7 @@ class Predictions(list[Prediction]):
         write_text(Path(file).expanduser(), self.table(truth))
 
     def table(self, truth: Sequence[str] | None = None) -> str:
-        """The table that ``to_csv`` writes."""
+        """The table that ``to_csv`` writes; bytes of a file's name that are no UTF-8 are written as escapes."""
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         columns = ["image", "class", "confidence", "unreadable"]
@@ -86,4 +86,4 @@ class Predictions(list[Prediction]):
             rows = [[*row, name] for row, name in zip(rows, truth, strict=True)]
         writer.writerows([columns, *rows])
         writer.writerows([image, "", "", reason] for image, reason in self.broken.items())
-        return table.getvalue()
+        return table.getvalue().encode(errors="backslashreplace").decode()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from tbft.command_line import options as known
+from tbft.command_line.ignored_options import check_all_have_effect, layer_of, layer_of_file
 from tbft.command_line.option_types import can_be
 from tbft.command_line.suggestions import closest, or_choose
 from tbft.command_line.yaml_file import check_yaml_file
@@ -45,7 +46,8 @@ def recipe_of(level: str | None, config: str | Path | Iterable[str | Path], give
         given: options by dotted name (``{"trainer.max_epochs": 4}``) or by section (``{"trainer": {...}}``).
 
     Raises:
-        BadInput: if there is no such level, preset or option, or the option has no meaning for images from Python.
+        BadInput: if there is no such level, preset or option, or the option has no meaning for images from Python, or
+            no effect beside another one. Values are not looked at: see ``check_values``.
     """
     if level is not None and level not in (*LEVELS, AUTO):
         meant = closest(str(level), LEVELS)
@@ -55,16 +57,18 @@ def recipe_of(level: str | None, config: str | Path | Iterable[str | Path], give
     files = [f"{level}.yaml", "data/folder.yaml"] if level else []
     files += [str(config)] if isinstance(config, str | Path) else [str(name) for name in config or ()]
     recipe: Options = {section: {} for section in SECTIONS}
-    for name in files:
-        for section, values in _content_of(find(name)).items():
+    found = [find(name) for name in files]
+    for file in found:
+        for section, values in _content_of(file).items():
             recipe[section] |= values
     recipe["model"] = {name: value for name, value in recipe["model"].items() if name in _OF_MODEL}
     recipe["data"] = {name: value for name, value in recipe["data"].items() if name in _OF_DATA}
+    chosen: dict[str, Any] = {}
     for section, values in _by_section(given).items():
         for name, value in values.items():
             _check(section, name)
-            recipe[section][name] = value
-    check_values(recipe)
+            recipe[section][name] = chosen[f"{section}.{name}"] = value
+    check_all_have_effect([*map(layer_of_file, found), layer_of(chosen)])
     return recipe
 
 

@@ -94,6 +94,11 @@ def test_a_wrong_table_is_explained(tmp_path, content, words):
         read_table(str(tmp_path / "t.yaml"))
 
 
+def test_a_table_without_variants_has_none_to_choose():
+    with pytest.raises(BadInput, match=r"tiny_breeds is one table and has no variant 'good'"):
+        read_table("tiny_breeds", "good")
+
+
 def test_an_unknown_table_names_the_known_ones():
     with pytest.raises(BadInput, match="living17, tiny_breeds"):
         read_table("living18")

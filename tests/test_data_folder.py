@@ -69,6 +69,8 @@ def test_a_split_of_its_own_is_used(tmp_path):
     data = opened(tmp_path, train_size=None)
     assert (len(data.train), len(data.val), len(data.test)) == (24, 9, 15)
     assert all("/test/" in name for name in data.test_names)
+    with pytest.raises(BadInput, match=r"data\.validation is 0\.2 and the data sets 9 pictures aside to validate"):
+        opened(tmp_path, train_size=None, validation=0.2)
 
 
 def test_a_split_into_two_tests_on_the_second(tmp_path):

@@ -47,6 +47,13 @@ def test_a_session_with_a_device(tmp_path: Path, bundle: Path, capsys) -> None:
     assert json.loads((tmp_path / "pet.state" / "result.json").read_text())["status"] == "completed"
 
 
+def test_without_labels_it_says_what_it_cannot_see(tmp_path: Path, bundle: Path, capsys) -> None:
+    mine = write_pictures(tmp_path / "mine", "input", CLASSES)
+    for options, said in ((["--unlabelled", "--level", "input"], True), (["--level", "input"], False)):
+        assert main(["adapt", str(mine), *options], bundle) == 0
+        assert ("do not show whether the labels changed their meaning" in capsys.readouterr().out) == said
+
+
 def test_what_is_wrong_is_one_line_and_exit_code_2(tmp_path: Path, bundle: Path, capsys) -> None:
     mine = write_pictures(tmp_path / "mine", "output", CLASSES, count=20)
     (tmp_path / "broken" / "a").mkdir(parents=True)

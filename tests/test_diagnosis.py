@@ -197,3 +197,11 @@ def test_a_sample_that_tells_nothing_is_diagnosed_as_that():
     diagnosis = diagnose(samples, HEAD, CARD)
     assert diagnosis.verdict == "cannot tell" and diagnosis.levels == ()
     assert "cannot tell" in diagnosis.table() and "training" not in " ".join(diagnosis.advice)
+
+
+@pytest.mark.parametrize("card", [CARD, SourceCard()], ids=["card", "no card"])
+@pytest.mark.parametrize("drift", [Drift(), Drift(sensed=True), Drift(noise=0.6), Drift(moved=3)])
+@pytest.mark.parametrize("images", [4, 60, 600])
+def test_without_labels_it_always_says_that_it_cannot_see_a_label_map(card, drift, images):
+    advice = diagnose(unlabelled(draw(images, 3, drift)), HEAD, card).advice
+    assert any("do not show whether the labels changed their meaning" in sentence for sentence in advice)

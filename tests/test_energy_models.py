@@ -65,6 +65,26 @@ def test_the_load_model_is_codecarbons_formula_cut_at_the_readings() -> None:
         assert model.read() == pytest.approx(expected, rel=0.05)
 
 
+def test_other_programs_count_from_the_first_moment_once_their_load_is_known() -> None:
+    now, own, busy = [0.0], [0.0], [0.0]
+    model = CpuLoadModel(
+        Processor("some CPU", 10.0, known=True),
+        threads=4,
+        clock=lambda: now[0],
+        own_seconds=lambda: own[0],
+        busy_seconds=lambda: busy[0],
+    )
+    read, expected = [], 0.0
+    for mine in (1, 0, 2, 1, 1):  # beside two threads of other programs
+        now[0] += 0.06
+        own[0] += mine * 0.06
+        busy[0] += (mine + 2) * 0.06
+        expected += 10.0 * (0.1 + 0.9 * ((mine + 2) / 4) ** 3) * 0.06
+        read.append(model.read())
+    assert read[-1] == pytest.approx(expected) and read == sorted(read)
+    assert read[0] == pytest.approx(10.0 * (0.1 + 0.9 * (1 / 4) ** 3) * 0.06)  # which is known at once: its own
+
+
 def test_an_unknown_country_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="three-letter ISO code"):
         World(tmp_path, CURVES["constant"][0]).meter(country="Atlantis")

@@ -151,7 +151,7 @@ COMMANDS = {
     "--data.severity 3": "data.severity is 3 and nothing is corrupted",
     "--data.split paper --data.test_size 20": "leave data.validation and data.test_size out",
     "--model.noise_scale 3": "model.noise_scale is 3 and no block is noised",
-    "--head.images 20 --head.solve false": "head.images is 20 and no head is solved",
+    "--head.images 20 --head.solve false": "head.images is 20 and has no effect beside head.solve false",
     "--model.optimizer.init_args.lr -1": "model.optimizer cannot be made .*-1",
     "--model.optimizer torch.optim.AdamW --model.optimizer.init_args.lr 0": "init_args.lr is 0.0: .* above 0",
     "--model.optimizer torch.optim.AdamW --model.optimizer.init_args.lr .nan": "learning rate: nan",

@@ -12,7 +12,8 @@ def shown(tmp_path, capsys, monkeypatch):
     def show(**changes):
         record = {
             "name": "run", "strategy": "block", "drift": {"level": None, "name": "unknown", "severity": None},
-            "accuracy": {"base": 0.825, "test": 0.8}, "kept": "adapted", "kept_reason": None, "blocks": ["fc"],
+            "accuracy": {"base": 0.825, "validation": 0.9, "test": 0.8}, "kept": "adapted", "kept_reason": None,
+            "blocks": ["fc"],
             "parameters": {"trained": 1, "total": 2}, "stopped_by": None, "void": None,
             "energy_source": {"measured": False}, "environment": {"number_format": "channels_last"},
             **{figure: {"adaptation": 1.0} for figure in ("joules", "cpu_seconds", "wall_seconds")},
@@ -28,6 +29,12 @@ def test_a_loss_on_the_test_images_is_said_in_words(shown):
     assert "lost" not in shown(accuracy={"base": 0.8, "test": 0.8})
     assert "lost" not in shown(accuracy={"base": None, "test": 0.8})
     assert "lost" not in shown(accuracy={"base": None, "test": None})
+
+
+def test_without_labels_no_validation_is_said_to_have_found_anything(shown):
+    told = shown(accuracy={"base": 0.06, "validation": None, "test": 0.03})
+    assert "3.0 points lost on the test images, and no validation image was there to show it" in told
+    assert "though validation found" in shown() and "though validation" not in told
 
 
 def test_why_the_base_was_kept_is_said(shown):

@@ -67,11 +67,6 @@ class Adaptation:
                 "the head of this network is more than one linear layer on features and cannot be solved: give "
                 "--head.solve false to train it"
             )
-        if self.head.images is not None and not self.solves_head:
-            raise BadInput(
-                f"head.images is {self.head.images} and no head is solved: leave it out, or give head.solve true and "
-                "freeze.blocks [fc]"
-            )
 
     @property
     def has_base(self) -> bool:

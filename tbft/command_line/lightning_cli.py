@@ -24,6 +24,7 @@ from tbft.command_line.preset_option import BEGIN_OF_CONFIG, END_OF_CONFIG
 from tbft.command_line.summary import print_summary
 from tbft.energy.run_meter import BUDGETS
 from tbft.errors import BadInput
+from tbft.paths import on_one_line
 from tbft.personalized import Model
 from tbft.predictions import Predictions
 from tbft.runs.fingerprint import fingerprint
@@ -197,7 +198,7 @@ class PersonalizationCLI(ConfiguredCLI):
             self.folder.mkdir(parents=True, exist_ok=True)
             found.to_csv(file)
             for image, reason in found.broken.items():
-                print(f"not read: {image} ({reason.removeprefix(image).strip()})")
+                print(f"not read: {on_one_line(image)} ({reason.removeprefix(on_one_line(image)).strip()})")
             print(f"{len(found)} predictions: {file}")
             return
         batches = self.trainer.predict(**{**kwargs, "return_predictions": True})

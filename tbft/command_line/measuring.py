@@ -19,6 +19,7 @@ from tbft.errors import BadInput
 from tbft.given_images import load_for
 from tbft.models import save_weights
 from tbft.models.classifier import Classifier
+from tbft.paths import on_one_line
 from tbft.training.checks import check_classes
 
 
@@ -126,6 +127,8 @@ def _pictures_in(folder: str, classifier: Classifier) -> Examples:
     """New pictures without labels; those that cannot be read are named on standard error and left out."""
     loaded = load_for(classifier, folder, skip_broken=True)
     for picture, reason in loaded.broken.items():
-        print(f"not read: {picture} ({reason.removeprefix(picture).strip()})", file=sys.stderr)
+        print(
+            f"not read: {on_one_line(picture)} ({reason.removeprefix(on_one_line(picture)).strip()})", file=sys.stderr
+        )
     unknown = torch.zeros(len(loaded.x), dtype=torch.int64)
     return Examples(loaded.x, unknown, mean=classifier.mean, std=classifier.std)

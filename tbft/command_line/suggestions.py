@@ -5,11 +5,14 @@ from __future__ import annotations
 import ast
 import difflib
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from tbft.command_line import options
+from tbft.command_line.argument_order import check_required
+from tbft.command_line.ignored_options import check_all_have_effect, layers_of
+from tbft.command_line.yaml_file import read_yaml_file
 from tbft.errors import BadInput
 from tbft.presets import find
 
@@ -18,6 +21,7 @@ UNKNOWN = (
     re.compile(r'Parser key "([\w.]+)": .*?Option \'(\w+)\' is not accepted'),
     re.compile(r"does not accept option '([\w.]+)'"),
 )
+_TRIED = ("Does not validate against any of the Union subtypes", "either not accessible or invalid")
 CLASS_ARGUMENTS = ".init_args."  # which may be left out of a name
 _NONE = ("null", "None", "~", "")
 _WHOLE = re.compile(r"[-+]?\d[\d_]*")
@@ -41,7 +45,9 @@ def or_choose(word: str, known: Sequence[str]) -> str:
 
 
 def check_names(subcommand: str, arguments: Sequence[str]) -> None:
-    """Look for misspelt options, presets, data sets and choices without importing what takes them.
+    """Look for misspelt options, presets, data sets and choices, and for options that would have no effect.
+
+    Nothing that takes them is imported.
 
     What cannot be told from the source of tbft's own classes (a data set of somebody else's, the arguments of an
     optimiser or a callback) is left to the parser.
@@ -62,6 +68,18 @@ def check_names(subcommand: str, arguments: Sequence[str]) -> None:
         _check_name(subcommand, name, data_set)
         if value is not None:
             _check_value(name, value, data_set)
+    check_required(given, files, data_set)
+    check_all_have_effect(layers_of(given, files))
+
+
+def check_effects(arguments: Sequence[str]) -> None:
+    """Look for options that would have no effect beside others; for a caller that checks names itself.
+
+    Raises:
+        BadInput: naming the option and the one beside which it has none.
+    """
+    given = [*_options(arguments)]
+    check_all_have_effect(layers_of(given, [find(value) for name, value in given if name == "config" and value]))
 
 
 def explain(subcommand: str, said: str) -> str:
@@ -71,10 +89,24 @@ def explain(subcommand: str, said: str) -> str:
         return f"{subcommand} does not say of what data: give --config auto.yaml or another preset or file, or --data"
     option = unknown_option(said)
     if option is None:
-        return said
+        return _shorten(said)
     meant = closest(_plain(option), options.names_of(subcommand))
     advice = f"did you mean {meant}?" if meant and meant != _plain(option) else "leave it out"
     return f"{subcommand} does not know {option}, which a configuration file has: {advice}"
+
+
+def _shorten(said: str) -> str:
+    """What the parser says of a value, without all that it tried to make of it."""
+    keys = re.findall(r'Parser key "([\w.]+)"', said)
+    if not keys or not any(words in said for words in _TRIED):
+        return said
+    name = ".".join(dict.fromkeys([keys[0], keys[-1]]))  # of a class, and of its argument
+    class_path = re.search(r"Problem with given class_path '([^']+)': (.*?)(?= - |Given value type|$)", said)
+    if class_path and len(keys) == 1:
+        return f"{name} is {class_path[1]}, which cannot be made ({class_path[2].strip().rstrip('.')}): correct it"
+    value = re.search(r"Given value: (.*?)(?= - |$)|Expected a path but (.*?) either", said)
+    shown = textwrap.shorten(value[1] or value[2], 80, placeholder=" ...") if value else "that value"
+    return f"{name} does not take {shown}: see --help {name.partition('.')[0]}"
 
 
 def unknown_option(said: str) -> str | None:
@@ -121,12 +153,9 @@ def _data_set(given: list[tuple[str, str | None]], files: list[Path]) -> str:
 
 
 def _in_yaml(path: Path) -> str | None:
-    import yaml
-
     try:
-        content: Any = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        return str(content["data"]["class_path"])
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        return str(read_yaml_file(path)["data"]["class_path"])
+    except (KeyError, TypeError):
         return None
 
 

@@ -28,8 +28,8 @@ def print_summary(record: RunRecord, folder: Path) -> None:
     elif loss := _lost_points(record):
         table.add_row(
             "worse",
-            f"[yellow]{loss:.1f} points lost on the test images, though validation found the adapted weights no worse: "
-            "label more images, or go on with the base model[/]",
+            f"[yellow]{loss:.1f} points lost on the test images, {_why_unseen(record)}: label more images, or go on "
+            "with the base model[/]",
         )
     parameters = record["parameters"]
     share = 100 * parameters["trained"] / parameters["total"]
@@ -59,6 +59,13 @@ def _accuracy(record: RunRecord) -> str:
     if before is None:
         return f"[bold green]{100 * after:.1f} %[/]"
     return f"{100 * before:.1f} % -> [bold green]{100 * after:.1f} %[/]"
+
+
+def _why_unseen(record: RunRecord) -> str:
+    """Why worse weights were kept all the same."""
+    if record["accuracy"].get("validation") is None:
+        return "and no validation image was there to show it"
+    return "though validation found the adapted weights no worse"
 
 
 def _lost_points(record: RunRecord) -> float:

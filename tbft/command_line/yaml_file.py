@@ -52,6 +52,15 @@ def check_yaml_file(path: Path) -> bool:
         raise BadInput(f"{path} cannot be read as YAML ({problem}{where}): correct it") from None
 
 
+def read_yaml_file(path: Path) -> Any:
+    """What a YAML file holds; ``None`` where ``check_yaml_file`` refuses it, which the parser does with its reason."""
+    try:
+        check_yaml_file(path)
+        return yaml.load(path.read_text(encoding="utf-8-sig"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (BadInput, OSError, ValueError, yaml.YAMLError):
+        return None
+
+
 class _Size:
     """Counts values, aliases written out, and remembers the keys of the mappings that are open.
 

@@ -108,6 +108,8 @@ def read_table(name: str, variant: str = "rand") -> Table:
         if variant not in content:
             raise BadInput(f"{name} has no variant {variant!r}: choose data.variant among {', '.join(content)}")
         content = content[variant]
+    elif variant != "rand":
+        raise BadInput(f"{name} is one table and has no variant {variant!r}: leave data.variant out")
     return _checked(content, name)
 
 

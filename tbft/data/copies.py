@@ -7,23 +7,23 @@ import logging
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from torch import Tensor
+from numpy.typing import NDArray
 
 from tbft.paths import is_file
 
 log = logging.getLogger(__name__)
 
 
-def distinct_images(x: Tensor, labels: Sequence[Hashable]) -> list[int]:
+def distinct_images(pixels: NDArray[Any], labels: Sequence[Hashable]) -> list[int]:
     """Positions of the first of each image among its copies, pixel for pixel, in order; says how many there are.
 
     Args:
-        x: images ``(N, C, H, W)``.
+        pixels: images ``(N, C, H, W)``.
         labels: of each image, to say how many copies have another one.
     """
-    pixels = x.detach().cpu().numpy()
     return _first_of_each([_digest(np.ascontiguousarray(image).data) for image in pixels], labels)
 
 

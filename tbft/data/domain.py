@@ -254,6 +254,11 @@ class DomainData(LabelledData, LightningDataModule, ABC):
         labels = pictures.labels
         if self.split == "paper":
             return paper_split(labels, self.train_size, self.seed, pool=pictures.pool)
+        if pictures.validation is not None and self.validation != 0.1:
+            raise BadInput(
+                f"data.validation is {self.validation} and the data sets {len(pictures.validation)} pictures aside to "
+                "validate: leave data.validation out"
+            )
         own = {"own_validation": pictures.validation, "own_test": pictures.test}
         try:
             return device_split(labels, self.train_size, self.validation, self.seed, self.test_size, **own)

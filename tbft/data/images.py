@@ -172,11 +172,12 @@ def _read_files(paths: Sequence[Path], size: int, skip_broken: bool) -> ImageSet
         except BadInput as error:
             if not skip_broken:
                 raise
-            broken[str(path)] = str(error).rsplit(": ", 1)[0]
+            broken[str(path)] = str(error).split(": replace")[0]
             continue
         names.append(str(path))
     if not pixels:
-        raise BadInput(f"none of {len(paths)} pictures can be read, the first being {paths[0]}: give others")
+        first = broken[str(paths[0])]
+        raise BadInput(f"none of {len(paths)} pictures can be read; the first: {first}: give others")
     return ImageSet(torch.from_numpy(np.stack(pixels)), names, broken)
 
 

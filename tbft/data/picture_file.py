@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from tbft.errors import BadInput
-from tbft.paths import is_file
+from tbft.paths import is_file, on_one_line
 
 SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"])
 """Files with other endings in a class folder are not taken for pictures."""
 
 MOST_PIXELS = 2**28 // 3
-"""Pixels that are decoded of one picture: those of 256 MiB in RGB. Of a larger JPEG every eighth is decoded."""
+"""Pixels that are decoded of one picture: those of 256 MiB in RGB. Of a JPEG of up to twice as many every eighth is
+decoded; Pillow opens nothing larger."""
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # a line of its own on standard error
 
 Pixels = NDArray[np.uint8]
@@ -53,11 +54,13 @@ def read_picture(path: Path, size: int) -> Pixels:
             return square_pixels(image, size)
     except Exception as error:  # decoders fail in many ways: OSError, SyntaxError, struct.error, zlib.error, ...
         reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, Image.DecompressionBombError):  # on opening, before its size can be asked for
+            reason = f"it has more than {2 * MOST_PIXELS / 1e6:.0f} million pixels"
         if str(path) in reason:  # Pillow names the file again
             reason = "its content is not that of a picture"
         raise BadInput(
-            f"{path} cannot be read as a picture ({reason}): replace or remove it, or leave broken pictures out "
-            "with --data.skip_broken true"
+            f"{on_one_line(path)} cannot be read as a picture ({reason}): replace or remove it, or leave broken "
+            "pictures out with --data.skip_broken true"
         ) from None
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tbft.data.picture_file import SUFFIXES
 from tbft.errors import BadInput
+from tbft.paths import on_one_line
 
 
 def pictures_in(folder: Path) -> list[Path]:
@@ -25,7 +26,8 @@ def pictures_in(folder: Path) -> list[Path]:
                 if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
             ]
     except OSError as error:
-        raise BadInput(f"{folder} cannot be read ({error.strerror}): check the path and its permissions") from None
+        where = on_one_line(error.filename or folder)
+        raise BadInput(f"{where} cannot be read ({error.strerror}): check the path and its permissions") from None
     if not found:
         raise BadInput(f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))}): add some, or remove the folder")
     return found

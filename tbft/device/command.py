@@ -91,7 +91,7 @@ def _run(options: Namespace, path: Path) -> int:
         )
         if options.delta:
             _copy_delta(device, options.delta)
-        print(_summary(record))
+        print(_summary(record, labelled=not options.unlabelled))
     elif options.command == "revert":
         device.revert(options.to)
         print(f"back to {options.to or 'the base model'}")
@@ -183,13 +183,15 @@ def _copy_delta(device: Any, path: Path) -> None:
         write_bytes(path, content)
 
 
-def _summary(record: dict[str, Any]) -> str:
+def _summary(record: dict[str, Any], *, labelled: bool) -> str:
     accuracy, measured = record["accuracy"], record["energy_source"]["measured"]
     why = record["strategy"] if record["kept"] == "adapted" else record["kept_reason"]
     lines = [f"kept        {record['kept']} ({why})"]
     if accuracy["validation"] is not None:
         before, after = (100 * accuracy[name] for name in ("base_validation", "validation"))
         lines.append(f"validation  {before:.1f} % -> {after:.1f} %")
+    if not labelled:
+        lines.append("unseen      unlabelled pictures do not show whether the labels changed their meaning")
     how = "measured" if measured else "modelled, not measured"
     if int8 := record.get("int8"):
         from tbft.device.int8 import Comparison

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbft.data.class_names import match_classes
+from tbft.data.copies import distinct_files, distinct_images
 from tbft.data.picture_file import read_picture
 from tbft.data.picture_folders import class_folders, pictures_in
 from tbft.device.memory import MemoryLimit
@@ -107,7 +108,7 @@ class Sample:
 def read_labelled(
     folder: Path, classes: tuple[str, ...], size: int, limit: MemoryLimit, *, named: bool = True
 ) -> Sample:
-    """The pictures in the folders of the classes.
+    """The pictures in the folders of the classes; of files that are byte for byte the same the first counts.
 
     Args:
         folder: holds a folder for each class.
@@ -131,6 +132,7 @@ def read_labelled(
         )
     label_of = dict(zip(found, labels_of_found, strict=True))
     files = [(path, label_of[name]) for name in found for path in pictures_in(folder / name)]
+    files = [files[at] for at in distinct_files(files)]
     labels = np.array([label for _, label in files], dtype=np.int64)
     return _sample_of([path for path, _ in files], labels, folder, size, limit)
 
@@ -148,7 +150,7 @@ def read_unlabelled(folder: Path, size: int, limit: MemoryLimit) -> Sample:
 def of_arrays(
     pixels: Pixels, labels: NDArray[np.integer] | None, size: int, classes: int, limit: MemoryLimit | None = None
 ) -> Sample:
-    """Pictures that are arrays already.
+    """Pictures that are arrays already; of labelled copies, pixel for pixel, the first counts.
 
     Args:
         pixels: uint8 ``(N, 3, size, size)``.
@@ -163,16 +165,16 @@ def of_arrays(
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (3, size, size) or not len(pixels):
         raise BadInput(f"images are {pixels.dtype} {pixels.shape}: give uint8 (N, 3, {size}, {size}), at least one")
     source, rows = PictureArray(pixels, limit or MemoryLimit()), np.arange(len(pixels))
-    names = tuple(map(str, range(len(pixels))))
     if labels is None:
-        return Sample(source, rows, None, names, "arrays")
+        return Sample(source, rows, None, tuple(map(str, rows)), "arrays")
     labels = np.asarray(labels)
     good = labels.shape == (len(pixels),) and labels.dtype.kind in "iu"
     if not good or labels.min() < 0 or labels.max() >= classes:
         raise BadInput(
             f"labels do not fit {len(pixels)} images: give one whole number from 0 to {classes - 1} for each"
         )
-    return Sample(source, rows, labels.astype(np.int64), names, "arrays")
+    rows = rows[distinct_images(pixels, labels.tolist())]
+    return Sample(source, rows, labels[rows].astype(np.int64), tuple(map(str, rows)), "arrays")
 
 
 def _sample_of(

@@ -85,12 +85,13 @@ def advise(
 def advise_without_labels(choice: Choice) -> list[str]:
     """What to do about an unlabelled sample, and whether labels are worth collecting."""
     labels = math.ceil(LABELS_OF_EACH * choice.head.num_classes / 10) * 10
-    if choice.verdict == "cannot tell":
-        return ["collect labels, or measure the base model's source card (python -m tbft card)"]
-    if choice.verdict == "keep" and choice.drifted:
-        return [f"collect {labels} labels: something has drifted, and only they tell what brings the accuracy back"]
-    advice = [_use(choice) if choice.verdict == "adapt" else "keep the model: its answers are as on the source"]
     unseen = f"unlabelled pictures do not show whether the labels changed their meaning: {labels} labels would"
+    if choice.verdict == "cannot tell":
+        return ["collect labels, or measure the base model's source card (python -m tbft card)", unseen]
+    if choice.verdict == "keep" and choice.drifted:
+        told = f"collect {labels} labels: something has drifted, and only they tell what brings the accuracy back"
+        return [told, unseen]
+    advice = [_use(choice) if choice.verdict == "adapt" else "keep the model: its answers are as on the source"]
     if choice.verdict == "adapt" and _is_worth_more(choice.left):
         left = f"an estimated {_points(choice.left)} below the source's accuracy are left"
         advice.append(f"labels may pay: {left}, and {labels} labels tell what brings them back")

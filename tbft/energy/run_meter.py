@@ -38,7 +38,9 @@ class RunMeter:
         idle_seconds: length of the idle baseline before and after the run, in seconds; 0 is none.
         country: ISO code of the country whose carbon intensity of electricity counts.
         codecarbon: estimate CO2e, and what has no sensor, with CodeCarbon (offline).
-        budget_joules: training stops when the adaptation has used so much; the best so far is kept.
+        budget_joules: training stops when the adaptation has used so much; the best so far is kept. Without a power
+            sensor these are modelled joules, which follow the load of the whole machine and are coarse in the first
+            second: budget_seconds limits a short run.
         budget_seconds: likewise in seconds of wall time.
         plot: draw power over time, phases marked, when the run is over (about a second, booked to no phase), and the
             climb up the ladder of remedies if there was one.

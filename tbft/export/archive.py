@@ -14,7 +14,8 @@ from tbft.errors import BadInput
 
 MODULES = (
     *("tbft", "tbft.atomic", "tbft.errors", "tbft.paths", "tbft.predictions", "tbft.progress", "tbft.schema"),
-    *("tbft.data", "tbft.data.picture_file", "tbft.data.picture_folders", "tbft.data.class_names", "tbft.data.splits"),
+    *("tbft.data", "tbft.data.picture_file", "tbft.data.picture_folders", "tbft.data.copies", "tbft.data.class_names"),
+    "tbft.data.splits",
 )
 """Modules that travel in the bundle, beside all of ``PACKAGES``."""
 

@@ -27,7 +27,8 @@ class CpuLoadModel:
     """Modelled joules of the processor, counted up at each reading from the load since the one before.
 
     This process's time is taken to the nanosecond; that of other programs (and of children that still run) is
-    the average of the last full second.
+    the average of the last full second. The first 0.2 s are counted without it, and once more with it when they are
+    over: a shorter run never hears of other programs.
     """
 
     name = "model:cpu_load"
@@ -72,6 +73,7 @@ class CpuLoadModel:
         self._joules = 0.0
         self._others = 0.0
         self._others_window = _FIRST_SECONDS
+        self._first: list[tuple[float, float]] | None = []  # own threads busy and seconds, until others are known
         now = clock()
         self._last = (now, own_seconds())
         self._last_busy = (now, self._last[1], busy_seconds())
@@ -85,11 +87,17 @@ class CpuLoadModel:
             raise SensorFault(f"the machine's load cannot be read ({error})") from None
         seconds = now - self._last[0]
         if seconds > 0:
-            busy = (own - self._last[1]) / seconds + self._others
-            load = min(1.0, max(0.0, busy / self._threads))
-            self._joules += self._watts * (0.1 + 0.9 * load**3) * seconds
+            busy = (own - self._last[1]) / seconds
+            self._joules += self._modelled_joules(busy + self._others, seconds)
+            if self._first is not None:
+                self._first.append((busy, seconds))
             self._last = (now, own)
         return self._joules
+
+    def _modelled_joules(self, busy: float, seconds: float) -> float:
+        """Joules of so many busy threads for so long."""
+        load = min(1.0, max(0.0, busy / self._threads))
+        return self._watts * (0.1 + 0.9 * load**3) * seconds
 
     def _update_others(self, now: float, own: float) -> None:
         """Averages the threads that other programs kept busy, once a full second has passed."""
@@ -99,6 +107,10 @@ class CpuLoadModel:
             self._others = max(0.0, (busy - busy_then) - (own - own_then)) / (now - then)
             self._last_busy = (now, own, busy)
             self._others_window = _FRESH_SECONDS
+            for busy_before, seconds in self._first or ():
+                joules = self._modelled_joules(busy_before + self._others, seconds)
+                self._joules += joules - self._modelled_joules(busy_before, seconds)
+            self._first = None
 
 
 class RamModel:

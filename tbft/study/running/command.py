@@ -3,12 +3,15 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from jsonargparse import ActionYesNo, ArgumentParser
 
+from tbft.command_line.options import SECTIONS
 from tbft.command_line.preset_option import PresetConfig
+from tbft.command_line.yaml_file import read_yaml_file
 from tbft.errors import BadInput
+from tbft.presets import find
 from tbft.schema import DONE, FAILED
 from tbft.study.reporting.command import parse_arguments, print_report
 from tbft.study.running.executors import Executor
@@ -56,6 +59,24 @@ class Execution:
     resume: bool = True
     plan: bool = False
     share: str | None = None
+
+
+class _StudyFile(PresetConfig):
+    """Takes the file of a study, and says what the configuration of one run is for."""
+
+    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
+        """Read the file.
+
+        Raises:
+            BadInput: If it is the configuration of one run, or as for `PresetConfig`.
+        """
+        content = read_yaml_file(find(values))
+        if isinstance(content, dict) and "grid" not in content and (found := [*SECTIONS.keys() & content.keys()]):
+            raise BadInput(
+                f"{values} has a section {min(found)} and no grid: it is for python -m tbft fit --config {values}, "
+                "and a study names it in its grid"
+            )
+        super().__call__(parser, cfg, values, option_string)
 
 
 def main_study(args: list[str], runner: str) -> int:
@@ -138,7 +159,7 @@ def study_parser() -> ArgumentParser:
         exit_on_error=False,
         allow_abbrev=False,
     )
-    parser.add_argument("-c", "--config", action=PresetConfig, help="The study, such as study/quick.yaml.")
+    parser.add_argument("-c", "--config", action=_StudyFile, help="The study, such as study/quick.yaml.")
     parser.add_class_arguments(Study)
     parser.add_class_arguments(Execution, skip=set(FLAGS))
     for name, told in FLAGS.items():

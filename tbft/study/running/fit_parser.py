@@ -18,10 +18,14 @@ def check_arguments(arguments: list[str]) -> None:
     """
     from jsonargparse import ArgumentError
 
+    from tbft.command_line.argument_order import in_order
+    from tbft.command_line.suggestions import check_effects
+
     try:
-        _parser().parse_args(["fit", *arguments])
+        _parser().parse_args(["fit", *in_order(arguments)])
     except ArgumentError as error:
         raise BadInput(" ".join(str(error).split())) from None
+    check_effects(arguments)
 
 
 def options_of_fit(arguments: list[str]) -> list[str]:

@@ -1,0 +1,135 @@
+"""The order of a command line's arguments, and what is missing among them: files, then the data set, then options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tbft.command_line import options
+from tbft.command_line.yaml_file import read_yaml_file
+from tbft.errors import BadInput
+from tbft.presets import find, folder
+
+_DATA_SET = ("data", "data.class_path", "data.init_args.class_path")
+
+
+def in_order(arguments: Sequence[str]) -> list[str]:
+    """Arguments in the order in which each is laid over what is before it, wherever the user wrote it.
+
+    The parser takes options of ``data`` only once it knows the data set. Where a file gives some and a later one (or an
+    option) names the data set, that name is put before all.
+
+    Args:
+        arguments: of a command with a configuration.
+
+    Raises:
+        BadInput: if no data set is named for a file's options of ``data``, a file is a study's, or one that is named
+            is not there.
+    """
+    files: list[tuple[list[str], str]] = []
+    data_set: list[tuple[list[str], str]] = []
+    others: list[tuple[list[str], str]] = []
+    rest = [*arguments]
+    while rest:
+        name, equals, value = rest[0].partition("=")
+        if not equals and len(rest) > 1 and not rest[1].startswith("--") and rest[1] != "-c":
+            value = rest[1]
+        taken = rest[:1] if equals or rest[1:2] != [value] else rest[:2]
+        kind = files if name in ("--config", "-c") else data_set if name.removeprefix("--") in _DATA_SET else others
+        kind.append((taken, value))
+        rest = rest[len(taken) :]
+    paths = [find(value) for _, value in files if value]
+    first = _named_too_late(paths, data_set[-1][1] if data_set else None)
+    of_data = [taken[0] for taken, _ in others if taken[0].startswith("--data.") and taken[0] != "--data.help"]
+    if of_data and not data_set and not any(map(_data_set_of, map(_data_of, paths))):
+        raise BadInput(
+            f"{of_data[0].partition('=')[0]} is of a data set and none is named: give --config auto.yaml or another "
+            "preset or file, or --data"
+        )
+    return [
+        *([f"--data={first}"] if first else []),
+        *(part for taken, _ in files + data_set + others for part in taken),
+    ]
+
+
+def check_required(given: Sequence[tuple[str, str | None]], files: Sequence[Path], data_set: str) -> None:
+    """Make sure that everything is given without which a data set cannot be made.
+
+    Args:
+        given: names and values of the options.
+        files: of the configuration.
+        data_set: the class that is chosen; one of somebody else's is left to the parser.
+
+    Raises:
+        BadInput: naming what is missing.
+    """
+    if data_set not in options.data_sets():
+        return
+    known = {name for name, _ in given}
+    whole = any(name == "data" and value and "{" in value for name, value in given)
+    for file in files:
+        known |= {f"data.{name}" for name in _arguments_of(_data_of(file))}
+    for option in options.data_options(data_set):
+        if option.default is None and option.name not in known and not whole:
+            what = f" ({option.text.rstrip('.')})" if option.text else ""
+            raise BadInput(f"data set {data_set} needs --{option.name}{what}: give it")
+
+
+def _named_too_late(files: Sequence[Path], chosen: str | None) -> str | None:
+    """The data set, if a file gives options of it before one names it.
+
+    Raises:
+        BadInput: if none does.
+    """
+    nameless: Path | None = None
+    in_file: str | None = None
+    for file in files:
+        data = _data_of(file)
+        in_file = _data_set_of(data) or in_file
+        if data and in_file is None:
+            nameless = nameless or file
+    if nameless is None:
+        return None
+    if in_file is None and chosen is None:
+        over, name = _shown(nameless), "base/digits.yaml" if _shown(nameless).startswith("base/") else "feature.yaml"
+        raise BadInput(
+            f"{over} gives options of data and no data set is named: lay it over a preset that names one, such as "
+            f"--config {name} --config {over}, or give --data"
+        )
+    return chosen or in_file
+
+
+def _data_of(file: Path) -> Any:
+    """A file's section ``data``.
+
+    Raises:
+        BadInput: if the file is a study's.
+    """
+    content = read_yaml_file(file)
+    if not isinstance(content, Mapping):
+        return None
+    if "grid" in content:
+        name = _shown(file)
+        raise BadInput(f"{name} is a study and no configuration of one run: python -m tbft study --config {name}")
+    return content.get("data")
+
+
+def _shown(file: Path) -> str:
+    """The name that finds a file: a preset's, or a path."""
+    near = next((place for place in (folder().resolve(), Path.cwd()) if file.is_relative_to(place)), None)
+    return str(file if near is None else file.relative_to(near))
+
+
+def _data_set_of(data: Any) -> str | None:
+    """The class that a section ``data`` names."""
+    named = data.get("class_path") if isinstance(data, Mapping) else data
+    return str(named) if named else None
+
+
+def _arguments_of(data: Any) -> Mapping[str, Any]:
+    """Options in a section ``data``."""
+    if not isinstance(data, Mapping):
+        return {}
+    arguments = data.get("init_args")
+    return {**data, **(arguments if isinstance(arguments, Mapping) else {})}
