@@ -38,7 +38,7 @@ from tbft.training.climbing import train_in_loop_from, train_step_by_step
 
 
 def personalize(
-    model: nn.Module | str | Path,
+    model: nn.Module | Model | str | Path,
     images: Images,
     labels: Any = None,
     *,
@@ -68,8 +68,8 @@ def personalize(
         >>> better.accuracy, better.kept  # doctest: +SKIP
 
     Args:
-        model: any classifier, images ``(N, C, H, W)`` to logits ``(N, num_classes)``; or a weights file, or a
-            shipped base model by name, as ``--model.base`` takes them.
+        model: any classifier, images ``(N, C, H, W)`` to logits ``(N, num_classes)``; what ``load`` or
+            ``personalize`` returned; or a weights file or a shipped base model's name, as for ``--model.base``.
         images: uint8 images ``(N, C, H, W)`` or, as an array, ``(N, H, W, C)``, which are resized and normalised as
             the model expects; floating-point images, which the model takes as they are; a list of PIL pictures or
             paths; or a folder of class folders, which needs no labels. Of labelled copies of one picture the first
@@ -144,11 +144,11 @@ def personalize(
         return _adapt(classifier, network, sample, recipe, seed, None if out is None else Path(out).expanduser())
 
 
-def load(model: str | Path | nn.Module, **options: Any) -> Model:
+def load(model: nn.Module | Model | str | Path, **options: Any) -> Model:
     """A classifier that predicts: of a weights file that ``save`` wrote, or a shipped base model.
 
     Args:
-        model: the file, the base model's name, or a network.
+        model: see ``personalize``.
         options: ``mean``, ``std`` and ``image_size``, where the file does not say.
 
     Raises:

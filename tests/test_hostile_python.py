@@ -68,6 +68,7 @@ REFUSED = {
     "grey normalised images": (lambda x, y: {"images": x[:, :1].float() / 127.5 - 1}, "1 channels"),
     "narrow normalised images": (lambda x, y: {"images": x[..., :8].float() / 127.5 - 1}, "16 x 8 px"),
     "images on the scale 0 to 1": (lambda x, y: {"images": x.float() / 255}, "normalised"),
+    "dark images on the scale 0 to 1": (lambda x, y: {"images": x.float() / 900}, "normalised"),
     "seed": (lambda x, y: {"seed": -1}, "seed is -1"),
     "seed in words": (lambda x, y: {"seed": "0"}, "seed is '0'"),
     "share in words": (lambda x, y: {"validation": "0.1"}, "validation is '0.1'"),

@@ -90,12 +90,12 @@ def advise_without_labels(choice: Choice) -> list[str]:
     if choice.verdict == "keep" and choice.drifted:
         return [f"collect {labels} labels: something has drifted, and only they tell what brings the accuracy back"]
     advice = [_use(choice) if choice.verdict == "adapt" else "keep the model: its answers are as on the source"]
-    unseen = f"unlabelled pictures do not show whether the labels changed their meaning: {labels} labels would"
+    unseen = f"collect {labels} labels to see whether labels changed their meaning, which pictures alone do not show"
     if choice.verdict == "adapt" and _is_worth_more(choice.left):
         left = f"an estimated {_points(choice.left)} below the source's accuracy are left"
         advice.append(f"labels may pay: {left}, and {labels} labels tell what brings them back")
         return [*advice, unseen]
-    return [*advice, f"labels are worth collecting only for one thing: {unseen}"]
+    return [*advice, unseen]
 
 
 def _forgotten(choice: Choice, labels: NDArray[np.int64]) -> list[str]:
