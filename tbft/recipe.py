@@ -13,11 +13,11 @@ import yaml
 
 from tbft.command_line import options as known
 from tbft.command_line.option_types import can_be
-from tbft.command_line.suggestions import closest, or_choose
 from tbft.command_line.yaml_file import check_yaml_file
 from tbft.errors import BadInput
 from tbft.presets import find
 from tbft.schema import LEVELS
+from tbft.spelling import closest, or_choose
 
 if TYPE_CHECKING:
     from tbft.adaptation.optimization import Optimization

@@ -15,7 +15,7 @@ from tbft.adaptation.evaluation import evaluate, tally
 from tbft.adaptation.feature_cache import FeatureCache
 from tbft.adaptation.freezing import BlockFreeze
 from tbft.adaptation.keep_best import KeepBest
-from tbft.adaptation.record import Progress
+from tbft.adaptation.progress import Progress
 from tbft.adaptation.score import Tally
 from tbft.adaptation.source_card import measure_source_card
 from tbft.data.labelled import LabelledData

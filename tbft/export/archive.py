@@ -14,6 +14,7 @@ from tbft.errors import BadInput
 
 MODULES = (
     *("tbft", "tbft.atomic", "tbft.errors", "tbft.paths", "tbft.predictions", "tbft.progress", "tbft.schema"),
+    "tbft.version",
     *("tbft.data", "tbft.data.picture_file", "tbft.data.picture_folders", "tbft.data.class_names", "tbft.data.splits"),
 )
 """Modules that travel in the bundle, beside all of ``PACKAGES``."""

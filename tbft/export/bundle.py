@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-import tbft
 from tbft.atomic import write_bytes
 from tbft.device.bundle import FORMAT, GRAPHS, MANIFEST, SOURCE, WEIGHTS
 from tbft.device.tensors import write_tensors
@@ -34,6 +33,7 @@ from tbft.export.source_card import measure_on, tensors_of
 from tbft.export.training import Trained, evaluation, training_step
 from tbft.models.chain import LEVELS, BlockChain
 from tbft.remedies import Head, SourceCard
+from tbft.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def export_bundle(
     members["__main__.py"] = MAIN.encode()
     manifest = {
         "format": FORMAT,
-        "tbft": tbft.__version__,
+        "tbft": __version__,
         "classes": list(classes),
         "num_classes": chain.num_classes,
         "image_size": chain.image_size,

@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 
 from tbft.errors import BadInput
-from tbft.export.batch_norm import BatchStatistics, append_nodes
+from tbft.export.batch_norm import append_nodes
 from tbft.export.forward import Forward
 from tbft.export.gradient import append_gradient
-from tbft.export.graph import Graph
+from tbft.export.graph import BatchStatistics, Graph
 from tbft.export.inference import running_statistics
 from tbft.export.optimizer import Optimizer
 
