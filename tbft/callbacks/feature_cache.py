@@ -17,7 +17,7 @@ from tbft.callbacks.block_freeze import BlockFreezeCallback
 from tbft.callbacks.network import by_position, find_network
 from tbft.errors import BadInput
 from tbft.models.statistics import has_statistics
-from tbft.models.traced import TracedLink
+from tbft.models.traced_link import TracedLink
 
 log = logging.getLogger(__name__)
 
