@@ -203,6 +203,8 @@ def test_grey_pictures_fit_a_network_of_one_channel(sample):
         better.predict(coloured)
     with pytest.raises(tbft.BadInput, match="how this model normalises"):
         of_floats.predict(new)
+    with pytest.raises(tbft.BadInput, match="images of 1 channels and a bundle reads pictures in colour"):
+        better.export("grey.pyz")
 
 
 @pytest.mark.parametrize("level", ["input", "output"])

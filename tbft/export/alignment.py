@@ -80,16 +80,6 @@ def source_moments(chain: BlockChain, images: Tensor, block: str) -> Moments:
     return Moments(mean.float().numpy(), covariance.float().numpy())
 
 
-def alignment_loss(features: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
-    """The loss of a batch's features ``(N, C, H, W)``, a scalar; the slow and obvious version of the graph's."""
-    rows = neighbourhoods(features, stride_on(features.shape[2:]))
-    own = rows.mean(0)
-    centred = rows - own
-    own_covariance = centred.T @ centred / len(rows)
-    distances = (own - mean).square().sum() / mean.square().sum()
-    return distances + (own_covariance - covariance).square().sum() / covariance.square().sum()
-
-
 def alignment_step(
     forward: Forward,
     block: str,

@@ -40,6 +40,10 @@ log = logging.getLogger(__name__)
 _CHECKED_IMAGES = 16
 
 
+COLOURS = 3
+"""Channels of the pictures that a bundle reads."""
+
+
 def export_bundle(
     chain: BlockChain,
     to: Path,
@@ -76,11 +80,17 @@ def export_bundle(
         ``to``.
 
     Raises:
-        BadInput: if torch cannot write the network as ONNX, onnxruntime computes something else, names or labels do
-            not fit the classes, or int8 is not as good as float, saves nothing or has no source images.
+        BadInput: if the network takes no colour pictures, torch cannot write it as ONNX, onnxruntime computes
+            something else, names or labels do not fit the classes, or int8 is not as good as float, saves nothing or
+            has no source images.
     """
     if classes and len(classes) != chain.num_classes:
         raise BadInput(f"{len(classes)} class names are given for {chain.num_classes} classes: give one for each")
+    if chain.channels != COLOURS:
+        raise BadInput(
+            f"the network takes images of {chain.channels} channels and a bundle reads pictures in colour: export one "
+            f"whose first layer takes {COLOURS}"
+        )
     if source_labels is not None and not set(np.unique(source_labels)) <= set(range(chain.num_classes)):
         raise BadInput(f"source_labels are not all from 0 to {chain.num_classes - 1}: give the model's own classes")
     chain = copy.deepcopy(chain).cpu().eval()
