@@ -182,16 +182,16 @@ def _adapt(
             **more,
         )
 
-    in_loop = honours(options)
+    in_loop, bar = honours(options), options.get("enable_progress_bar", sys.stderr.isatty())
     if recipe["ladder"].get("climb"):
         ladder = Ladder(**recipe["ladder"])
         meter: type[RunMeter] = RunMeter
-        train: Callable[..., Score] = train_in_loop_from
+        train: Callable[..., Score] = partial(train_in_loop_from, show_progress=bar)
         if not in_loop:
             from tbft.callbacks import EnergyCallback
 
             meter = EnergyCallback  # to which a trial's trainer books
-            train = partial(train_step_by_step, options={"enable_progress_bar": False, **options})
+            train = partial(train_step_by_step, options={"enable_progress_bar": bar, **options})
         adaptation = adaptation_of(Climb, BlockFreeze, meter, ladder=ladder, train=train)
     else:
         adaptation = adaptation_of(Adaptation, BlockFreeze, RunMeter)
@@ -202,7 +202,6 @@ def _adapt(
         if in_loop:
             choose_device(accelerator)
             optimization.check_optimizer(classifier.model)
-            bar = options.get("enable_progress_bar", sys.stderr.isatty())
             adapt = partial(train_in_loop, adaptation, optimization, show_progress=bar)
         else:
             from tbft.callbacks import BlockFreezeCallback, EnergyCallback

@@ -26,7 +26,11 @@ MAIN = "import sys\n\nfrom tbft.device.command import main\n\nsys.exit(main())\n
 
 
 def code_members() -> Iterator[tuple[str, bytes]]:
-    """The device's modules as members of a zipapp."""
+    """The device's modules as members of a zipapp.
+
+    Raises:
+        BadInput: if a module is missing from this installation.
+    """
     for name in MODULES:
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
