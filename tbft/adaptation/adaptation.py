@@ -79,6 +79,11 @@ class Adaptation:
         return not self.data.drift.is_source or self.classifier.base is not None
 
     @property
+    def blocks(self) -> list[str]:
+        """The blocks among the links that train."""
+        return [link for link in self.target if link in self.classifier.model.blocks]
+
+    @property
     def strategy(self) -> str:
         """Name of the strategy in the record."""
         return self.freeze.strategy_of(self.classifier.model, self.data.drift)

@@ -43,7 +43,7 @@ def make_record(
         "dataset": data.name,
         "drift": {"level": level, "name": drift.name, "severity": drift.severity},
         "strategy": adaptation.strategy,
-        "blocks": [link for link in adaptation.target if link in chain.blocks],
+        "blocks": adaptation.blocks,
         "level_block": chain.block_of(level) if level else None,
         "statistics": adaptation.statistics,
         "train_size": data.train_size or sum(len(x) for x in (data.train, data.val) if x is not None),

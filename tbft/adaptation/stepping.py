@@ -40,7 +40,7 @@ def train_in_loop(adaptation: Adaptation, optimization: Optimization, *, show_pr
     """
     classifier, data, meter, keep = adaptation.classifier, adaptation.data, adaptation.meter, adaptation.keep
     chain, progress, epochs = classifier.model, adaptation.progress, adaptation.max_epochs
-    names = ", ".join(adaptation.target)
+    names = ", ".join(adaptation.blocks)
     assert data.val is not None and epochs is not None
     with adaptation.preparing():
         # Before the statistics are refreshed: a loader chooses the epoch whose augmentation comes next.
