@@ -23,7 +23,7 @@ from tbft.adaptation.record import make_record
 from tbft.adaptation.recorded import RecordedRun
 from tbft.adaptation.stepping import honours, train_in_loop
 from tbft.data.images import Images
-from tbft.data.sample import Sample
+from tbft.data.sample import ImageSample
 from tbft.energy.run_meter import RunMeter
 from tbft.errors import BadInput
 from tbft.given_images import has_labels, read_given, side_of
@@ -125,7 +125,7 @@ def personalize(
         ) as (classifier, network),
     ):
         given = read_given(classifier, images, labels, classes=classes, normalised=mean is not None)
-        sample = Sample(
+        sample = ImageSample(
             given.x,
             given.y,
             given.classes,
@@ -161,7 +161,7 @@ def load(model: nn.Module | Model | str | Path, **options: Any) -> Model:
 
 
 def _adapt(
-    classifier: Classifier, network: nn.Module, sample: Sample, recipe: Options, seed: int, out: Path | None
+    classifier: Classifier, network: nn.Module, sample: ImageSample, recipe: Options, seed: int, out: Path | None
 ) -> Personalized:
     options = recipe["trainer"]
     accelerator = options.get("accelerator") or _accelerator_of(network)

@@ -20,7 +20,7 @@ from tbft.export.bundle import export_bundle
 from tbft.export.check import STEPS, check_steps, check_training, train_in_torch, training_modes
 from tbft.export.forward import Forward, export_forward
 from tbft.export.optimizer import SGD, AdamW, Optimizer
-from tbft.export.training import Trained, evaluation, training_step
+from tbft.export.training import TrainedKeys, evaluation, training_step
 from tbft.models import BlockChain
 from tbft.models.statistics import estimating_statistics
 
@@ -86,7 +86,7 @@ def test_statistics_over_batches_are_those_that_the_large_tool_estimates() -> No
 
 def train(
     chain: BlockChain, forward: Forward, block: str, optimizer: Optimizer, steps: int, rate: float = 1e-3
-) -> tuple[dict[str, np.ndarray], Trained, np.ndarray, np.ndarray]:
+) -> tuple[dict[str, np.ndarray], TrainedKeys, np.ndarray, np.ndarray]:
     pixels, _ = images(16, chain.image_size)
     features = opened(inference.prefix(forward, block, HALF, HALF), forward)(pixels=pixels)["features"]
     labels = np.arange(16, dtype=np.int64) % 10
@@ -166,13 +166,14 @@ def test_aligning_the_front_block_is_gradient_descent_on_its_loss() -> None:
     training_modes(mine, "block1")
     named = dict(mine.named_parameters())
     optimizer = torch.optim.AdamW([named[key] for key in trained.parameters], lr=5e-3)
-    targets = {"source_mean": moments.mean, "source_covariance": moments.covariance}
+    source = [part.astype(np.float32) for part in (moments.mean, moments.covariance)]
+    targets = dict(zip(("source_mean", "source_covariance"), source, strict=True))
     losses = []
     for number in range(1, 6):
         made = session(pixels=dark, **vectors, **targets, rate=np.array(5e-3), step=np.array(float(number)))
         vectors = {name: made[f"new_{name}"] for name in vectors}
         optimizer.zero_grad()
-        loss = distance(mine(x, stop="block2"), *map(torch.from_numpy, moments))
+        loss = distance(mine(x, stop="block2"), *map(torch.from_numpy, source))
         loss.backward()
         optimizer.step()
         losses.append(loss.item())

@@ -30,7 +30,7 @@ from tbft.export.graph import weights_in
 from tbft.export.int8 import make_int8
 from tbft.export.optimizer import AdamW
 from tbft.export.source_card import measure_on, tensors_of
-from tbft.export.training import Trained, evaluation, training_step
+from tbft.export.training import TrainedKeys, evaluation, training_step
 from tbft.models.chain import LEVELS, BlockChain
 from tbft.remedies import Head, SourceCard
 from tbft.version import __version__
@@ -193,7 +193,7 @@ def _make_training(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     pixels: NDArray[np.uint8],
-) -> tuple[dict[str, bytes], Trained]:
+) -> tuple[dict[str, bytes], TrainedKeys]:
     optimizer = AdamW()
     step, trained = training_step(forward, block, parameters_of(chain, block), optimizer)
     graphs = {
