@@ -56,13 +56,19 @@ def classifier_of(
     if size is not None and (not isinstance(size, Integral) or size < 1):
         raise BadInput(f"image_size is {size!r}: give the side of the images, in whole pixels")
     is_classifier = isinstance(model, Model | str | Path)
+    for name, is_given in (("blocks", blocks is not None), ("inplace", inplace)):
+        if is_given and is_classifier:
+            raise BadInput(f"{name}= is for a network that is given from Python: leave it out")
     if isinstance(model, Model):
-        classifier, network = _copy_of_classifier(model, size=size, blocks=blocks, inplace=inplace)
+        classifier, network = model.copy_classifier()
+        if size not in (None, side := classifier.image_size):
+            raise BadInput(
+                f"image_size is {size} and the model was loaded for {side} px: load it with image_size={size}"
+            )
         classifier.number_format = FORMATS.get(number_format)
-        classifier.mean, classifier.std = mean or classifier.mean, std or classifier.std
+        classifier.mean = classifier.mean if mean is None else mean
+        classifier.std = classifier.std if std is None else std
     elif isinstance(model, str | Path):
-        if blocks is not None:
-            raise BadInput("blocks= cuts a network that is given from Python: leave it out, a file's has its blocks")
         classifier.load(str(model), image_size=size)
         classifier.describe_images(mean, std)
         network = classifier.model
@@ -98,18 +104,6 @@ def classifier_of(
     finally:
         for parameter, flag in wanted:
             parameter.requires_grad_(flag)
-
-
-def _copy_of_classifier(
-    model: Model, *, size: int | None, blocks: object, inplace: bool
-) -> tuple[Classifier, nn.Module]:
-    for name, is_given in (("blocks", blocks is not None), ("inplace", inplace)):
-        if is_given:
-            raise BadInput(f"{name}= is for a network that is given from Python: leave it out")
-    classifier, network = model.copy_classifier()
-    if size not in (None, side := classifier.image_size):
-        raise BadInput(f"image_size is {size} and the model was loaded for {side} px: load it with image_size={size}")
-    return classifier, network
 
 
 def _as_written(model: Any) -> nn.Module:

@@ -91,7 +91,7 @@ def personalize(
         std: likewise.
         image_size: side of the images that the model takes, in pixels; likewise.
         blocks: how to cut a network that cannot be traced into blocks (see ``tbft.models.traced.chain_of``).
-        inplace: change the model that is given instead of a copy.
+        inplace: change the network that is given instead of a copy.
         options: options of the command line by their names, ``**{"trainer.max_epochs": 4}`` or
             ``trainer={"max_epochs": 4}``.
 

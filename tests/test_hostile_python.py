@@ -78,6 +78,7 @@ REFUSED = {
     "names in one word": (lambda x, y: {"classes": "0123456789"}, "as text"),
     "one name for all": (lambda x, y: {"classes": ["a"] * 10}, "'a' and 'a'"),
     "names in another order": (lambda x, y: {"classes": [*"9876543210"]}, "another order"),
+    "a file in place": (lambda x, y: {"inplace": True}, "inplace="),
     "blocks of a file": (lambda x, y: {"blocks": ["layer1"]}, "blocks="),
     "a state dict": (lambda x, y: {"model": {}}, "the model is a dict"),
     "half precision": (lambda x, y: {"model": Network().half(), **OWN}, "float16"),

@@ -92,7 +92,7 @@ def _explain(extra: list[str], missing: list[str], unmatched: list[str]) -> str:
         said.append(f"{_listed(missing)} of the base model's classes {'is' if len(missing) == 1 else 'are'} missing")
     pairs = []
     for name in extra:
-        close = difflib.get_close_matches(name.casefold(), [name.casefold() for name in unmatched], 1)
+        close = difflib.get_close_matches(name.casefold(), [m.casefold() for m in unmatched], 1)
         pairs += [f"{name} to {m}" for m in unmatched if close and m.casefold() == close[0]]
     if pairs:
         remedy = f"rename {', '.join(pairs)}"
