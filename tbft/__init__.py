@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tbft.errors import BadInput, TbftError
+from tbft.version import __version__
 
 if TYPE_CHECKING:
     from tbft.diagnosing import diagnose
@@ -11,8 +12,17 @@ if TYPE_CHECKING:
     from tbft.personalization import load, personalize
     from tbft.personalized import Model, Personalized
 
-__version__ = "0.1.0"
-__all__ = ["BadInput", "Diagnosis", "Model", "Personalized", "TbftError", "diagnose", "load", "personalize"]
+__all__ = [
+    "BadInput",
+    "Diagnosis",
+    "Model",
+    "Personalized",
+    "TbftError",
+    "__version__",
+    "diagnose",
+    "load",
+    "personalize",
+]
 
 _FILES = {
     "diagnose": "diagnosing",

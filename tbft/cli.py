@@ -79,7 +79,7 @@ def _run(args: list[str]) -> int:
         print(of_program(), end="")
         return DONE
     if command == "--version":
-        from tbft import __version__
+        from tbft.version import __version__
 
         print(__version__)
         return DONE
@@ -104,7 +104,7 @@ def _run(args: list[str]) -> int:
 
         raise_from_now_on()
         return main_export(args[1:])
-    from tbft.command_line.suggestions import or_choose
+    from tbft.spelling import or_choose
 
     raise BadInput(f"unknown command {command!r}: {or_choose(command, list(COMMANDS))} (python -m tbft --help)")
 

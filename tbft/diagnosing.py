@@ -17,13 +17,14 @@ from tbft.diagnosis import diagnose as diagnose_samples
 from tbft.given_images import read_given, side_of
 from tbft.given_model import classifier_of
 from tbft.models.classifier import Classifier
+from tbft.personalized import Model
 from tbft.random_numbers import check_seed, own_random_numbers
 from tbft.remedies import REFRESHED
 from tbft.training.cost import estimate_training_passes
 
 
 def diagnose(
-    model: nn.Module | str | Path,
+    model: nn.Module | Model | str | Path,
     images: Images,
     labels: Any = None,
     *,

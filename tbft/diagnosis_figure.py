@@ -13,7 +13,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tbft.diagnosis import Diagnosis
+from tbft.diagnosis.diagnosis_data import DiagnosisData
 from tbft.diagnosis.offers import Offer, distinct
 from tbft.diagnosis.table import equation_of_p, format_passes, format_percent, list_training, name_levels
 from tbft.errors import BadInput
@@ -102,7 +102,7 @@ class Block:
         return words + (len(self.rows) * _ROW + _TICKS + len(self.caption.splitlines()) * _LINE if self.rows else 0)
 
 
-def draw_diagnosis(diagnosis: Diagnosis) -> DiagnosisFigure:
+def draw_diagnosis(diagnosis: DiagnosisData) -> DiagnosisFigure:
     """Draw a diagnosis in one column: the verdict, the evidence, the remedies, and what to do."""
     blocks = [_verdict(diagnosis)]
     evidence, remedies = _evidence(diagnosis), _remedies(diagnosis)
@@ -155,7 +155,7 @@ def check_picture(path: str | Path) -> Path:
     return file
 
 
-def _verdict(diagnosis: Diagnosis) -> Block:
+def _verdict(diagnosis: DiagnosisData) -> Block:
     title = textwrap.fill(_title(diagnosis), _FIRST_LETTERS)
     kind, lines = "labelled" if diagnosis.labelled else "unlabelled", []
     if diagnosis.accuracy:
@@ -169,7 +169,7 @@ def _verdict(diagnosis: Diagnosis) -> Block:
     return Block(title, lines, size=_FIRST_SIZE)
 
 
-def _title(diagnosis: Diagnosis) -> str:
+def _title(diagnosis: DiagnosisData) -> str:
     if diagnosis.levels:
         levels = ", ".join(level for level in diagnosis.levels if level != "prior")
         shares = "class shares" if "prior" in diagnosis.levels else ""
@@ -179,7 +179,7 @@ def _title(diagnosis: Diagnosis) -> str:
     return f"Drift: {name_levels(diagnosis)}"
 
 
-def _evidence(diagnosis: Diagnosis) -> list[Row]:
+def _evidence(diagnosis: DiagnosisData) -> list[Row]:
     if diagnosis.labelled:
         return [
             Row(f"{f.level}: {_EFFECTS[f.level]}", _told_effect(f.effect, f.p), f.effect, f.found)
@@ -190,7 +190,7 @@ def _evidence(diagnosis: Diagnosis) -> list[Row]:
     ]
 
 
-def _remedies(diagnosis: Diagnosis) -> list[Row]:
+def _remedies(diagnosis: DiagnosisData) -> list[Row]:
     accepted = {step.remedies for step in diagnosis.choice.steps if step.accepted}
     offers = distinct(diagnosis.offers)
     kept = [offer for offer in offers if offer.chosen or offer.remedies in accepted]
@@ -233,7 +233,7 @@ def _mark_evidence(rows: Sequence[Row], axis: Axes) -> None:
     axis.set_xlim(min(-25.0, 100 * low - 2), 102)
 
 
-def _mark_accuracies(diagnosis: Diagnosis, axis: Axes) -> None:
+def _mark_accuracies(diagnosis: DiagnosisData, axis: Axes) -> None:
     now, source = diagnosis.accuracy, diagnosis.source_accuracy
     if now:
         axis.axvspan(100 * now.low, 100 * now.high, color="#eeeeee", linewidth=0, zorder=0)

@@ -135,9 +135,12 @@ def _of_channels(x: Tensor, channels: int) -> Tensor:
 
 
 def _check_normalised(classifier: Classifier, x: Tensor) -> None:
-    """Refuse what has the range of pictures on the scale 0 to 1, where normalised ones have another."""
+    """Refuse what has the range of pictures on the scale 0 to 1, dark ones too, where normalised ones have another.
+
+    Black is 0 on that scale and below 0 once it is normalised; normalised images that begin at 0 have no dark pixel.
+    """
     low, high = float(x.min()), float(x.max())
-    if classifier.std and min(classifier.mean) > 0.1 and 0 <= low < 0.02 and 0.98 < high <= 1:
+    if classifier.std and min(classifier.mean) > 0.1 and 0 <= low < 0.02 and high <= 1:
         told = f"mean {list(classifier.mean)} and standard deviation {list(classifier.std)}"
         raise BadInput(
             f"images are floating-point numbers from {low:g} to {high:g}, and this model takes them normalised with "

@@ -1,4 +1,4 @@
-"""A model as people have it in Python: a network of their own, a weights file, or a shipped base model."""
+"""A model as people have it in Python: a network, one of tbft's models, a weights file, or a shipped base model."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from torch.nn.parameter import UninitializedParameter
 from tbft.errors import BadInput
 from tbft.models.chain import BlockChain
 from tbft.models.classifier import Classifier, PlainClassifier
+from tbft.models.number_format import FORMATS
 from tbft.models.weights_check import check_finite
 from tbft.normalisation import as_numbers, check_normalisation
+from tbft.personalized import Model
 
 
 @contextmanager
 def classifier_of(
-    model: nn.Module | str | Path,
+    model: nn.Module | Model | str | Path,
     *,
     size: int | None = None,
     mean: float | Sequence[float] | None = None,
@@ -37,7 +39,7 @@ def classifier_of(
     with; if it ends with an exception, the caller's own network is as it was.
 
     Args:
-        model: a network, a weights file, or a shipped base model's name.
+        model: a network, what ``load`` or ``personalize`` returned, a weights file, or a shipped base model's name.
         size: side of its images, in pixels; ``None`` is what its file or its ``pretrained_cfg`` says, or 224.
         mean: normalisation on the scale 0 to 1; ``None`` likewise, and empty if nobody says it.
         std: likewise.
@@ -48,17 +50,28 @@ def classifier_of(
     Raises:
         BadInput: if it is no classifier, or not one that can be seen as a chain of blocks.
     """
-    classifier = PlainClassifier(number_format)
+    network: nn.Module
+    classifier: Classifier = PlainClassifier(number_format)
     mean, std = (None if given is None else as_numbers(given) for given in (mean, std))
     if size is not None and (not isinstance(size, Integral) or size < 1):
         raise BadInput(f"image_size is {size!r}: give the side of the images, in whole pixels")
-    is_file = isinstance(model, str | Path)
-    if is_file:
-        if blocks is not None:
-            raise BadInput("blocks= cuts a network that is given from Python: leave it out, a file's has its blocks")
+    is_classifier = isinstance(model, Model | str | Path)
+    for name, is_given in (("blocks", blocks is not None), ("inplace", inplace)):
+        if is_given and is_classifier:
+            raise BadInput(f"{name}= is for a network that is given from Python: leave it out")
+    if isinstance(model, Model):
+        classifier, network = model.copy_classifier()
+        if size not in (None, side := classifier.image_size):
+            raise BadInput(
+                f"image_size is {size} and the model was loaded for {side} px: load it with image_size={size}"
+            )
+        classifier.number_format = FORMATS.get(number_format)
+        classifier.mean = classifier.mean if mean is None else mean
+        classifier.std = classifier.std if std is None else std
+    elif isinstance(model, str | Path):
         classifier.load(str(model), image_size=size)
         classifier.describe_images(mean, std)
-        network: nn.Module = classifier.model
+        network = classifier.model
     else:
         model = _as_written(model)
         network = model if inplace else _copy_of(model)
@@ -69,15 +82,15 @@ def classifier_of(
     try:
         for parameter, _ in wanted:  # a network that only predicted so far may be frozen as a whole
             parameter.requires_grad_(parameter.is_floating_point())
-        if not is_file:
+        if not is_classifier:
             said = _said_of_images(network)
             classifier.model = _chain(network, size or said.get("image_size") or 224, blocks)
             classifier.mean, classifier.std = (
                 tuple(given if given is not None else said.get(name, ()))
                 for name, given in (("mean", mean), ("std", std))
             )
-            if classifier.mean or classifier.std:
-                check_normalisation("", classifier.mean, classifier.std)
+        if classifier.mean or classifier.std:
+            check_normalisation("", classifier.mean, classifier.std)
         yield classifier, network
     except BaseException:
         network.to(device)

@@ -23,7 +23,7 @@ from tbft.adaptation.record import make_record
 from tbft.adaptation.recorded import RecordedRun
 from tbft.adaptation.stepping import honours, train_in_loop
 from tbft.data.images import Images
-from tbft.data.sample import Sample
+from tbft.data.sample import ImageSample
 from tbft.energy.run_meter import RunMeter
 from tbft.errors import BadInput
 from tbft.given_images import has_labels, read_given, side_of
@@ -38,7 +38,7 @@ from tbft.training.climbing import train_in_loop_from, train_step_by_step
 
 
 def personalize(
-    model: nn.Module | str | Path,
+    model: nn.Module | Model | str | Path,
     images: Images,
     labels: Any = None,
     *,
@@ -68,8 +68,8 @@ def personalize(
         >>> better.accuracy, better.kept  # doctest: +SKIP
 
     Args:
-        model: any classifier, images ``(N, C, H, W)`` to logits ``(N, num_classes)``; or a weights file, or a
-            shipped base model by name, as ``--model.base`` takes them.
+        model: any classifier, images ``(N, C, H, W)`` to logits ``(N, num_classes)``; what ``load`` or
+            ``personalize`` returned; or a weights file or a shipped base model's name, as for ``--model.base``.
         images: uint8 images ``(N, C, H, W)`` or, as an array, ``(N, H, W, C)``, which are resized and normalised as
             the model expects; floating-point images, which the model takes as they are; a list of PIL pictures or
             paths; or a folder of class folders, which needs no labels. Of labelled copies of one picture the first
@@ -92,7 +92,7 @@ def personalize(
         std: likewise.
         image_size: side of the images that the model takes, in pixels; likewise.
         blocks: how to cut a network that cannot be traced into blocks (see ``tbft.models.traced.chain_of``).
-        inplace: change the model that is given instead of a copy.
+        inplace: change the network that is given instead of a copy.
         options: options of the command line by their names, ``**{"trainer.max_epochs": 4}`` or
             ``trainer={"max_epochs": 4}``.
 
@@ -130,7 +130,7 @@ def personalize(
         ) as (classifier, network),
     ):
         given = read_given(classifier, images, labels, classes=classes, normalised=mean is not None)
-        sample = Sample(
+        sample = ImageSample(
             given.x,
             given.y,
             given.classes,
@@ -149,11 +149,11 @@ def personalize(
         return _adapt(classifier, network, sample, recipe, seed, None if out is None else Path(out).expanduser())
 
 
-def load(model: str | Path | nn.Module, **options: Any) -> Model:
+def load(model: nn.Module | Model | str | Path, **options: Any) -> Model:
     """A classifier that predicts: of a weights file that ``save`` wrote, or a shipped base model.
 
     Args:
-        model: the file, the base model's name, or a network.
+        model: see ``personalize``.
         options: ``mean``, ``std`` and ``image_size``, where the file does not say.
 
     Raises:
@@ -166,7 +166,7 @@ def load(model: str | Path | nn.Module, **options: Any) -> Model:
 
 
 def _adapt(
-    classifier: Classifier, network: nn.Module, sample: Sample, recipe: Options, seed: int, out: Path | None
+    classifier: Classifier, network: nn.Module, sample: ImageSample, recipe: Options, seed: int, out: Path | None
 ) -> Personalized:
     options = recipe["trainer"]
     accelerator = options.get("accelerator") or _accelerator_of(network)
@@ -187,16 +187,16 @@ def _adapt(
             **more,
         )
 
-    in_loop = honours(options)
+    in_loop, bar = honours(options), options.get("enable_progress_bar", sys.stderr.isatty())
     if recipe["ladder"].get("climb"):
         ladder = Ladder(**recipe["ladder"])
         meter: type[RunMeter] = RunMeter
-        train: Callable[..., Score] = train_in_loop_from
+        train: Callable[..., Score] = partial(train_in_loop_from, show_progress=bar)
         if not in_loop:
             from tbft.callbacks import EnergyCallback
 
             meter = EnergyCallback  # to which a trial's trainer books
-            train = partial(train_step_by_step, options={"enable_progress_bar": False, **options})
+            train = partial(train_step_by_step, options={"enable_progress_bar": bar, **options})
         adaptation = adaptation_of(Climb, BlockFreeze, meter, ladder=ladder, train=train)
     else:
         adaptation = adaptation_of(Adaptation, BlockFreeze, RunMeter)
@@ -207,7 +207,6 @@ def _adapt(
         if in_loop:
             choose_device(accelerator)
             optimization.check_optimizer(classifier.model)
-            bar = options.get("enable_progress_bar", sys.stderr.isatty())
             adapt = partial(train_in_loop, adaptation, optimization, show_progress=bar)
         else:
             from tbft.callbacks import BlockFreezeCallback, EnergyCallback

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -35,7 +36,12 @@ class Model:
         classifier.compute_in(FORMATS["channels_last"])
         self._classifier, self.model, self.classes = classifier, network, classes
         self._card = classifier.base.card if classifier.base else None
-        self._is_base = True
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.classes[:3]) + (", ..." if len(self.classes) > 3 else "")
+        named = f" ({names})" if names else ""
+        side = self._classifier.image_size
+        return f"{type(self).__name__}: images of {side} x {side} px to {self._classifier.num_classes} classes{named}"
 
     def predict(self, images: Images) -> Predictions:
         """Classify new pictures.
@@ -65,9 +71,20 @@ class Model:
         classifier = self._classifier
         if Path(file).suffix != ".safetensors":
             raise BadInput(f"{file} is to hold safetensors: give a name that ends in .safetensors")
-        path, base = Path(file).expanduser(), classifier.base
-        card = base.card if base and self._is_base else None  # it describes the base model's weights alone
-        save_weights(classifier.model, path, self.classes, mean=classifier.mean, std=classifier.std, card=card)
+        path, mean, std = Path(file).expanduser(), classifier.mean, classifier.std
+        save_weights(classifier.model, path, self.classes, mean=mean, std=std, card=self._card)
+
+    def copy_classifier(self) -> tuple[Classifier, nn.Module]:
+        """Copy the classifier, as a base model, and the network that shares its weights.
+
+        Returns:
+            Classifier and network, which share nothing with this model. Adapted weights have no source card.
+        """
+        twin = deepcopy(self)
+        twin._classifier.classes = self.classes
+        if self._card is None:
+            twin._classifier.base = None
+        return twin._classifier, twin.model
 
     def export(self, file: str | Path) -> Path:
         """Write one file that predicts and adapts on a device without torch (see ``tbft.device``).
@@ -187,7 +204,6 @@ class Personalized(Model):
         self.record, self._validated = record, validated
         if record.kept == "adapted":
             self._card = None  # which tells of the base model's weights
-        self._is_base = record.kept == "base"
 
     @property
     def accuracy_before(self) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tbft.errors import BadInput
 from tbft.paths import is_file, user_path
+from tbft.spelling import closest
 
 
 def folder() -> Path:
@@ -41,8 +42,6 @@ def find(name: str) -> Path:
     for candidate in (user_path(name), folder() / name, folder() / f"{name}.yaml"):
         if is_file(candidate):
             return candidate.resolve()
-    from tbft.command_line.suggestions import closest
-
     if meant := closest(name.removesuffix(".yaml"), [known.removesuffix(".yaml") for known in names()]):
         raise BadInput(f"no configuration {name!r}: did you mean {meant}.yaml?")
     levels = ", ".join(known for known in names() if "/" not in known)

@@ -14,11 +14,11 @@ import yaml
 from tbft.command_line import options as known
 from tbft.command_line.ignored_options import check_all_have_effect, layer_of, layer_of_file
 from tbft.command_line.option_types import can_be
-from tbft.command_line.suggestions import closest, or_choose
 from tbft.command_line.yaml_file import check_yaml_file
 from tbft.errors import BadInput
 from tbft.presets import find
 from tbft.schema import LEVELS
+from tbft.spelling import closest, or_choose
 
 if TYPE_CHECKING:
     from tbft.adaptation.optimization import Optimization

@@ -103,7 +103,6 @@ def test_predictions_that_fall_into_a_few_classes_are_not_called_lost_confidence
 
 def test_without_labels_it_says_whether_they_are_worth_collecting():
     right, drifted = (diagnose(unlabelled(draw(1000, 3, drift)), HEAD, CARD) for drift in (Drift(), Drift(sensed=True)))
-    assert any("worth collecting only for one thing" in sentence for sentence in right.advice)
     assert any(sentence.startswith("labels may pay") for sentence in drifted.advice) == (
         drifted.choice.left.low > 0 and drifted.choice.left.value >= 0.03
     )

@@ -68,6 +68,7 @@ REFUSED = {
     "grey normalised images": (lambda x, y: {"images": x[:, :1].float() / 127.5 - 1}, "1 channels"),
     "narrow normalised images": (lambda x, y: {"images": x[..., :8].float() / 127.5 - 1}, "16 x 8 px"),
     "images on the scale 0 to 1": (lambda x, y: {"images": x.float() / 255}, "normalised"),
+    "dark images on the scale 0 to 1": (lambda x, y: {"images": x.float() / 900}, "normalised"),
     "seed": (lambda x, y: {"seed": -1}, "seed is -1"),
     "seed in words": (lambda x, y: {"seed": "0"}, "seed is '0'"),
     "share in words": (lambda x, y: {"validation": "0.1"}, "validation is '0.1'"),
@@ -77,6 +78,7 @@ REFUSED = {
     "names in one word": (lambda x, y: {"classes": "0123456789"}, "as text"),
     "one name for all": (lambda x, y: {"classes": ["a"] * 10}, "'a' and 'a'"),
     "names in another order": (lambda x, y: {"classes": [*"9876543210"]}, "another order"),
+    "a file in place": (lambda x, y: {"inplace": True}, "inplace="),
     "blocks of a file": (lambda x, y: {"blocks": ["layer1"]}, "blocks="),
     "a state dict": (lambda x, y: {"model": {}}, "the model is a dict"),
     "half precision": (lambda x, y: {"model": Network().half(), **OWN}, "float16"),
@@ -202,6 +204,8 @@ def test_grey_pictures_fit_a_network_of_one_channel(sample):
         better.predict(coloured)
     with pytest.raises(tbft.BadInput, match="how this model normalises"):
         of_floats.predict(new)
+    with pytest.raises(tbft.BadInput, match="images of 1 channels and a bundle reads pictures in colour"):
+        better.export("grey.pyz")
 
 
 @pytest.mark.parametrize("level", ["input", "output"])

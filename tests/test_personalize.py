@@ -150,6 +150,30 @@ def test_any_network_is_personalized_and_the_callers_stays_as_it_was(own_network
         assert (better.model(normalised).argmax(1) == test_y).float().mean() > unchanged + gain
 
 
+def test_what_load_and_personalize_return_is_personalized_like_its_file(drifted, tmp_path):
+    x, y, test_x, *_ = drifted("output", 100)
+    base = tbft.load("digits")
+    before = base.predict(test_x)
+    better = tbft.personalize(base, x, y)
+    assert state(better.model).keys() and same(state(better.model), state(tbft.personalize("digits", x, y).model))
+    assert base.predict(test_x) == before and "10 classes" in repr(base)
+    assert tbft.diagnose(base, x, y).table() == tbft.diagnose("digits", x, y).table()
+    better.save(tmp_path / "better.safetensors")
+    again, from_file = (tbft.personalize(m, x, y, level="input") for m in (better, tmp_path / "better.safetensors"))
+    assert again.classes == from_file.classes and same(state(again.model), state(from_file.model))
+
+
+def test_a_personalized_model_of_an_own_network_keeps_names_and_normalisation(drifted, own_network):
+    x, y, test_x, *_, classes = drifted("output", 100)
+    options = {"mean": [0.5], "std": [0.5], "image_size": 16, "classes": classes}
+    better = tbft.personalize(own_network, x, y, level="output", **options)
+    again = tbft.personalize(better, x, [classes[label] for label in y], level="output")
+    assert again.classes == classes and again.predict(test_x)[0].name in classes
+    for option in ({"inplace": True}, {"image_size": 32}, {"blocks": ["late"]}):
+        with pytest.raises(tbft.BadInput, match=next(iter(option))):
+            tbft.personalize(better, x, y, level="output", **option)
+
+
 def test_in_place_the_callers_own_network_is_adapted(own_network, drifted):
     network = copy.deepcopy(own_network)
     x, y, *_ = drifted("output")

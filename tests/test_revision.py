@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import tbft
+from tbft import version
 from tbft.runs.revision import revision
 
 
@@ -18,7 +18,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
     for command in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "first"]):
         subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
-    monkeypatch.setattr(tbft, "__file__", str(tmp_path / "tbft" / "__init__.py"))
+    monkeypatch.setattr(version, "__file__", str(tmp_path / "tbft" / "version.py"))
     return tmp_path
 
 
@@ -44,6 +44,6 @@ def test_a_clone_is_told_by_its_commit_and_whether_code_was_changed(clone: Path)
 
 
 def test_an_installed_package_is_told_by_its_version(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inside = clone / "venv" / "tbft" / "__init__.py"
-    monkeypatch.setattr(tbft, "__file__", str(inside))
-    assert newly_read() == tbft.__version__
+    inside = clone / "venv" / "tbft" / "version.py"
+    monkeypatch.setattr(version, "__file__", str(inside))
+    assert newly_read() == version.__version__

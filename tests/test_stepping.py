@@ -1,5 +1,6 @@
 """Training in the plain loop is Lightning's training, bit for bit, without Lightning."""
 
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import torch
 
 import tbft
 import tbft.personalization
+from tbft import progress
 from tbft.adaptation.optimization import without_compiler
 from tbft.adaptation.stepping import honours
 from tbft.data import Digits
@@ -88,6 +90,18 @@ def test_a_budget_that_preparing_used_up_trains_no_step(monkeypatch):
 def test_what_is_booked_is_booked_to_its_phase():
     better = tbft.personalize("digits", *digits("input"), level="input")
     assert all(better.record.as_dict["cpu_seconds"][phase] > 0 for phase in ("prepare", "train", "validate"))
+
+
+@pytest.mark.parametrize("level", ["input", None], ids=["a named level", "the ladder"])
+def test_training_shows_how_far_it_is_where_somebody_looks(monkeypatch, capsys, level):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    for name in ("_PATIENCE_SECONDS", "_LOOK_AFTER_SECONDS", "_REDRAW_SECONDS"):
+        monkeypatch.setattr(progress, name, 0.0)
+    x, y = digits("input", 300)
+    tbft.personalize("digits", x, y, level=level)
+    assert re.search(r"training block\d.*, epoch 1 of \d", capsys.readouterr().err)
+    tbft.personalize("digits", x, y, level=level, trainer={"enable_progress_bar": False})
+    assert "training" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

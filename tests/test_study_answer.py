@@ -120,7 +120,7 @@ def test_the_largest_training_size_is_told(tmp_path: Path) -> None:
     write_pairs(tmp_path, (0.2, 0.22), (0.2, 0.22), train_size=1000)
     found = answer_of(tmp_path)
     assert len(found.clauses) == 1 and "to 81.0 %" in found.sentence
-    assert any("several training sizes" in note for note in found.notes)
+    assert any("the largest training size" in note for note in found.notes)
 
 
 def test_drifts_on_which_recipes_were_found_are_left_out_beside_held_out_ones(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_drifts_on_which_recipes_were_found_are_left_out_beside_held_out_ones(tm
         (root / "study.json").write_text(json.dumps({"schema": 1, "cells": cells}))
     found = answer_of(tmp_path)
     assert len(found.clauses) == 1 and "to 71.0 %" in found.sentence
-    assert any("held-out drifts" in note for note in found.notes)
+    assert "The answer is of the held-out drifts, on which nothing was tuned." in found.notes
 
 
 def test_without_an_opponent_it_says_so(tmp_path: Path) -> None:

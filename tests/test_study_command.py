@@ -34,7 +34,7 @@ def test_the_command_ends_with_130_when_a_cell_is_interrupted(
     ("args", "words"),
     [
         (["--config", "none.yaml"], "no configuration 'none.yaml'"),
-        (["--name", "x"], "required"),
+        (["--name", "x"], "required: root, grid: give --config study/quick.yaml"),
         (["--config", "own.yaml", "--colour", "red"], "unrecognized"),
         (["--config", "own.yaml", "--executor", "slurm"], "executor"),
         (["--config", "own.yaml", "--workers", "2"], "share this machine"),

@@ -281,6 +281,10 @@ def test_report_needs_neither_torch_nor_lightning_nor_what_runs_a_study(tmp_path
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Improvement of TBFT over Block Avg" in done.stdout
+    (answer,) = [
+        line for line in done.stdout.splitlines() if line.startswith("At input level TBFT brings the accuracy")
+    ]
+    assert done.stdout.index(answer) > done.stdout.rindex("│")
 
 
 def test_report_says_what_is_wrong_with_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

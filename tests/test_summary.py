@@ -69,8 +69,10 @@ def test_what_was_found_done_and_is_next_is_said_where_nobody_named_the_drift(sh
 def test_a_verdict_that_changes_nothing_is_said(shown):
     told = shown(
         strategy="auto",
+        kept="base",
         drift={"level": None, "name": "unknown", "severity": None, "diagnosed": []},
         diagnosis={"verdict": "cannot tell", "reason": "cannot tell: 3 labels are few", "advice": [], "left": None},
-        remedies=[],
+        remedies=[{"remedies": ["head"], "accepted": True}],
     )
     assert "cannot tell: 3 labels are few" in told and "nothing: the base model is kept" in told
+    assert "solved" not in told  # validation refused it

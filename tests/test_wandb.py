@@ -6,6 +6,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.loggers import CSVLogger
 
 from tbft.adaptation.keep_best import KeepBest
 from tbft.runs.wandb_logger import RunLogger, is_logged_in
@@ -104,3 +107,10 @@ def test_without_a_home_its_service_has_a_folder_for_its_log(tmp_path, monkeypat
         monkeypatch.setenv("HOME", home)
     RunLogger(tmp_path, "run", "tbft", True, None, [])
     assert os.access(os.environ["XDG_CACHE_HOME"], os.W_OK)
+
+
+def test_the_progress_bar_has_no_part_of_the_runs_name(tmp_path):
+    trainer = Trainer(
+        logger=[CSVLogger(tmp_path, name="", version=""), RunLogger(tmp_path, "run", "p", True, None, [])]
+    )
+    assert ProgressBar().get_metrics(trainer, LightningModule()) == {}

@@ -15,7 +15,7 @@ from tbft.adaptation.evaluation import evaluate, tally
 from tbft.adaptation.feature_cache import FeatureCache
 from tbft.adaptation.freezing import BlockFreeze
 from tbft.adaptation.keep_best import KeepBest
-from tbft.adaptation.record import Progress
+from tbft.adaptation.progress import Progress
 from tbft.adaptation.score import Tally
 from tbft.adaptation.source_card import measure_source_card
 from tbft.data.labelled import LabelledData
@@ -72,6 +72,11 @@ class Adaptation:
     def has_base(self) -> bool:
         """Whether there is a base model to fall back to; there is none while one is being trained."""
         return not self.data.drift.is_source or self.classifier.base is not None
+
+    @property
+    def blocks(self) -> list[str]:
+        """The blocks among the links that train."""
+        return [link for link in self.target if link in self.classifier.model.blocks]
 
     @property
     def strategy(self) -> str:

@@ -4,55 +4,15 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from tbft.adaptation.adaptation import Adaptation
+from tbft.models.classifier import Classifier
 from tbft.runs.revision import revision
-from tbft.schema import PHASES, SCHEMA, CurveEntry, RunRecord, Status
-
-if TYPE_CHECKING:
-    from tbft.adaptation.adaptation import Adaptation
-    from tbft.models.classifier import Classifier
-    from tbft.remedies.validated import Score
-
-
-@dataclass
-class Progress:
-    """How far training by steps has come.
-
-    Attributes:
-        curve: validations, oldest first.
-        epochs: that are over.
-        steps: of the optimiser.
-    """
-
-    curve: list[CurveEntry] = field(default_factory=list)
-    epochs: int = 0
-    steps: int = 0
-
-    def note(self, epoch: int, step: int, score: Score, joules: float, wall_seconds: float) -> None:
-        """Note one more point of the curve.
-
-        Args:
-            epoch: counted from 0.
-            step: how many there were.
-            score: on the validation images.
-            joules: of the adaptation so far.
-            wall_seconds: likewise.
-        """
-        self.curve.append(
-            {
-                "epoch": epoch,
-                "step": step,
-                "validation_loss": score.loss,
-                "validation_accuracy": score.accuracy,
-                "joules": joules,
-                "wall_seconds": wall_seconds,
-            }
-        )
+from tbft.schema import PHASES, SCHEMA, RunRecord, Status
 
 
 def make_record(
@@ -83,7 +43,7 @@ def make_record(
         "dataset": data.name,
         "drift": {"level": level, "name": drift.name, "severity": drift.severity},
         "strategy": adaptation.strategy,
-        "blocks": [link for link in adaptation.target if link in chain.blocks],
+        "blocks": adaptation.blocks,
         "level_block": chain.block_of(level) if level else None,
         "statistics": adaptation.statistics,
         "train_size": data.train_size or sum(len(x) for x in (data.train, data.val) if x is not None),

@@ -40,6 +40,7 @@ def train_in_loop(adaptation: Adaptation, optimization: Optimization, *, show_pr
     """
     classifier, data, meter, keep = adaptation.classifier, adaptation.data, adaptation.meter, adaptation.keep
     chain, progress, epochs = classifier.model, adaptation.progress, adaptation.max_epochs
+    names = ", ".join(adaptation.blocks)
     assert data.val is not None and epochs is not None
     with adaptation.preparing():
         # Before the statistics are refreshed: a loader chooses the epoch whose augmentation comes next.
@@ -56,7 +57,7 @@ def train_in_loop(adaptation: Adaptation, optimization: Optimization, *, show_pr
             loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
             batches: Iterable[Batch] = loader
             if show_progress:
-                batches = with_bar(loader, len(loader), f"training, epoch {epoch + 1} of {epochs}")
+                batches = with_bar(loader, len(loader), f"training {names}, epoch {epoch + 1} of {epochs}")
             for batch in batches:
                 _step(classifier, batch, optimizer)
                 if scheduler is not None:

@@ -70,7 +70,11 @@ class BlockFreezeCallback(BlockFreeze, Callback):
         return {"refreshed": self.refreshed}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Re-estimate the statistics where the policy says so, once."""
+        """Re-estimate the statistics where the policy says so, once.
+
+        Raises:
+            BadInput: if the training batches have no known end.
+        """
         assert self.chain is not None
         self.chain.to(pl_module.device)
         if not self.refreshes:

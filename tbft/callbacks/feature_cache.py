@@ -17,7 +17,7 @@ from tbft.callbacks.block_freeze import BlockFreezeCallback
 from tbft.callbacks.network import by_position, find_network
 from tbft.errors import BadInput
 from tbft.models.statistics import has_statistics
-from tbft.models.traced import TracedLink
+from tbft.models.traced_link import TracedLink
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,11 @@ class FeatureCacheCallback(Callback):
         self._undo: Callable[[], None] = _do_nothing
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Fill the cache where images have positions, unless no epoch runs."""
+        """Fill the cache where images have positions, unless no epoch runs.
+
+        Raises:
+            BadInput: if the trainer does not have the ``BlockFreezeCallback`` that was given.
+        """
         if self.freeze.chain is None:
             raise BadInput("FeatureCacheCallback needs its BlockFreezeCallback among the trainer's callbacks: add it")
         self.freeze.on_fit_start(trainer, pl_module)  # statistics come first, whatever the order of the callbacks

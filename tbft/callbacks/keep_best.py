@@ -77,7 +77,11 @@ class KeepBestCallback(KeepBest, Callback):
                 trainer.num_sanity_val_steps = float("inf")  # a whole validation, which scores the base
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Score the base model before its statistics change, where the trainer is not needed for it."""
+        """Score the base model before its statistics change, where the trainer is not needed for it.
+
+        Raises:
+            BadInput: if ``monitor`` is given and cannot decide, or features were cached before.
+        """
         found = by_position(trainer, pl_module)
         if not found:
             self._check(trainer, pl_module)
@@ -105,7 +109,11 @@ class KeepBestCallback(KeepBest, Callback):
             self._prepared = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Score the base model on cached features, if its statistics did not change."""
+        """Score the base model on cached features, if its statistics did not change.
+
+        Raises:
+            BadInput: if there was no batch to validate the base model on.
+        """
         if by_position(trainer, pl_module):
             self._score_base(trainer, pl_module)
         elif self._validates_base(trainer, pl_module):

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from tbft.adaptation.record import Progress
+from tbft.adaptation.progress import Progress
 from tbft.energy.run_meter import RunMeter
 from tbft.module import ImageClassifier
 

@@ -13,7 +13,8 @@ from tbft.data.labelled import LabelledData
 from tbft.errors import BadInput
 from tbft.models.chain import BlockChain
 from tbft.models.classifier import Classifier
-from tbft.models.traced import TracedChain, TracedLink, chain_of
+from tbft.models.traced import TracedChain, chain_of
+from tbft.models.traced_link import TracedLink
 
 _chains: WeakValueDictionary[int, TracedChain] = WeakValueDictionary()
 """Chains by the identity of their network, which a chain keeps alive: callbacks of one fit share one."""

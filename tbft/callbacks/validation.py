@@ -45,7 +45,11 @@ class ValidationScore:
 
     @torch.no_grad()
     def end_batch(self, batch: Any) -> None:
-        """Count what it said of a batch."""
+        """Count what it said of a batch.
+
+        Raises:
+            BadInput: if it gave no logits, or the batch's labels are not one class index an image.
+        """
         outputs, labels = self._outputs, self.labels(batch)
         self._outputs = []
         if len(outputs) != 1 or not isinstance(outputs[0], Tensor) or outputs[0].dim() != 2:

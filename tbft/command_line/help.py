@@ -119,7 +119,7 @@ def of_section(command: str, section: str) -> str:
     Raises:
         BadInput: if there is no such section.
     """
-    from tbft.command_line.suggestions import or_choose
+    from tbft.spelling import or_choose
 
     if section not in options.SECTIONS:
         raise BadInput(

@@ -44,13 +44,15 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _done(record: RunRecord) -> str:
-    """The combination that stood at the end, and what was trained on top of it."""
+    """The combination that stood at the end, and what was trained on top of it; nothing where the base is kept."""
+    if record["kept"] == "base":
+        return "nothing: the base model is kept"
     accepted = [step["remedies"] for step in record.get("remedies", []) if step["accepted"]]
     trained = [names[0] for names in accepted if names[0] in TRAINED]
     combined = [names for names in accepted if names[0] not in TRAINED]
     last = [name for name in (combined[-1] if combined else ["keep"]) if name != "keep"]
     said = [DONE[name] for name in [*last, *trained]]
-    return "; ".join(said) or "nothing: the base model is kept"
+    return "; ".join(said)
 
 
 def _next(record: RunRecord) -> str:

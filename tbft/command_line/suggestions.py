@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tbft.command_line import options
@@ -15,6 +14,7 @@ from tbft.command_line.ignored_options import check_all_have_effect, layers_of
 from tbft.command_line.yaml_file import read_yaml_file
 from tbft.errors import BadInput
 from tbft.presets import find
+from tbft.spelling import closest, or_choose
 
 UNKNOWN = (
     re.compile(r"[Uu]nrecognized arguments: --([\w.]+)"),
@@ -26,22 +26,6 @@ CLASS_ARGUMENTS = ".init_args."  # which may be left out of a name
 _NONE = ("null", "None", "~", "")
 _WHOLE = re.compile(r"[-+]?\d[\d_]*")
 _NUMBER = re.compile(r"[-+]?(?:(?:\d[\d_]*(?:\.[\d_]*)?|\.\d+)(?:e[-+]?\d+)?|\.?(?:inf|nan))", re.IGNORECASE)
-
-
-def closest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that is most like this one; an option may lack its section. None where none is like it."""
-    names = list(known)
-    by_end = {name.rpartition(".")[2]: name for name in reversed(names)}
-    for candidates in ({name: name for name in names}, by_end):
-        if close := difflib.get_close_matches(word, candidates, n=1):
-            return candidates[close[0]]
-    return None
-
-
-def or_choose(word: str, known: Sequence[str]) -> str:
-    """Advice on an unknown word: the one that was meant, or all there are."""
-    meant = closest(word, known)
-    return f"did you mean {meant}?" if meant else f"choose {', '.join(known)}"
 
 
 def check_names(subcommand: str, arguments: Sequence[str]) -> None:

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from tbft.errors import BadInput
 
 
-def match_classes(data_classes: Sequence[str], base_classes: Sequence[str]) -> tuple[int, ...]:
+def match_classes(
+    data_classes: Sequence[str], base_classes: Sequence[str], *, may_lack: bool = False
+) -> tuple[int, ...]:
     """The base model's label of each class of the data.
 
     Names are compared without regard to case, spaces, hyphens and underscores.
@@ -16,24 +18,26 @@ def match_classes(data_classes: Sequence[str], base_classes: Sequence[str]) -> t
     Args:
         data_classes: names in the data's own order.
         base_classes: names in the order of the base model's outputs.
+        may_lack: whether the data may lack some of them.
 
     Returns:
         For each class of the data its position in ``base_classes``.
 
     Raises:
-        BadInput: if the names are not the same, telling which are too many, which are missing and what may
-            have been meant; or if two classes have one name.
+        BadInput: if the names are not the same (or, where some may be lacking, one is unknown), telling which are too
+            many, which are missing and what may have been meant; or if two classes have one name.
     """
     check_distinct(data_classes, "the data")
     check_distinct(base_classes, "the base model")
     position = {_plain(name): i for i, name in enumerate(base_classes)}
     extra = [name for name in data_classes if _plain(name) not in position]
     there = {_plain(name) for name in data_classes}
-    missing = [name for name in base_classes if _plain(name) not in there]
+    unmatched = [name for name in base_classes if _plain(name) not in there]
+    missing = [] if may_lack else unmatched
     if extra or missing:
         raise BadInput(
             f"classes do not match ({len(base_classes)} classes of the base model, {len(data_classes)} of the data): "
-            + _explain(extra, missing)
+            + _explain(extra, missing, unmatched)
         )
     return tuple(position[_plain(name)] for name in data_classes)
 
@@ -80,7 +84,7 @@ def _plain(name: str) -> str:
     return "".join(c for c in name.casefold() if c not in " -_")
 
 
-def _explain(extra: list[str], missing: list[str]) -> str:
+def _explain(extra: list[str], missing: list[str], unmatched: list[str]) -> str:
     said = []
     if extra:
         said.append(f"the base model does not know {_listed(extra)}")
@@ -88,8 +92,8 @@ def _explain(extra: list[str], missing: list[str]) -> str:
         said.append(f"{_listed(missing)} of the base model's classes {'is' if len(missing) == 1 else 'are'} missing")
     pairs = []
     for name in extra:
-        close = difflib.get_close_matches(name.casefold(), [m.casefold() for m in missing], 1)
-        pairs += [f"{name} to {m}" for m in missing if close and m.casefold() == close[0]]
+        close = difflib.get_close_matches(name.casefold(), [m.casefold() for m in unmatched], 1)
+        pairs += [f"{name} to {m}" for m in unmatched if close and m.casefold() == close[0]]
     if pairs:
         remedy = f"rename {', '.join(pairs)}"
     elif extra and missing:

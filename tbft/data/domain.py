@@ -232,8 +232,7 @@ class DomainData(LabelledData, LightningDataModule, ABC):
         """The labels as the base model numbers its classes, if it names them; ``classes`` follow."""
         if not self.base_classes:
             return labels
-        absent = [] if self.must_split else [name for name in self.base_classes if name not in self.classes]
-        position = np.array(match_classes([*self.classes, *absent], self.base_classes))
+        position = np.array(match_classes(self.classes, self.base_classes, may_lack=not self.must_split))
         self.classes = tuple(self.base_classes)
         return position[labels]
 

@@ -126,8 +126,7 @@ def label_indices(
         if not classes:
             check_order(names, "give classes=, the names in the order of its outputs")
         present = sorted(set(given))
-        absent = [name for name in names if name not in present]
-        position = dict(zip([*present, *absent], match_classes([*present, *absent], names), strict=True))
+        position = dict(zip(present, match_classes(present, names, may_lack=True), strict=True))
         own = torch.tensor([present.index(name) for name in given])
         return torch.tensor([position[name] for name in given]), names, own
     whole = [_is_whole(label) for label in given]

@@ -19,7 +19,7 @@ from tbft.errors import BadInput, check_at_least
 log = logging.getLogger(__name__)
 
 
-class Sample(LabelledData):
+class ImageSample(LabelledData):
     """Labelled images in memory, of which a part validates and none tests.
 
     The split is that of ``DomainData`` with the same images in the same order, whose classes are numbered alike.

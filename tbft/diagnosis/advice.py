@@ -95,8 +95,7 @@ def advise_without_labels(choice: Choice) -> list[str]:
     if choice.verdict == "adapt" and _is_worth_more(choice.left):
         left = f"an estimated {_points(choice.left)} below the source's accuracy are left"
         advice.append(f"labels may pay: {left}, and {labels} labels tell what brings them back")
-        return [*advice, unseen]
-    return [*advice, f"labels are worth collecting only for one thing: {unseen}"]
+    return [*advice, unseen]
 
 
 def _forgotten(choice: Choice, labels: NDArray[np.int64]) -> list[str]:

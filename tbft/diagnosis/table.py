@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from tbft.diagnosis.diagnosis_data import DiagnosisData
 from tbft.diagnosis.offers import Offer, distinct
 from tbft.remedies.choice import Step
 from tbft.remedies.evidence import Interval
-
-if TYPE_CHECKING:
-    from tbft.diagnosis.diagnosis import Diagnosis
 
 SMALLEST_P = 1e-4
 """p-values below are not told apart: exact tests give numbers of which only the smallness means anything."""
 
 
-def table_of(diagnosis: Diagnosis) -> str:
+def table_of(diagnosis: DiagnosisData) -> str:
     """The whole diagnosis, in at most 140 columns."""
     kind = "labelled" if diagnosis.labelled else "unlabelled"
     lines = [
@@ -39,7 +36,7 @@ def table_of(diagnosis: Diagnosis) -> str:
     return "\n".join([*lines, "", *(f"- {sentence}" for sentence in diagnosis.advice)])
 
 
-def name_levels(diagnosis: Diagnosis) -> str:
+def name_levels(diagnosis: DiagnosisData) -> str:
     """What drifted, in a few words."""
     if diagnosis.levels:
         return ", ".join(diagnosis.levels)
@@ -60,7 +57,7 @@ def equation_of_p(p: float) -> str:
     return f"p = {p:.2g}" if p >= SMALLEST_P else f"p < {SMALLEST_P:.4f}"
 
 
-def _accuracies(diagnosis: Diagnosis) -> str:
+def _accuracies(diagnosis: DiagnosisData) -> str:
     now, chosen = diagnosis.accuracy, diagnosis.choice.accuracy
     assert now is not None
     said = [f"{format_percent(now)} now"]
@@ -71,7 +68,7 @@ def _accuracies(diagnosis: Diagnosis) -> str:
     return ", ".join(said) + ("" if diagnosis.labelled else " (estimated without labels)")
 
 
-def _remedies(diagnosis: Diagnosis) -> list[str]:
+def _remedies(diagnosis: DiagnosisData) -> list[str]:
     steps = {step.remedies: step for step in diagnosis.choice.steps}
     shown = distinct(diagnosis.offers)
     rows = [
@@ -97,7 +94,7 @@ def _remedies(diagnosis: Diagnosis) -> list[str]:
     return lines
 
 
-def _judgement(offer: Offer, step: Step, diagnosis: Diagnosis) -> str:
+def _judgement(offer: Offer, step: Step, diagnosis: DiagnosisData) -> str:
     if offer.chosen:
         return "<- use" if diagnosis.verdict == "adapt" else "<- keep"
     if step.gain is None:  # without labels, or the base model
@@ -122,7 +119,7 @@ def format_passes(passes: float | None) -> str:
     return f"{passes:.2g}" if passes >= 0.01 or passes == 0 else "<0.01"
 
 
-def list_training(diagnosis: Diagnosis) -> str:
+def list_training(diagnosis: DiagnosisData) -> str:
     """The remedies that train, each with its cost in forward passes."""
     return ", ".join(f"{name} {format_passes(passes)}" for name, passes in diagnosis.training.items())
 

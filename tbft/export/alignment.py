@@ -8,13 +8,11 @@ and not channels alone (deep CORAL, Sun and Saenko 2016, arXiv:1607.01719, compa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from tbft.errors import BadInput
@@ -24,9 +22,10 @@ from tbft.export.gradient import append_gradient
 from tbft.export.graph import Graph
 from tbft.export.inference import append_pixels
 from tbft.export.optimizer import Optimizer
-from tbft.export.training import Trained, append_update, append_vector, rename_inputs
+from tbft.export.training import TrainedKeys, append_update, append_vector, rename_inputs
 from tbft.models.chain import BlockChain
 from tbft.models.statistics import inference_mode_of
+from tbft.remedies import Moments
 
 SIDE, STRIDE = 3, 2
 """Of the neighbourhoods; the stride is that with which a source is measured."""
@@ -38,13 +37,6 @@ MOST_CHANNELS = 128
 """Of the block's output; at 128 the covariance of its neighbourhoods takes 5 MiB."""
 
 _IMAGES_AT_ONCE = 100
-
-
-class Moments(NamedTuple):
-    """Mean ``(D,)`` and covariance ``(D, D)`` of a block's output in neighbourhoods, D = 9 C."""
-
-    mean: NDArray[np.float32]
-    covariance: NDArray[np.float32]
 
 
 def stride_on(sides: Sequence[int | None]) -> int:
@@ -77,17 +69,7 @@ def source_moments(chain: BlockChain, images: Tensor, block: str) -> Moments:
             products = products + rows.T @ rows
     mean = total / count
     covariance = products / count - torch.outer(mean, mean)
-    return Moments(mean.float().numpy(), covariance.float().numpy())
-
-
-def alignment_loss(features: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
-    """The loss of a batch's features ``(N, C, H, W)``, a scalar; the slow and obvious version of the graph's."""
-    rows = neighbourhoods(features, stride_on(features.shape[2:]))
-    own = rows.mean(0)
-    centred = rows - own
-    own_covariance = centred.T @ centred / len(rows)
-    distances = (own - mean).square().sum() / mean.square().sum()
-    return distances + (own_covariance - covariance).square().sum() / covariance.square().sum()
+    return Moments(mean.numpy(), covariance.numpy(), SIDE)
 
 
 def alignment_step(
@@ -97,7 +79,7 @@ def alignment_step(
     optimizer: Optimizer,
     mean: Sequence[float],
     std: Sequence[float],
-) -> tuple[bytes, Trained]:
+) -> tuple[bytes, TrainedKeys]:
     """One step that aligns the front block on a batch of pixels, its BatchNorm layers in training mode.
 
     Args:
@@ -127,7 +109,7 @@ def alignment_step(
     gradients = append_gradient(graph, [*nodes, *unfolding], seeds, list(read.values()), forward.layers)
     outputs = append_update(graph, optimizer, [gradients[name] for name in read.values()])
     graph.op("Identity", loss, output="loss")
-    return graph.serialize({**outputs, "loss": np.float32}), Trained(tuple(parameters), ())
+    return graph.serialize({**outputs, "loss": np.float32}), TrainedKeys(tuple(parameters), ())
 
 
 def _append_loss(graph: Graph, block: str, channels: int) -> tuple[str, dict[str, str], list[onnx.NodeProto]]:

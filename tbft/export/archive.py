@@ -14,6 +14,7 @@ from tbft.errors import BadInput
 
 MODULES = (
     *("tbft", "tbft.atomic", "tbft.errors", "tbft.paths", "tbft.predictions", "tbft.progress", "tbft.schema"),
+    "tbft.version",
     *("tbft.data", "tbft.data.picture_file", "tbft.data.picture_folders", "tbft.data.copies", "tbft.data.class_names"),
     "tbft.data.splits",
 )
@@ -26,7 +27,11 @@ MAIN = "import sys\n\nfrom tbft.device.command import main\n\nsys.exit(main())\n
 
 
 def code_members() -> Iterator[tuple[str, bytes]]:
-    """The device's modules as members of a zipapp."""
+    """The device's modules as members of a zipapp.
+
+    Raises:
+        BadInput: if a module is missing from this installation.
+    """
     for name in MODULES:
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:

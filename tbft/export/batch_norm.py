@@ -3,38 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
 
 from tbft.errors import BadInput
 from tbft.export.gradient_rules import rule
-from tbft.export.graph import Graph, attributes_of
-
-
-@dataclass(frozen=True)
-class BatchStatistics:
-    """What a BatchNorm layer saw in the batch at hand.
-
-    Attributes:
-        mean_key, variance_key: its running statistics in the state dict.
-        mean: tensor ``(C,)``.
-        variance: likewise, biased, as the layer normalises with it.
-        unbiased: likewise, as the running average takes it.
-        centred: the layer's input less its mean.
-        momentum: share of the batch in the running average.
-        epsilon: added to the variance.
-    """
-
-    mean_key: str
-    variance_key: str
-    mean: str
-    variance: str
-    unbiased: str
-    centred: str
-    momentum: float
-    epsilon: float
+from tbft.export.graph import BatchStatistics, Graph, attributes_of
 
 
 def append_nodes(

@@ -163,13 +163,10 @@ def _print_line(title: str, runs: Iterator[Any], options: Any, level: str) -> No
     print(f"| {title} | {' | '.join(cells)} |", flush=True)
 
 
-def step_seconds(batch: int = 64) -> tuple[float, float]:
-    """CPU-seconds of a training step of ResNet-26's last stage behind its prefix: onnxruntime's and torch's.
+def step_seconds() -> tuple[float, float]:
+    """CPU-seconds of a step of ResNet-26's last stage, on 64 images behind its prefix: onnxruntime's and torch's.
 
     Medians of steps that take turns, after some that warm up.
-
-    Args:
-        batch: images in a step.
     """
     import torch
     import torch.nn.functional as F
@@ -182,12 +179,12 @@ def step_seconds(batch: int = 64) -> tuple[float, float]:
     from tbft.models import build
 
     torch.set_num_threads(1)
-    chain = build("resnet26", num_classes=10, image_size=32)
+    images, chain = 64, build("resnet26", num_classes=10, image_size=32)
     forward = export_forward(chain)
     graph, trained = training_step(forward, "block3", parameters_of(chain, "block3"), AdamW())
     session = forward.open(graph, repeated=True)
-    features = torch.randn(batch, *[size for size in forward.shapes["block2"] if size])
-    labels = torch.arange(batch) % 10
+    features = torch.randn(images, *[size for size in forward.shapes["block2"] if size])
+    labels = torch.arange(images) % 10
     parameters = np.concatenate([forward.weights[key].ravel() for key in trained.parameters])
     inputs = {
         "parameters": parameters,

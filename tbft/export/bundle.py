@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-import tbft
 from tbft.atomic import write_bytes
 from tbft.device.bundle import FORMAT, GRAPHS, MANIFEST, SOURCE, WEIGHTS
 from tbft.device.tensors import write_tensors
@@ -31,13 +30,18 @@ from tbft.export.graph import weights_in
 from tbft.export.int8 import make_int8
 from tbft.export.optimizer import AdamW
 from tbft.export.source_card import measure_on, tensors_of
-from tbft.export.training import Trained, evaluation, training_step
+from tbft.export.training import TrainedKeys, evaluation, training_step
 from tbft.models.chain import LEVELS, BlockChain
 from tbft.remedies import Head, SourceCard
+from tbft.version import __version__
 
 log = logging.getLogger(__name__)
 
 _CHECKED_IMAGES = 16
+
+
+COLOURS = 3
+"""Channels of the pictures that a bundle reads."""
 
 
 def export_bundle(
@@ -76,11 +80,17 @@ def export_bundle(
         ``to``.
 
     Raises:
-        BadInput: if torch cannot write the network as ONNX, onnxruntime computes something else, names or labels do
-            not fit the classes, or int8 is not as good as float, saves nothing or has no source images.
+        BadInput: if the network takes no colour pictures, torch cannot write it as ONNX, onnxruntime computes
+            something else, names or labels do not fit the classes, or int8 is not as good as float, saves nothing or
+            has no source images.
     """
     if classes and len(classes) != chain.num_classes:
         raise BadInput(f"{len(classes)} class names are given for {chain.num_classes} classes: give one for each")
+    if chain.channels != COLOURS:
+        raise BadInput(
+            f"the network takes images of {chain.channels} channels and a bundle reads pictures in colour: export one "
+            f"whose first layer takes {COLOURS}"
+        )
     if source_labels is not None and not set(np.unique(source_labels)) <= set(range(chain.num_classes)):
         raise BadInput(f"source_labels are not all from 0 to {chain.num_classes - 1}: give the model's own classes")
     chain = copy.deepcopy(chain).cpu().eval()
@@ -104,7 +114,7 @@ def export_bundle(
     members["__main__.py"] = MAIN.encode()
     manifest = {
         "format": FORMAT,
-        "tbft": tbft.__version__,
+        "tbft": __version__,
         "classes": list(classes),
         "num_classes": chain.num_classes,
         "image_size": chain.image_size,
@@ -183,7 +193,7 @@ def _make_training(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     pixels: NDArray[np.uint8],
-) -> tuple[dict[str, bytes], Trained]:
+) -> tuple[dict[str, bytes], TrainedKeys]:
     optimizer = AdamW()
     step, trained = training_step(forward, block, parameters_of(chain, block), optimizer)
     graphs = {

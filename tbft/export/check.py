@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tbft.device.runtime import Session
 from tbft.errors import BadInput
-from tbft.export.training import Trained
+from tbft.export.training import TrainedKeys
 from tbft.models.chain import BlockChain
 
 _PATCHES = 4
@@ -91,7 +91,7 @@ def check_prefix(chain: BlockChain, block: str, pixels: NDArray[np.uint8], image
 def check_training(
     chain: BlockChain,
     block: str,
-    trained: Trained,
+    trained: TrainedKeys,
     session: Session,
     shape: Sequence[int | None],
     labels: NDArray[np.int64],
@@ -131,7 +131,7 @@ def check_training(
 def check_steps(
     chain: BlockChain,
     block: str,
-    trained: Trained,
+    trained: TrainedKeys,
     session: Session,
     features: NDArray[np.float32],
     labels: NDArray[np.int64],
@@ -183,7 +183,7 @@ def check_steps(
 
 def _train_in_onnx(
     chain: BlockChain,
-    trained: Trained,
+    trained: TrainedKeys,
     session: Session,
     features: NDArray[np.float32],
     labels: NDArray[np.int64],
@@ -214,7 +214,7 @@ def _train_in_onnx(
 def train_in_torch(
     chain: BlockChain,
     block: str,
-    trained: Trained,
+    trained: TrainedKeys,
     features: NDArray[np.float32],
     labels: NDArray[np.int64],
     orders: Sequence[NDArray[np.int64]],
@@ -260,7 +260,7 @@ def training_modes(chain: BlockChain, block: str) -> None:
 
 def _differences(
     chain: BlockChain,
-    trained: Trained,
+    trained: TrainedKeys,
     mine: Mapping[str, NDArray[np.float32]],
     theirs: Mapping[str, NDArray[np.float32]],
 ) -> dict[str, tuple[float, str]]:

@@ -133,7 +133,7 @@ class _EveryLink(nn.Module):
         return tuple(outputs)
 
 
-def export_forward(chain: BlockChain, channels: int = 3) -> Forward:
+def export_forward(chain: BlockChain) -> Forward:
     """Export the forward pass.
 
     Without onnxscript's optimiser, which deletes the addition of a small number as one of zero (seen in 0.7.2);
@@ -148,7 +148,7 @@ def export_forward(chain: BlockChain, channels: int = 3) -> Forward:
 
     from tbft.export.attention import attention
 
-    images = torch.randn(2, channels, chain.image_size, chain.image_size)
+    images = torch.randn(2, chain.channels, chain.image_size, chain.image_size)
     with inference_mode_of(chain), _quiet(), sdpa_kernel(SDPBackend.MATH):  # others make views that cannot be exported
         try:
             program = torch.onnx.export(

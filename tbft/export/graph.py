@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,9 +12,6 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from tbft.errors import BadInput
-
-if TYPE_CHECKING:
-    from tbft.export.batch_norm import BatchStatistics
 
 OPSET = 20
 """Operator set of every graph; onnxruntime 1.18 and later know it."""
@@ -23,6 +21,30 @@ WEIGHTS_FILE = "weights"
 
 Shape = tuple[int | None, ...]
 """Of a tensor; ``None`` is the number of images, known when the graph runs."""
+
+
+@dataclass(frozen=True)
+class BatchStatistics:
+    """What a BatchNorm layer saw in the batch at hand.
+
+    Attributes:
+        mean_key, variance_key: its running statistics in the state dict.
+        mean: tensor ``(C,)``.
+        variance: likewise, biased, as the layer normalises with it.
+        unbiased: likewise, as the running average takes it.
+        centred: the layer's input less its mean.
+        momentum: share of the batch in the running average.
+        epsilon: added to the variance.
+    """
+
+    mean_key: str
+    variance_key: str
+    mean: str
+    variance: str
+    unbiased: str
+    centred: str
+    momentum: float
+    epsilon: float
 
 
 class Graph:

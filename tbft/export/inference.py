@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
-from tbft.export.batch_norm import BatchStatistics, append_nodes
+from tbft.export.batch_norm import append_nodes
 from tbft.export.forward import IMAGES, Forward
-from tbft.export.graph import Graph
+from tbft.export.graph import BatchStatistics, Graph
 
 PIXELS = "pixels"
 """Input of the graphs that take images: uint8 ``(N, C, H, W)``; they normalise them themselves."""

@@ -9,16 +9,16 @@ import numpy as np
 import onnx
 
 from tbft.errors import BadInput
-from tbft.export.batch_norm import BatchStatistics, append_nodes
+from tbft.export.batch_norm import append_nodes
 from tbft.export.forward import Forward
 from tbft.export.gradient import append_gradient
-from tbft.export.graph import Graph
+from tbft.export.graph import BatchStatistics, Graph
 from tbft.export.inference import running_statistics
 from tbft.export.optimizer import Optimizer
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedKeys:
     """What of a block is trained, as vectors.
 
     Attributes:
@@ -32,7 +32,7 @@ class Trained:
 
 def training_step(
     forward: Forward, block: str, parameters: Sequence[str], optimizer: Optimizer
-) -> tuple[bytes, Trained]:
+) -> tuple[bytes, TrainedKeys]:
     """One step of cross-entropy on what enters a block; the links behind it stay as they are.
 
     BatchNorm layers of the block normalise by the batch and update their running averages; those behind it do not.
@@ -73,10 +73,10 @@ def training_step(
         graph.op("Identity", _average(graph, list(seen.values())), output="new_statistics")
         outputs["new_statistics"] = np.float32
     graph.op("Identity", loss, output="loss")
-    return graph.serialize({**outputs, "loss": np.float32}), Trained(tuple(parameters), tuple(statistics))
+    return graph.serialize({**outputs, "loss": np.float32}), TrainedKeys(tuple(parameters), tuple(statistics))
 
 
-def evaluation(forward: Forward, block: str, trained: Trained) -> bytes:
+def evaluation(forward: Forward, block: str, trained: TrainedKeys) -> bytes:
     """``features`` that enter a block to ``logits`` in inference mode, by ``parameters`` and ``statistics``."""
     graph = forward.graph()
     entry = forward.entry(block)

@@ -82,7 +82,11 @@ class BlockChain(nn.Module, ABC):
         return x
 
     def span(self, start: str | None = None, stop: str | None = None) -> list[tuple[nn.Module, ...]]:
-        """The modules of each link from ``start`` up to, not including, ``stop`` (see ``forward``)."""
+        """The modules of each link from ``start`` up to, not including, ``stop`` (see ``forward``).
+
+        Raises:
+            KeyError: if there is no such link.
+        """
         chain = self.chain()
         names = list(chain)
         for name in (start, stop):

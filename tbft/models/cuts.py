@@ -13,6 +13,7 @@ from tbft.models.operations import Operations, name_inside
 from tbft.models.spec import HEAD, POOL, ChainSpec, LinkSpec
 from tbft.models.tracing import is_layer, modules_around
 
+_PARTS = 3  # of a network whose features never shrink
 _SAME_RESOLUTION = 0.6
 """Fewer positions than this share of those before are another resolution (class tokens come and go within one)."""
 IMAGES = 3
@@ -213,13 +214,13 @@ def _narrowest(stage: list[Cut]) -> list[Cut]:
     return [cut for cut in stage if cut.width == width]
 
 
-def _equal_parts(operations: Operations, cuts: list[Cut], parts: int = 3) -> list[int]:
-    """Ends of parts with about equally many parameters, the last of them at the last cut."""
+def _equal_parts(operations: Operations, cuts: list[Cut]) -> list[int]:
+    """Ends of three parts with about equally many parameters, the last of them at the last cut."""
     sizes = {name: parameter.numel() for name, parameter in operations.network.named_parameters()}
     read = [sum(sizes[name] for name in _parameters(operations, -1, cut.after)) for cut in cuts]
     ends = []
-    for part in range(1, parts):
-        nearest = min(range(len(cuts)), key=lambda i: abs(read[i] - part * read[-1] / parts))
+    for part in range(1, _PARTS):
+        nearest = min(range(len(cuts)), key=lambda i: abs(read[i] - part * read[-1] / _PARTS))
         ends.append(cuts[nearest].after)
     return sorted({*ends, cuts[-1].after})
 

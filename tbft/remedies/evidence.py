@@ -20,6 +20,12 @@ from tbft.remedies.sample import Bools, Floats, Ints
 DRAWS = 4999
 """Samples of a null distribution: p-values down to 1 / 5000."""
 
+CONFIDENCE = 0.95
+"""Coverage of every interval."""
+
+POWER = 0.8
+"""With which a gain is to be seen where labels are asked for."""
+
 _BISECTIONS = 60
 _AT_ONCE = 500  # samples held in memory: 4 MB for 1,000 images
 
@@ -87,29 +93,29 @@ def sign_test(better: int, worse: int) -> float:
     return binomial_tail(better, better + worse, 0.5)
 
 
-def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> Interval:
-    """Exact confidence interval of a proportion (Clopper and Pearson 1934).
+def clopper_pearson(successes: int, trials: int) -> Interval:
+    """Exact 95 % confidence interval of a proportion (Clopper and Pearson 1934).
 
     Raises:
         ValueError: without a trial.
     """
     if trials < 1 or not 0 <= successes <= trials:
         raise ValueError(f"{successes} of {trials} is no proportion")
-    half = (1 - confidence) / 2
+    half = (1 - CONFIDENCE) / 2
     low = _solve(lambda p: binomial_tail(successes, trials, p) < half) if successes else 0.0
     high = _solve(lambda p: binomial_tail(successes + 1, trials, p) < 1 - half) if successes < trials else 1.0
     return Interval(successes / trials, low, high)
 
 
-def wilson(proportion: float, trials: int, confidence: float = 0.95) -> Interval:
-    """Score interval of a proportion (Wilson 1927)."""
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
+def wilson(proportion: float, trials: int) -> Interval:
+    """95 % score interval of a proportion (Wilson 1927)."""
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
     centre = (proportion + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * math.sqrt(proportion * (1 - proportion) / trials + (z / (2 * trials)) ** 2)
     return Interval(proportion, max(0.0, centre - half), min(1.0, centre + half))
 
 
-def paired_gain(before: Bools, after: Bools, confidence: float = 0.95) -> Gain:
+def paired_gain(before: Bools, after: Bools) -> Gain:
     """Compare two classifiers on the same images.
 
     The test is ``sign_test``; the interval is Newcombe's for paired proportions (1998, Statistics in Medicine 17,
@@ -118,13 +124,12 @@ def paired_gain(before: Bools, after: Bools, confidence: float = 0.95) -> Gain:
     Args:
         before: whether each image is right ``(N,)``.
         after: likewise after the change.
-        confidence: coverage of the interval.
     """
     n = len(before)
     both, better, worse = (int((a & b).sum()) for a, b in ((before, after), (~before, after), (before, ~after)))
     neither = n - both - better - worse
     p = sign_test(better, worse)
-    first, second = (wilson((both + one) / n, n, confidence) for one in (better, worse))
+    first, second = (wilson((both + one) / n, n) for one in (better, worse))
     margins = (both + better) * (worse + neither) * (both + worse) * (better + neither)
     phi = (both * neither - better * worse) / math.sqrt(margins) if margins else 0.0
     gain = (better - worse) / n
@@ -152,29 +157,27 @@ def fewer_than(right: int, images: int, accuracy: float, of: int | None = None) 
     return min(1.0, float(np.exp(logs).sum()))
 
 
-def counts_differ(counts: Ints, probabilities: Floats, draws: int = DRAWS, seed: int = 0) -> float:
+def counts_differ(counts: Ints, probabilities: Floats) -> float:
     """Whether counts are drawn from a multinomial distribution: p of the likelihood ratio, sampled.
 
     Args:
         counts: of each class ``(C,)``.
         probabilities: of each class ``(C,)``, summing to 1.
-        draws: samples of the null distribution.
-        seed: of the samples.
     """
     n = int(counts.sum())
     if n == 0:
         return 1.0
     if counts[probabilities <= 0].any():
-        return 1 / (1 + draws)
-    rng = np.random.default_rng(seed)
-    null = rng.multinomial(n, probabilities / probabilities.sum(), size=draws)
+        return 1 / (1 + DRAWS)
+    rng = np.random.default_rng(0)
+    null = rng.multinomial(n, probabilities / probabilities.sum(), size=DRAWS)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = [np.where(k > 0, k * np.log(k / (n * probabilities)), 0.0).sum(axis=-1) for k in (null, counts)]
     extreme = int((ratios[0] >= ratios[1] - 1e-9).sum())
-    return (1 + extreme) / (1 + draws)
+    return (1 + extreme) / (1 + DRAWS)
 
 
-def largest_gains(differences: Floats, draws: int = DRAWS, seed: int = 0) -> Floats:
+def largest_gains(differences: Floats, draws: int = DRAWS) -> Floats:
     """p-values of several gains on the same images, corrected for how many there are.
 
     Under the null hypothesis that no change matters, the sign of an image's differences is as likely to be the
@@ -185,7 +188,6 @@ def largest_gains(differences: Floats, draws: int = DRAWS, seed: int = 0) -> Flo
     Args:
         differences: of each change on each image, such as right after minus right before ``(K, N)``.
         draws: samples of the null distribution.
-        seed: of the samples.
 
     Returns:
         One-sided p of each change ``(K,)``.
@@ -196,7 +198,7 @@ def largest_gains(differences: Floats, draws: int = DRAWS, seed: int = 0) -> Flo
     d = differences[:, moved].astype(np.float64)
     scale = np.sqrt((d * d).sum(axis=1))
     d = d / np.where(scale > 0, scale, 1.0)[:, None]
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     largest = np.empty(draws)
     for start in range(0, draws, _AT_ONCE):
         part = largest[start : start + _AT_ONCE]
@@ -232,21 +234,20 @@ def rank_test(low: Floats, high: Floats) -> float:
     return NormalDist().cdf((u - n * m / 2 + 0.5) / math.sqrt(variance)) if variance > 0 else 1.0
 
 
-def labels_needed(gain: float, differing: float, level: float = 0.05, power: float = 0.8) -> int | None:
-    """Labels that a paired test needs to see a gain (Connor 1987, Biometrics 43).
+def labels_needed(gain: float, differing: float, level: float = 0.05) -> int | None:
+    """Labels that a paired test needs to see a gain with ``POWER`` (Connor 1987, Biometrics 43).
 
     Args:
         gain: accuracy after minus before.
         differing: share of the images on which the two differ.
         level: of the one-sided test.
-        power: with which the gain is seen.
 
     Returns:
         ``None`` if there is no gain to be seen.
     """
     if gain <= 0 or differing <= 0:
         return None
-    z_level, z_power = NormalDist().inv_cdf(1 - level), NormalDist().inv_cdf(power)
+    z_level, z_power = NormalDist().inv_cdf(1 - level), NormalDist().inv_cdf(POWER)
     spread = max(differing - gain**2, 0.0)
     return math.ceil(((z_level * math.sqrt(differing) + z_power * math.sqrt(spread)) / gain) ** 2)
 

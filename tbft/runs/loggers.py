@@ -27,9 +27,9 @@ def make_loggers(folder: Path, settings: RunSettings, adaptation: Adaptation) ->
     if settings.wandb != "off" and not (settings.wandb == "auto" and os.environ.get("WANDB_MODE") == "disabled"):
         from tbft.runs.wandb_logger import RunLogger
 
-        data, freeze, chain = adaptation.data, adaptation.freeze, adaptation.classifier.model
+        data, freeze = adaptation.data, adaptation.freeze
         tags = [data.drift.level or freeze.level, data.name, adaptation.strategy]
-        tags += [f"block:{name}" for name in adaptation.target if name in chain.blocks]
+        tags += [f"block:{name}" for name in adaptation.blocks]
         group = [*(tag for tag in tags if tag), *settings.tags]
         loggers.append(RunLogger(folder, folder.name, settings.project, settings.wandb_offline, settings.group, group))
     return loggers

@@ -6,7 +6,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-import tbft
+from tbft import version
 
 
 @cache
@@ -16,14 +16,14 @@ def revision() -> str:
     A clone is a folder with ``.git`` directly above the package: a package that is installed somewhere inside another
     repository is not of that one.
     """
-    root = Path(tbft.__file__).parent.parent
+    root = Path(version.__file__).parent.parent
     if not (root / ".git").exists():
-        return tbft.__version__
+        return version.__version__
     try:
         commit = _git(root, "rev-parse", "--short=12", "HEAD")
         changes = _git(root, "status", "--porcelain", "--untracked-files=no", "--", "tbft", "configs")
     except (OSError, subprocess.SubprocessError):  # no git here, or no commit yet
-        return tbft.__version__
+        return version.__version__
     return f"{commit}+changes" if changes else commit
 
 

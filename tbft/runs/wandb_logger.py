@@ -73,8 +73,8 @@ class RunLogger(Logger):
 
     @property
     def version(self) -> str:
-        """The run's name."""
-        return self._run_name
+        """Empty: the progress bar would show the end of it, and a run has its name already."""
+        return ""
 
     @property
     def save_dir(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from copy import copy
 from typing import Any
@@ -16,8 +17,10 @@ from tbft.recipe import callbacks_of, optimization_of, recipe_of
 from tbft.remedies.race import Trained
 from tbft.remedies.validated import Score
 
+log = logging.getLogger(__name__)
 
-def train_in_loop_from(climb: Climb, level: Trained, epochs: int | None) -> Score:
+
+def train_in_loop_from(climb: Climb, level: Trained, epochs: int | None, *, show_progress: bool = False) -> Score:
     """Train from the weights that stand; the network then has those of the best epoch.
 
     Args:
@@ -25,9 +28,10 @@ def train_in_loop_from(climb: Climb, level: Trained, epochs: int | None) -> Scor
             run.
         level: whose block and recipe; ``full`` trains all by the recipe of ``strategy/tuned-full.yaml``.
         epochs: how many at most, schedule included; ``None`` leaves that to the recipe.
+        show_progress: whether an epoch that takes long has a progress bar.
     """
     trial, optimization = _trial_of(climb, level, epochs, BlockFreeze)
-    train_in_loop(trial, optimization)
+    train_in_loop(trial, optimization, show_progress=show_progress)
     return _take_over(climb, trial)
 
 
@@ -47,6 +51,7 @@ def train_step_by_step(climb: Climb, level: Trained, epochs: int | None, options
 
     trial, optimization = _trial_of(climb, level, epochs, BlockFreezeCallback)
     trial.classifier = ImageClassifier.around(climb.classifier, optimization)
+    log.info("training %s", ", ".join(trial.blocks))
     given = {**options, "callbacks": callbacks_of(options.get("callbacks")), "max_epochs": trial.max_epochs}
     with quiet():
         train_by_steps(trial, {**given, "accelerator": climb.accelerator or "auto"})

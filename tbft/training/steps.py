@@ -20,7 +20,7 @@ from tbft.callbacks import (
     KeepBestCallback,
     LearningCurveCallback,
 )
-from tbft.data.sample import Sample
+from tbft.data.sample import ImageSample
 from tbft.module import ImageClassifier
 from tbft.training.checks import make_trainer
 
@@ -76,13 +76,13 @@ def train_by_steps(
     return trainer
 
 
-class SampleModule(Sample, LightningDataModule):  # type: ignore[misc]  # both have a name
+class SampleModule(ImageSample, LightningDataModule):  # type: ignore[misc]  # both have a name
     """Images given from Python, as Lightning takes them.
 
     Args:
         sample: the images, which both share.
     """
 
-    def __init__(self, sample: Sample) -> None:
+    def __init__(self, sample: ImageSample) -> None:
         LightningDataModule.__init__(self)
         self.__dict__.update(sample.__dict__)

@@ -48,7 +48,11 @@ class CodeCarbonBeside:
         self._tracker: Any = None
 
     def start(self) -> None:
-        """Starts the tracker; call it before the clock runs."""
+        """Starts the tracker; call it before the clock runs.
+
+        Raises:
+            RuntimeError: If the tracker did not start.
+        """
         codecarbon = _import()
         tracker = codecarbon.OfflineEmissionsTracker(
             country_iso_code=self._country.upper(),

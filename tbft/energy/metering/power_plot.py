@@ -59,7 +59,7 @@ def draw_power(
     axes.plot([point[0] for point in trace], [point[1] for point in trace], color="black", linewidth=1.0)
     axes.set_xlabel("time / s")
     axes.set_ylabel("power of the machine / W")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * max(1e-3, *(watts for _, watts, _ in trace)))
     axes.set_xlim(trace[0][0], max(trace[-1][0], trace[0][0] + 1e-3))
     title = source_title(energy_source)
     axes.set_title(f"{title}\nVOID: {void}" if void else title, fontsize=10)

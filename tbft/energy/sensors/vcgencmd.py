@@ -10,31 +10,29 @@ TIMEOUT_SECONDS = 1.0
 """The firmware answers within milliseconds; one that takes this long will not answer at all."""
 
 
-def ask(vcgencmd: str, *question: str, timeout: float | None = None) -> str:
+def ask(vcgencmd: str, *question: str) -> str:
     """Returns the firmware's answer.
 
     Args:
         vcgencmd: The program's name or path.
         question: The command and its arguments, such as `get_throttled`.
-        timeout: Seconds after which the program is killed; None for `TIMEOUT_SECONDS`.
 
     Raises:
         SensorFault: If the program is missing, hangs, fails, or the firmware does not know the command.
     """
-    timeout = TIMEOUT_SECONDS if timeout is None else timeout
     try:
         answer = subprocess.run(
             [vcgencmd, *question],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=TIMEOUT_SECONDS,
             check=False,
         )
     except FileNotFoundError:
         raise SensorFault(f"there is no program {vcgencmd}") from None
     except subprocess.TimeoutExpired:
-        raise SensorFault(f"{vcgencmd} {question[0]} did not answer within {timeout:g} s") from None
+        raise SensorFault(f"{vcgencmd} {question[0]} did not answer within {TIMEOUT_SECONDS:g} s") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SensorFault(f"{vcgencmd} cannot be run ({error})") from None
     if answer.returncode != 0 or answer.stdout.startswith("error="):

@@ -189,9 +189,9 @@ def _notes(results: Results, found: Sequence[Finding], spent: Spent, basis: str)
             )
     told_of = settings_to_tell(results)
     if {setting.train_size for setting in results.settings()} - {setting.train_size for setting in told_of}:
-        notes.append("Where there are several training sizes, this is of the largest.")
+        notes.append("The answer is of the largest training size.")
     if any(HELD_OUT in setting.variant for setting in told_of):
-        notes.append("It is of the held-out drifts, on which nothing was tuned.")
+        notes.append("The answer is of the held-out drifts, on which nothing was tuned.")
     return notes
 
 

@@ -29,7 +29,7 @@ def main_report(args: list[str]) -> int:
 
 
 def print_report(runs: Path, folder: Path | None = None) -> Report:
-    """Write the report of all records below a folder, and print its tables.
+    """Write the report of all records below a folder, and print its tables and at last its answer.
 
     Args:
         runs: A ledger, or a folder of ledgers.
@@ -46,6 +46,8 @@ def print_report(runs: Path, folder: Path | None = None) -> Report:
         console.width = WIDTH
     for table in report.tables:
         console.print(to_rich(table))
+    for clause in report.answer.clauses:
+        console.print(clause, highlight=False, markup=False)
     console.print(f"report: {report.folder / PAGE}", highlight=False, soft_wrap=True, markup=False)
     return report
 

@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+CONFIDENCE = 0.95  # coverage of every interval; what `clustered_interval` rests on holds from 0.917 on
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -45,12 +47,11 @@ def median(values: Sequence[float]) -> Estimate | None:
     return Estimate(statistics.median(values), n=len(values)) if values else None
 
 
-def paired_interval(differences: Sequence[float], confidence: float = 0.95) -> Estimate | None:
-    """Mean of paired differences with Student's t interval.
+def paired_interval(differences: Sequence[float]) -> Estimate | None:
+    """Mean of paired differences with Student's 95 % t interval.
 
     Args:
         differences: One for each pair, such as each seed.
-        confidence: Coverage of the interval.
 
     Returns:
         The estimate, without an interval for fewer than two pairs; None of no pair.
@@ -65,11 +66,11 @@ def paired_interval(differences: Sequence[float], confidence: float = 0.95) -> E
     from scipy.stats import t
 
     sd = statistics.stdev(differences)
-    half = float(t.ppf((1 + confidence) / 2, n - 1)) * sd / math.sqrt(n)
+    half = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * sd / math.sqrt(n)
     return Estimate(mean, low=mean - half, high=mean + half, n=n, signed=True)
 
 
-def clustered_interval(clusters: Sequence[Sequence[float]], confidence: float = 0.95) -> Estimate | None:
+def clustered_interval(clusters: Sequence[Sequence[float]]) -> Estimate | None:
     """Mean over clusters of their means, with Student's t interval over these means.
 
     Runs with the same drift resemble one another, so that a new drift says more than another seed. The t interval over
@@ -79,23 +80,21 @@ def clustered_interval(clusters: Sequence[Sequence[float]], confidence: float = 
 
     Args:
         clusters: Values of each cluster, none of them empty.
-        confidence: Coverage of the interval, at least 0.917.
 
     Returns:
         The estimate, `n` the values of all clusters, without an interval for fewer than two clusters; None of none.
     """
     import statistics
 
-    estimate = paired_interval([statistics.fmean(cluster) for cluster in clusters], confidence)
+    estimate = paired_interval([statistics.fmean(cluster) for cluster in clusters])
     return replace(estimate, n=sum(map(len, clusters))) if estimate else None
 
 
-def stratified_interval(strata: Sequence[Sequence[float]], confidence: float = 0.95) -> Estimate | None:
+def stratified_interval(strata: Sequence[Sequence[float]]) -> Estimate | None:
     """Mean over independent strata of their means, with the interval of Welch (1947) and Satterthwaite (1946).
 
     Args:
         strata: Independent values of each stratum, such as each drift level; none of them empty.
-        confidence: Coverage of the interval.
 
     Returns:
         The estimate, without an interval where a stratum has fewer than two values; None of no stratum.
@@ -114,7 +113,7 @@ def stratified_interval(strata: Sequence[Sequence[float]], confidence: float = 0
     if spread == 0:
         return Estimate(mean, low=mean, high=mean, n=n, signed=True)
     error = math.sqrt(sum(variances)) / len(strata)
-    half = float(t.ppf((1 + confidence) / 2, sum(variances) ** 2 / spread)) * error
+    half = float(t.ppf((1 + CONFIDENCE) / 2, sum(variances) ** 2 / spread)) * error
     return Estimate(mean, low=mean - half, high=mean + half, n=n, signed=True)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tbft import atomic
 from tbft.errors import BadInput
-from tbft.study.reporting.answer_words import answer
+from tbft.study.reporting.answer_words import Answer, answer
 from tbft.study.reporting.apart import set_apart
 from tbft.study.reporting.ledger_reading import Problem, read_ledger
 from tbft.study.reporting.noised_blocks import without_noise
@@ -31,12 +31,14 @@ class Report:
         tables: The tables, for the terminal.
         results: The completed records.
         problems: Records that could not be used in full.
+        answer: What the page leads with.
     """
 
     folder: Path
     tables: Sequence[Table]
     results: Results
     problems: Sequence[Problem]
+    answer: Answer
 
 
 def write_report(runs: Path, folder: Path | None = None) -> Report:
@@ -55,13 +57,14 @@ def write_report(runs: Path, folder: Path | None = None) -> Report:
     folder = folder or runs / FOLDER
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(runs, folder, tables, results, problems)
+        found = _write(runs, folder, tables, results, problems)
     except OSError as error:
         raise BadInput(f"cannot write the report to {folder} ({error.strerror}): free some space or use --to") from None
-    return Report(folder, tables, results, problems)
+    return Report(folder, tables, results, problems, found)
 
 
-def _write(runs: Path, folder: Path, tables: Sequence[Table], results: Results, problems: Sequence[Problem]) -> None:
+def _write(runs: Path, folder: Path, tables: Sequence[Table], results: Results, problems: Sequence[Problem]) -> Answer:
+    """Write all files; gives the answer that the page leads with."""
     from tbft.study.reporting.chart_style import save_png, save_svg
     from tbft.study.reporting.figures import all_figures
 
@@ -82,5 +85,7 @@ def _write(runs: Path, folder: Path, tables: Sequence[Table], results: Results, 
     others = [f"{count} {kind}" for kind, count in kinds.items()]
     summary = ", ".join([f"{len(results.records)} completed runs", *others])
     summary += f"; on {', '.join(machines)}." if machines else "."
-    page = render_page(title, summary, answer(plain), tables, charts, cost_notes(results.records), plain.tuned_blocks())
+    found = answer(plain)
+    page = render_page(title, summary, found, tables, charts, cost_notes(results.records), plain.tuned_blocks())
     atomic.write_text(folder / PAGE, page)
+    return found

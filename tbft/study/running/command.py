@@ -94,7 +94,11 @@ def main_study(args: list[str], runner: str) -> int:
         BadInput: When the study, its options or its ledger cannot be used.
         KeyboardInterrupt: When interrupted; the same command goes on from there.
     """
-    given = parse_arguments(study_parser(), args)
+    try:
+        given = parse_arguments(study_parser(), args)
+    except BadInput as error:
+        advice = ": give --config study/quick.yaml, or a file of your own" if "are required" in str(error) else ""
+        raise BadInput(f"{error}{advice}") from None
     study = Study(**{name: given[name] for name in Study.__dataclass_fields__})
     study.root = Path(study.root)
     how = Execution(**{name: given[name] for name in Execution.__dataclass_fields__})

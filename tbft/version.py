@@ -1,0 +1,3 @@
+"""The version of tbft; a bundle carries it to devices."""
+
+__version__ = "0.1.0"
