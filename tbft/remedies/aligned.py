@@ -13,13 +13,19 @@ STEPS, IMAGES_IN_A_STEP, RATE = 20, 8, 2.5e-3
 glass_blur, zoom_blur and frost at severity 5, mean of 2 seeds with 100 and 1,000 images: 73.1 % in 0.24 CPU-seconds. 30
 such steps make 73.2 % in 0.35, 30 steps of 16 images at 4e-3 73.1 % in 0.59, 20 of 8 at 4e-3 72.9 %."""
 
+LOSS_LEVEL = 0.25
+"""Level at which the labels count as less likely with the aligned block, which is then refused. In 45 cases with these
+drifts, by 30 steps of 16 images, aligning wherever it was tried was 1.0 points above not aligning, with this level 1.1,
+and 1.0 where it was refused at every loss, however unsure."""
+
 _DRAWS = 999
 
 
 def judge_aligned(choice: Choice, aligned: Choice, source: Sample) -> tuple[bool, str]:
     """Whether what is chosen with the aligned block takes the place of what was chosen without.
 
-    Without labels it does unless the estimate falls by more than estimates differ where nothing has changed.
+    It does unless the labels become less likely or, without labels, the estimate falls by more than estimates differ
+    where nothing has changed.
     """
     if aligned.statistics != REFRESHED:
         return False, "with the aligned block no remedy stands"
@@ -31,10 +37,11 @@ def judge_aligned(choice: Choice, aligned: Choice, source: Sample) -> tuple[bool
     assert before is not None and after is not None
     differences = after.scores(source.labels) - before.scores(source.labels)
     gain = paired_gain(correct(before.fit.logits, source.labels), correct(after.fit.logits, source.labels))
-    p = float(largest_gains(differences[None], _DRAWS)[0])
-    if differences.mean() < 0:
-        return False, "the labels are less likely than before"
-    return True, f"the labels are more likely than before (p = {p:.2g}; {gain.better} images won, {gain.worse} lost)"
+    p = float(largest_gains(-differences[None], _DRAWS)[0])
+    told = f"(p = {p:.2g}; {gain.better} images won, {gain.worse} lost)"
+    if p <= LOSS_LEVEL:
+        return False, f"the labels are less likely than before {told}"
+    return True, f"the labels are no less likely than before {told}"
 
 
 def candidate_chosen(choice: Choice) -> Candidate | None:
