@@ -18,11 +18,9 @@ from tbft.models.classifier import Classifier
 from tbft.models.multiply_adds import count_multiply_adds
 from tbft.models.statistics import estimating_statistics, has_statistics, inference_mode_of
 from tbft.remedies import REFRESHED, SOURCE, Head, Sample
+from tbft.remedies.refresh import LARGE_BATCH
 
 Samples = dict[str, Sample]
-
-_LARGE_BATCH = 64
-"""Images of a batch whose own statistics stand for those that are kept of it."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ def refresh_and_look(
     """Re-estimate the statistics on a sample, and look at it under them.
 
     One batch that is large enough gives both in one pass: normalising by the batch and by what is kept of it differ in
-    the variance alone, which is kept without bias, by less than 1 / ``_LARGE_BATCH``.
+    the variance alone, which is kept without bias, by less than 1 / ``LARGE_BATCH``.
 
     Args:
         classifier: the classifier, whose statistics are then the sample's.
@@ -105,7 +103,7 @@ def refresh_and_look(
         seed: draws the batches.
         images: how many of the images make the statistics where they are more than one batch; ``None`` takes all.
     """
-    if not _LARGE_BATCH <= len(examples) <= IMAGES_IN_A_BATCH:
+    if not LARGE_BATCH <= len(examples) <= IMAGES_IN_A_BATCH:
         refresh_statistics(classifier, examples, seed, images)
         return look_at(classifier, examples, head, labelled=labelled)
     with estimating_statistics(classifier.model):
