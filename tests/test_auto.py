@@ -240,17 +240,18 @@ def test_a_block_is_trained_behind_the_label_map_though_a_solved_head_needs_none
     assert raced and all(step["accuracy"]["value"] > 0.5 for step in raced)
 
 
-def test_where_aligning_is_refused_the_statistics_are_still_those_of_all_images(monkeypatch):
+def test_where_aligning_is_refused_what_stood_before_it_stands(monkeypatch):
     x, y, _ = device(500, corruption="snow")
-    found = {}
-    for how in ("diverges", "is not tried"):
+    ways = {
+        "is not tried": ("Climb._is_worth_aligning", lambda *args: False),
+        "diverges": ("align", lambda *args: False),
+        "is worse": ("judge_aligned", lambda *args: (False, "worse")),
+    }
+    found = []
+    for name, stand_in in ways.values():
         with monkeypatch.context() as patch:
-            if how == "diverges":
-                patch.setattr("tbft.adaptation.climb.align", lambda *args: False)
-            else:
-                patch.setattr("tbft.adaptation.climb.Climb._is_worth_aligning", lambda *args: False)
+            patch.setattr(f"tbft.adaptation.climb.{name}", stand_in)
             better = tbft.personalize("digits", x, y, **{"ladder.train": False})
-            assert better.record.as_dict["diagnosis"]["images"] == 200 and "refresh" in accepted(better)
-            found[how] = better.model.state_dict()
-    first, second = found.values()
-    assert all(torch.equal(value, second[key]) for key, value in first.items())
+        assert better.record.as_dict["diagnosis"]["images"] == 200 and "refresh" in accepted(better)
+        found.append(better.model.state_dict())
+    assert all(torch.equal(value, other[key]) for other in found for key, value in found[0].items())

@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from tbft.adaptation.align import IMAGES_IN_A_STEP
 from tbft.models import build
 from tbft.models.multiply_adds import count_multiply_adds, multiply_adds_by_link
 from tbft.recipe import recipe_of
-from tbft.remedies.aligned import STEPS
+from tbft.remedies.aligned import IMAGES_IN_A_STEP, STEPS
+from tbft.remedies.refresh import STATISTICS_IMAGES
 from tbft.training.cost import estimate_training_passes
 
 IMAGE = torch.randn(1, 3, 32, 32)
@@ -52,8 +52,8 @@ def test_aligning_runs_the_front_block_alone_and_needs_no_labels():
     chain = build("resnet8", num_classes=10, image_size=32)
     by_link = multiply_adds_by_link(chain, IMAGE)
     passes = estimate_training_passes(chain, IMAGE, 500, labelled=False, aligns=True)
-    drawn = STEPS * IMAGES_IN_A_STEP / 500
-    assert passes == {"align": pytest.approx(1 + 3 * drawn * by_link["block1"] / sum(by_link.values()))}
+    drawn, again = STEPS * IMAGES_IN_A_STEP / 500, STATISTICS_IMAGES / 500
+    assert passes == {"align": pytest.approx(again + 3 * drawn * by_link["block1"] / sum(by_link.values()))}
     many = estimate_training_passes(chain, IMAGE, 2000, labelled=False, aligns=True)
     assert many["align"] == pytest.approx(passes["align"] / 4)  # as many images are drawn, of four times as many
     assert not estimate_training_passes(chain, IMAGE, 500, labelled=False, aligns=False)

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from tbft.adaptation.adaptation import Adaptation, choose_device
-from tbft.adaptation.align import STATISTICS_IMAGES, align
-from tbft.adaptation.freezing import refresh_statistics
+from tbft.adaptation.align import align
 from tbft.adaptation.hindsight import check_can_test, score_in_hindsight
 from tbft.adaptation.ladder import Ladder, check_nothing_is_named
 from tbft.adaptation.looking import look_until_decided
-from tbft.adaptation.observation import Observation, Samples, look_at, put_head
+from tbft.adaptation.observation import Observation, Samples, put_head, refresh_and_look
 from tbft.adaptation.score import Tally
 from tbft.adaptation.standing import (
     copy_weights,
@@ -32,6 +31,7 @@ from tbft.remedies.aligned import candidate_chosen, judge_aligned
 from tbft.remedies.evidence import Interval, clopper_pearson
 from tbft.remedies.parts import heads_of_part
 from tbft.remedies.race import LEAST_VALIDATION, RACE_EPOCHS, Trained, contenders_for, is_worth_training
+from tbft.remedies.refresh import STATISTICS_IMAGES
 from tbft.remedies.validated import Score, reason_to_keep_base
 from tbft.schema import RunRecord
 
@@ -104,11 +104,9 @@ class Climb(Adaptation):
             self.trail += recorded_steps(choice.steps, look.cpu_seconds)
             if choice.verdict == "adapt":
                 self._take(choice, seen)
-            refreshed, samples = choice, seen.samples
+            samples = seen.samples
             if self._is_worth_aligning(choice):
                 choice, samples = self._align(choice, look, examples)
-            if choice is refreshed and self._standing == REFRESHED and len(look.positions) < len(examples):
-                refresh_statistics(self.classifier, examples, self.seed, STATISTICS_IMAGES)
             self._score(choice, samples)
             self._reached = choice.accuracy
         if self._is_worth_training(choice):
@@ -149,14 +147,16 @@ class Climb(Adaptation):
             labelled=self.data.labelled,
             seed=self.seed,
             reserved=held_out,
-            train=self._may_train,
+            train=self._images_that_train,
         )
 
     @property
-    def _may_train(self) -> bool:
+    def _images_that_train(self) -> int:
+        """Images on which blocks may be trained; 0 where none may."""
+        assert self.data.train is not None
         allowed = self.max_epochs != 0 and self.ladder.train and self.train is not None
         held_out = len(self.data.val) if self.data.val is not None and self.data.labelled else 0
-        return allowed and held_out >= LEAST_VALIDATION
+        return len(self.data.train) if allowed and held_out >= LEAST_VALIDATION else 0
 
     def _take(self, choice: Choice, seen: Observation) -> None:
         """Put the chosen statistics and head into the network."""
@@ -182,7 +182,9 @@ class Climb(Adaptation):
         samples = seen.samples
         accepted, reason = False, "training diverged"
         if align(self.classifier, examples, self.card.moments, self.seed):
-            sample = look_at(self.classifier, part, seen.head, labelled=self.data.labelled)
+            sample = refresh_and_look(
+                self.classifier, part, seen.head, labelled=self.data.labelled, seed=self.seed, images=STATISTICS_IMAGES
+            )
             samples = {SOURCE: seen.samples[SOURCE], REFRESHED: sample}
             aligned = choose(samples, seen.head, self.card, forward=seen.forward)
             accepted, reason = judge_aligned(choice, aligned, seen.samples[SOURCE])
@@ -206,11 +208,11 @@ class Climb(Adaptation):
 
     def _is_worth_training(self, choice: Choice) -> bool:
         assert self.diagnosis is not None
-        if not self._may_train or not choice.drifted or choice.verdict == "cannot tell":
+        if not choice.drifted or choice.verdict == "cannot tell":
             return False
         if self._has_reached_target(choice.accuracy) or self.meter.over_budget():
             return False
-        return is_worth_training(choice.left, self.card)
+        return is_worth_training(choice.left, self.card, self._images_that_train)
 
     def _train_blocks(self, choice: Choice, samples: Samples, positions: Sequence[int]) -> None:
         """Train the level's block or the whole network, whichever wins a short race; kept only on evidence."""

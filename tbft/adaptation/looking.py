@@ -20,7 +20,7 @@ def look_until_decided(
     labelled: bool,
     seed: int,
     reserved: int = 0,
-    train: bool = False,
+    train: int = 0,
 ) -> looking.Look[Observation]:
     """Look at a first part of a sample, and at all of it if that leaves anything open.
 
@@ -31,7 +31,7 @@ def look_until_decided(
         labelled: whether the labels count.
         seed: draws the first part, and the batches in which statistics are estimated.
         reserved: images at the end of the examples that validate later on, and belong to no first part.
-        train: whether blocks may be trained by steps afterwards.
+        train: images on which blocks may be trained by steps afterwards; 0 trains none.
     """
 
     def observe_at(positions: Ints) -> Observation:

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from tbft.adaptation.features import features_of
-from tbft.adaptation.freezing import refresh_statistics
+from tbft.adaptation.freezing import IMAGES_IN_A_BATCH, refresh_statistics
 from tbft.adaptation.source_card import head_of
 from tbft.data.batches import Examples
 from tbft.errors import BadInput
 from tbft.models.classifier import Classifier
 from tbft.models.multiply_adds import count_multiply_adds
-from tbft.models.statistics import has_statistics, inference_mode_of
+from tbft.models.statistics import estimating_statistics, has_statistics, inference_mode_of
 from tbft.remedies import REFRESHED, SOURCE, Head, Sample
+from tbft.remedies.refresh import LARGE_BATCH
 
 Samples = dict[str, Sample]
 
@@ -65,8 +66,7 @@ def observe(classifier: Classifier, examples: Examples, *, labelled: bool, seed:
     spent = {SOURCE: time.process_time() - began}
     if has_statistics(chain.modules()) and len(examples) > 1:
         before = {key: value.clone() for key, value in chain.named_buffers()}
-        refresh_statistics(classifier, examples, seed)
-        samples[REFRESHED] = look_at(classifier, examples, head, labelled=labelled)
+        samples[REFRESHED] = refresh_and_look(classifier, examples, head, labelled=labelled, seed=seed)
         refreshed = {key: value.clone() for key, value in chain.named_buffers()}
         chain.load_state_dict(before, strict=False)
         spent[REFRESHED] = time.process_time() - began - spent[SOURCE]
@@ -84,9 +84,30 @@ def look_at(classifier: Classifier, examples: Examples, head: Head, *, labelled:
         labelled: whether their labels count.
     """
     with inference_mode_of(classifier.model):
-        features = features_of(classifier, examples, "fc").float().cpu().double().numpy()
-    labels = examples.y.cpu().numpy().astype(np.int64) if labelled else None
-    return Sample(features, head.logits(features) if np.isfinite(features).all() else features, labels)
+        return _seen_as(features_of(classifier, examples, "fc"), examples, head, labelled=labelled)
+
+
+def refresh_and_look(
+    classifier: Classifier, examples: Examples, head: Head, *, labelled: bool, seed: int, images: int | None = None
+) -> Sample:
+    """Re-estimate the statistics on a sample, and look at it under them.
+
+    One batch that is large enough gives both in one pass: normalising by the batch and by what is kept of it differ in
+    the variance alone, which is kept without bias, by less than 1 / ``LARGE_BATCH``.
+
+    Args:
+        classifier: the classifier, whose statistics are then the sample's.
+        examples: images.
+        head: whose logits count.
+        labelled: whether their labels count.
+        seed: draws the batches.
+        images: how many of the images make the statistics where they are more than one batch; ``None`` takes all.
+    """
+    if not LARGE_BATCH <= len(examples) <= IMAGES_IN_A_BATCH:
+        refresh_statistics(classifier, examples, seed, images)
+        return look_at(classifier, examples, head, labelled=labelled)
+    with estimating_statistics(classifier.model):
+        return _seen_as(features_of(classifier, examples, "fc", IMAGES_IN_A_BATCH), examples, head, labelled=labelled)
 
 
 @torch.no_grad()
@@ -101,3 +122,9 @@ def put_head(classifier: Classifier, head: Head) -> None:
     layer.weight.copy_(torch.from_numpy(head.weight).reshape(layer.weight.shape))
     if layer.bias is not None:
         layer.bias.copy_(torch.from_numpy(head.bias))
+
+
+def _seen_as(made: Tensor, examples: Examples, head: Head, *, labelled: bool) -> Sample:
+    features = made.float().cpu().double().numpy()
+    labels = examples.y.cpu().numpy().astype(np.int64) if labelled else None
+    return Sample(features, head.logits(features) if np.isfinite(features).all() else features, labels)

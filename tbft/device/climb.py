@@ -20,7 +20,7 @@ from tbft.device.adaptation import (
 from tbft.device.evidence import card_of, head_keys, observe, seen_as, tensors_of
 from tbft.device.network import Network
 from tbft.device.pictures import Sample
-from tbft.device.sample_parts import STATISTICS_IMAGES, Positions, for_statistics, split_positions
+from tbft.device.sample_parts import Positions, for_statistics, split_positions
 from tbft.device.tensors import Tensors
 from tbft.device.training import score
 from tbft.diagnosis.looking import look_until_decided
@@ -29,6 +29,7 @@ from tbft.remedies import Sample as Seen
 from tbft.remedies.aligned import judge_aligned
 from tbft.remedies.parts import heads_of_part
 from tbft.remedies.race import LEAST_VALIDATION, contenders_for, is_worth_training
+from tbft.remedies.refresh import STATISTICS_IMAGES
 from tbft.remedies.validated import reason_to_keep_base
 
 
@@ -78,7 +79,7 @@ class _Climb:
                 self.order,
                 self.card,
                 classes=len(self.base.bundle.classes),
-                train=self._validates and self._cannot_train is None,
+                train=len(self.train) if self._validates and self._cannot_train is None else 0,
             )
         found, samples = self.look.diagnosis, self.look.observation.samples
         choice, made.detail["diagnosis"] = found.choice, found.as_dict()
@@ -145,7 +146,7 @@ class _Climb:
         found = self.look.diagnosis
         if not self._validates or not choice.drifted or choice.verdict == "cannot tell":
             return False
-        if choice.left is None or not is_worth_training(choice.left, self.card):
+        if choice.left is None or not is_worth_training(choice.left, self.card, len(self.train)):
             return False
         contenders = contenders_for(found.levels, choice.left, self.card)
         reasons = {

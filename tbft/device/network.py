@@ -15,12 +15,10 @@ from tbft.device.memory import LEAST_BATCH, MemoryLimit
 from tbft.device.runtime import Runtime, Session
 from tbft.device.tensors import Tensors
 from tbft.progress import with_bar
+from tbft.remedies.refresh import LARGE_BATCH
 
 _SPARE = 2
 """Images' worth of memory that opening a graph takes."""
-
-_LARGE_BATCH = 64
-"""Images of a batch whose own statistics stand for those that are kept of it."""
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -119,11 +117,11 @@ class Network:
         """Statistics as these images make them, and the features and logits of the same images under them.
 
         One batch that is large enough gives all three in one pass: normalising by the batch and by what is kept of it
-        differ in the variance alone, which is kept without bias, by less than 1 / ``_LARGE_BATCH``.
+        differ in the variance alone, which is kept without bias, by less than 1 / ``LARGE_BATCH``.
         """
         made = self._batch_statistics(pixels)
         changed = self._mean_statistics(made)
-        if len(made) == 1 and len(pixels) >= _LARGE_BATCH:
+        if len(made) == 1 and len(pixels) >= LARGE_BATCH:
             return changed, made[0]["features"], made[0]["logits"]
         return changed, *self.with_changes(changed).run(pixels)
 

@@ -7,12 +7,10 @@ from numpy.typing import NDArray
 
 from tbft.data.splits import draw
 from tbft.device.pictures import Pixels, Sample
+from tbft.remedies.refresh import STATISTICS_IMAGES
 
 VALIDATION = 0.1
 """Share of the labelled images that validates."""
-
-STATISTICS_IMAGES = 256
-"""For BatchNorm statistics; more do not change them much."""
 
 Positions = NDArray[np.int64]
 

@@ -74,7 +74,7 @@ def look_until_decided(
     card: SourceCard,
     *,
     classes: int,
-    train: bool = False,
+    train: int = 0,
 ) -> Look[Seen]:
     """Look at a first part of a sample, and at all of it if that leaves anything open.
 
@@ -89,7 +89,7 @@ def look_until_decided(
             may not.
         card: what is known of the source.
         classes: of the model.
-        train: whether blocks may be trained by steps afterwards.
+        train: images on which blocks may be trained by steps afterwards; 0 trains none.
     """
     count = max(FIRST_IMAGES, IMAGES_OF_EACH * classes)
     parts = [np.arange(images)]
@@ -105,7 +105,7 @@ def look_until_decided(
     return Look(positions.tolist(), seen, found, dict(spent))
 
 
-def _is_open(found: Diagnosis, card: SourceCard, train: bool) -> bool:
+def _is_open(found: Diagnosis, card: SourceCard, train: int) -> bool:
     """Whether more images of the same kind could change what is done."""
     choice = found.choice
     if choice.verdict in ("cannot tell", "undecided"):
@@ -116,7 +116,7 @@ def _is_open(found: Diagnosis, card: SourceCard, train: bool) -> bool:
         return choice.verdict == "keep"
     if "prior" in found.levels:  # class shares are counted, and every label counts
         return True
-    if train and is_worth_training(choice.left, card):
+    if is_worth_training(choice.left, card, train):
         return False
     if choice.statistics == REFRESHED and "feature" not in found.levels:
         return False

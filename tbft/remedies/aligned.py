@@ -8,8 +8,16 @@ from tbft.remedies.evidence import largest_gains, paired_gain
 from tbft.remedies.label_free import LEAST_GAIN
 from tbft.remedies.sample import REFRESHED, Sample, correct
 
-STEPS = 30
-"""Of the optimiser; found on CIFAR-10 with gaussian_noise and contrast at severity 5."""
+STEPS, IMAGES_IN_A_STEP, RATE = 30, 8, 2.5e-3
+"""Of AdamW over one cycle, the learning rate at its peak. ResNet-26 on CIFAR-10 with gaussian_noise, contrast,
+glass_blur, zoom_blur and frost at severity 5, mean of 2 seeds with 100 and 1,000 images: 73.2 % in 0.35 CPU-seconds, as
+30 steps of 16 images at 4e-3 make of them in 0.59 (73.1 %). 20 steps in 0.24 make as much of these, and 0.6 points less
+of contrast, zoom_blur and frost with 2 other seeds and 100 images."""
+
+LOSS_LEVEL = 0.25
+"""Level at which the labels count as less likely with the aligned block, which is then refused. In 45 cases with these
+drifts, by 30 steps of 16 images, aligning wherever it was tried was 1.0 points above not aligning, with this level 1.1,
+and 1.0 where it was refused at every loss, however unsure."""
 
 _DRAWS = 999
 
@@ -17,7 +25,8 @@ _DRAWS = 999
 def judge_aligned(choice: Choice, aligned: Choice, source: Sample) -> tuple[bool, str]:
     """Whether what is chosen with the aligned block takes the place of what was chosen without.
 
-    Without labels it does unless the estimate falls by more than estimates differ where nothing has changed.
+    It does unless the labels become less likely or, without labels, the estimate falls by more than estimates differ
+    where nothing has changed.
     """
     if aligned.statistics != REFRESHED:
         return False, "with the aligned block no remedy stands"
@@ -29,10 +38,11 @@ def judge_aligned(choice: Choice, aligned: Choice, source: Sample) -> tuple[bool
     assert before is not None and after is not None
     differences = after.scores(source.labels) - before.scores(source.labels)
     gain = paired_gain(correct(before.fit.logits, source.labels), correct(after.fit.logits, source.labels))
-    p = float(largest_gains(differences[None], _DRAWS)[0])
-    if differences.mean() < 0:
-        return False, "the labels are less likely than before"
-    return True, f"the labels are more likely than before (p = {p:.2g}; {gain.better} images won, {gain.worse} lost)"
+    p = float(largest_gains(-differences[None], _DRAWS)[0])
+    told = f"(p = {p:.2g}; {gain.better} images won, {gain.worse} lost)"
+    if p <= LOSS_LEVEL:
+        return False, f"the labels are less likely than before {told}"
+    return True, f"the labels are no less likely than before {told}"
 
 
 def candidate_chosen(choice: Choice) -> Candidate | None:

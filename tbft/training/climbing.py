@@ -73,7 +73,7 @@ def _trial_of(
     files = ["strategy/tuned-full.yaml"] if level == "full" else []
     recipe = recipe_of("feature" if level == "full" else level, files, {})
     freeze = freeze_kind(**recipe["freeze"])
-    freeze.refreshed = climb.statistics == "refresh"  # on all images
+    freeze.refreshed = climb.statistics == "refresh"
     bounds = [epochs, recipe["trainer"]["max_epochs"], climb.max_epochs]
     trial = _Trial(
         climb.classifier,

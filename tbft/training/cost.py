@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from tbft.adaptation.align import IMAGES_IN_A_STEP, STATISTICS_IMAGES
 from tbft.models.chain import BlockChain
 from tbft.models.multiply_adds import multiply_adds_by_link
 from tbft.recipe import recipe_of
-from tbft.remedies.aligned import STEPS
+from tbft.remedies.aligned import IMAGES_IN_A_STEP, STEPS
+from tbft.remedies.refresh import STATISTICS_IMAGES
 
 _WITH_WEIGHTS, _THROUGH = 3.0, 2.0
 """Forward passes that a pass forward and back costs: of a layer that trains (its output, its input's gradient, its
