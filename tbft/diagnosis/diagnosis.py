@@ -60,6 +60,11 @@ class Diagnosis:
     images: int
     labelled: bool
 
+    @property
+    def doubts_labels(self) -> bool:
+        """Whether wrong labels explain what no remedy brings back: then nothing may be trained on them."""
+        return any(finding.found and finding.level == "labels" for finding in self.findings)
+
     def as_dict(self) -> dict[str, Any]:
         """Everything but the arrays, fit for JSON."""
         choice = self.choice

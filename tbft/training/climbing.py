@@ -16,6 +16,9 @@ from tbft.recipe import callbacks_of, optimization_of, recipe_of
 from tbft.remedies.race import Trained
 from tbft.remedies.validated import Score
 
+_WHOLE = {"full": "strategy/tuned-full.yaml", "small": "strategy/tuned-full-small.yaml"}
+"""Recipe of the whole network."""
+
 
 def train_in_loop_from(climb: Climb, level: Trained, epochs: int | None) -> Score:
     """Train from the weights that stand; the network then has those of the best epoch.
@@ -23,7 +26,8 @@ def train_in_loop_from(climb: Climb, level: Trained, epochs: int | None) -> Scor
     Args:
         climb: whose network, images, meter and progress these are; its ``max_epochs`` is the most that a recipe may
             run.
-        level: whose block and recipe; ``full`` trains all by the recipe of ``strategy/tuned-full.yaml``.
+        level: whose block and recipe; ``full`` trains all by the recipe of ``strategy/tuned-full.yaml``, ``small``
+            by that of ``strategy/tuned-full-small.yaml``, in its batches and not in the data's.
         epochs: how many at most, schedule included; ``None`` leaves that to the recipe.
     """
     trial, optimization = _trial_of(climb, level, epochs, BlockFreeze)
@@ -65,14 +69,17 @@ class _Trial(Adaptation):
 def _trial_of(
     climb: Climb, level: Trained, epochs: int | None, freeze_kind: type[BlockFreeze]
 ) -> tuple[_Trial, Optimization]:
-    files = ["strategy/tuned-full.yaml"] if level == "full" else []
-    recipe = recipe_of("feature" if level == "full" else level, files, {})
+    whole = _WHOLE.get(level)
+    recipe = recipe_of(level, (), {}) if whole is None else recipe_of("feature", whole, {})
     freeze = freeze_kind(**recipe["freeze"])
     freeze.refreshed = climb.statistics == "refresh"  # on all images
+    data = copy(climb.data)  # a cache takes the place of its images
+    if level == "small":
+        data.batch_size = recipe["data"]["batch_size"]
     bounds = [epochs, recipe["trainer"]["max_epochs"], climb.max_epochs]
     trial = _Trial(
         climb.classifier,
-        copy(climb.data),  # a cache takes the place of its images
+        data,
         freeze,
         ClosedFormHead(),
         copy(climb.cache),
