@@ -232,7 +232,7 @@ class Climb(Adaptation):
         assert self.diagnosis is not None
         if not self._may_train or not choice.drifted or choice.verdict == "cannot tell":
             return False
-        if self.diagnosis.doubts_labels or self._has_reached_target(choice.accuracy):
+        if self.diagnosis.has_wrong_labels or self._has_reached_target(choice.accuracy):
             return False
         return not self.meter.over_budget()
 

@@ -61,8 +61,7 @@ def advise(
         advice += _forgotten(choice, labels)
     if choice.labels_needed:
         advice.append(f"collect {choice.labels_needed - images} more labels: {choice.reason}")
-    doubtful = any(finding.found and finding.level == "labels" for finding in findings)
-    if doubtful:
+    if any(finding.found and finding.level == "labels" for finding in findings):
         advice.append("check the labels: many contradict answers of which the model is sure")
     if single := _held_by_single_images(choice):
         on = "a single image" if single == 1 else f"each of {single} single images"
@@ -78,7 +77,7 @@ def advise(
         advice.append("keep the model: something has drifted, and no remedy without training gains on it")
     elif choice.verdict == "keep":
         advice.append(f"keep the model: no drift is seen{_what_may_hide(accuracy, card, images)}")
-    if _is_worth_more(choice.left) and not doubtful:
+    if _is_worth_more(choice.left):
         advice.append(f"training a block may pay: {_points(choice.left)} below the source's accuracy are left")
     return advice
 

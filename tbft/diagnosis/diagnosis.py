@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tbft.diagnosis.advice import advise, advise_without_labels
-from tbft.diagnosis.findings import Finding, find_levels
+from tbft.diagnosis.findings import LEVEL, Finding, find_levels
 from tbft.diagnosis.offers import Offer, offers_of
 from tbft.diagnosis.table import table_of
 from tbft.errors import BadInput
@@ -61,9 +61,15 @@ class Diagnosis:
     labelled: bool
 
     @property
-    def doubts_labels(self) -> bool:
-        """Whether wrong labels explain what no remedy brings back: then nothing may be trained on them."""
-        return any(finding.found and finding.level == "labels" for finding in self.findings)
+    def has_wrong_labels(self) -> bool:
+        """Whether wrong labels explain what is left, and nothing may be trained on them.
+
+        The labels contradict a model that is as sure of the images as of its source's. Of new sub-populations it is
+        less sure, though they too can be answered wrong with confidence.
+        """
+        if not any(finding.found and finding.level == "labels" for finding in self.findings):
+            return False
+        return not any(sign.name == "confidence" and sign.p <= LEVEL for sign in self.signs)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the arrays, fit for JSON."""
