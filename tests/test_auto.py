@@ -14,8 +14,12 @@ from tbft.data.digits import Digits
 from tbft.errors import BadInput
 from tbft.models import read_weights, save_weights
 from tbft.models.classifier import PlainClassifier
+from tbft.recipe import recipe_of
+from tbft.remedies.race import SMALL_EPOCHS
 
 torch.set_num_threads(1)
+
+SMALL = "strategy/tuned-full-small.yaml"
 
 
 def device(images=200, seed=0, test=290, **drift):
@@ -71,7 +75,13 @@ def test_other_class_shares_are_found_and_do_no_harm():
     assert accuracy(better, test.subset(left.nonzero().flatten().tolist())) >= before - 0.01
 
 
-def test_a_block_is_trained_only_on_evidence():
+@pytest.fixture
+def large(monkeypatch):
+    """Digits' network counts as one that is dear to train."""
+    monkeypatch.setattr("tbft.remedies.race.CHEAP", 0.0)
+
+
+def test_a_block_is_trained_only_on_evidence(large):
     x, y, test = device(200, corruption="contrast")
     trained = tbft.personalize("digits", x, y)
     assert {"refresh", "align"} <= accepted(trained) and accuracy(trained, test) > 0.85
@@ -84,6 +94,33 @@ def test_a_block_is_trained_only_on_evidence():
     assert still.record.steps == 0 and "align" in accepted(still)
     reached = tbft.personalize("digits", x, y, **{"ladder.target_accuracy": 0.5})
     assert reached.record.steps == 0 and "align" not in accepted(reached)
+
+
+@pytest.mark.parametrize("drift", [{"corruption": "contrast"}, {"task": "superclasses"}])
+def test_all_of_a_small_network_is_trained_with_neither_race_nor_alignment(drift):
+    x, y, test = device(300, seed=1, **drift)
+    better = tbft.personalize("digits_superclasses" if "task" in drift else "digits", x, y)
+    told = [step["remedies"] for step in better.record.as_dict["remedies"] if step["cost"] is None]
+    assert told == [["full"]]
+    assert better.record.epochs == SMALL_EPOCHS == recipe_of("feature", SMALL, {})["trainer"]["max_epochs"]
+    assert accuracy(better, test) > 0.93
+
+
+def test_where_a_small_network_trained_in_vain_the_climb_goes_on(monkeypatch):
+    x, y, _ = device(200, corruption="contrast")
+    monkeypatch.setattr("tbft.adaptation.race.reason_to_keep_base", lambda base, adapted: "no evidence")
+    better, still = (tbft.personalize("digits", x, y, **{"ladder.train": train}) for train in (True, False))
+    assert better.record.steps > 0 and "full" not in accepted(better) and "refresh" in accepted(better)
+    weights = still.model.state_dict()
+    assert all(torch.equal(value, weights[key]) for key, value in better.model.state_dict().items())
+
+
+def test_nothing_is_trained_on_labels_that_contradict_a_confident_model():
+    x, y, test = device(200, label_noise=0.4)
+    better = tbft.personalize("digits", x, y)
+    assert better.record.steps == 0 and accuracy(better, test) > 0.93
+    advice = better.record.as_dict["diagnosis"]["advice"]
+    assert any(sentence.startswith("check the labels") for sentence in advice)
 
 
 def test_without_labels_only_what_needs_none_is_tried():
@@ -233,7 +270,7 @@ def test_what_every_remedy_cost_is_in_the_record():
     assert sum(spent.values()) <= record["cpu_seconds"]["adaptation"]
 
 
-def test_a_block_is_trained_behind_the_label_map_though_a_solved_head_needs_none():
+def test_a_block_is_trained_behind_the_label_map_though_a_solved_head_needs_none(large):
     x, y, _ = device(300, corruption="contrast", label_map="flip")
     remedies = tbft.personalize("digits", x, y).record.as_dict["remedies"]
     raced = [step for step in remedies if "race" in step["reason"]]

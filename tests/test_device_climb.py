@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from exported import pictures, write_bundle, write_pictures
 
 import tbft.device.training
@@ -63,6 +64,15 @@ def test_a_trained_block_without_evidence_for_it_is_not_kept(device: Device, mon
 def test_too_few_validation_pictures_train_nothing(device: Device) -> None:
     record = device.personalize(*digits(150))
     assert record["epochs"] == 0 and "not_trained" not in record
+
+
+def test_nothing_is_trained_on_labels_that_contradict_a_confident_model(device: Device) -> None:
+    data = Digits(image_size=16, train_size=200, label_noise=0.4)
+    data.setup()
+    assert data.train is not None and data.val is not None
+    record = device.personalize(torch.cat([data.train.x, data.val.x]).numpy(), torch.cat([data.train.y, data.val.y]))
+    assert record["epochs"] == 0 and "not_trained" not in record
+    assert any(sentence.startswith("check the labels") for sentence in record["diagnosis"]["advice"])
 
 
 def test_a_first_part_is_looked_at_where_it_decides(device: Device) -> None:

@@ -35,6 +35,8 @@ def test_the_levels_that_drifted_are_named(drift, levels):
 def test_noisy_labels_are_no_drift():
     diagnosis = diagnose(draw(300, 1, Drift(noise=0.4)), HEAD, CARD)
     assert diagnosis.levels == () and any("check the labels" in sentence for sentence in diagnosis.advice)
+    assert diagnosis.has_wrong_labels
+    assert not any(diagnose(draw(300, 1, Drift(moved=moved)), HEAD, CARD).has_wrong_labels for moved in (0, 2.5))
 
 
 def test_levels_are_named_without_a_card_where_a_remedy_shows_them():

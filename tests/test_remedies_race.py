@@ -1,10 +1,17 @@
-"""Steps of an optimiser are worth it where much is left to gain, and where labels are many, from less on."""
+"""When steps of an optimiser are worth it, and when all of a network is trained with no race before."""
 
 import pytest
 
 from tbft.remedies import SourceCard
 from tbft.remedies.evidence import Interval
-from tbft.remedies.race import MANY_LABELS, WORTH_LESS, WORTH_TRAINING, is_worth_training
+from tbft.remedies.race import (
+    MANY_LABELS,
+    TRUSTED,
+    WORTH_LESS,
+    WORTH_TRAINING,
+    is_cheap_to_train,
+    is_worth_training,
+)
 
 CARD = SourceCard(accuracy=0.85)
 
@@ -38,3 +45,26 @@ def test_nothing_is_worth_training_without_images_or_a_certain_loss() -> None:
     assert not is_worth_training(left(0.2), CARD, 0)
     assert not is_worth_training(None, CARD, 100)
     assert not is_worth_training(Interval(0.2, -0.01, 0.4), CARD, 100)
+
+
+SMALL, RESNET26 = 3e6, 5.5e7
+"""Multiply-adds of a forward pass: digits' network, and ResNet-26 at 32 px."""
+
+
+@pytest.mark.parametrize(
+    ("levels", "left", "images", "forward", "trained"),
+    [
+        (["input"], 0.06, 270, SMALL, True),
+        (["feature"], 0.01, 270, SMALL, True),
+        (["output", "prior"], 0.06, 270, SMALL, False),  # the features are as they were
+        (["input"], 0.0, 270, SMALL, False),  # nothing to gain
+        (["input"], TRUSTED, 270, SMALL, False),  # wrong labels may be what is left
+        (["input"], 0.06, 270, RESNET26, False),
+        (["feature"], 0.06, 180, RESNET26, False),  # the fewest that come with enough validation images
+        (["input"], 0.06, 5000, SMALL, False),
+    ],
+)
+def test_all_is_trained_where_it_is_cheap_and_the_labels_can_be_trusted(levels, left, images, forward, trained):
+    interval = Interval(left, 0.0, left + 0.03)
+    assert is_cheap_to_train(levels, interval, 6 * images, forward) == trained
+    assert not is_cheap_to_train(levels, None, 6 * images, forward)

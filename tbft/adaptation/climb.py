@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from tbft.adaptation.adaptation import Adaptation, choose_device
+from tbft.adaptation.adaptation import Adaptation
 from tbft.adaptation.align import align
 from tbft.adaptation.hindsight import check_can_test, score_in_hindsight
 from tbft.adaptation.ladder import Ladder, check_nothing_is_named
 from tbft.adaptation.looking import look_until_decided
 from tbft.adaptation.observation import Observation, Samples, put_head, refresh_and_look
+from tbft.adaptation.race import train_winner
 from tbft.adaptation.score import Tally
-from tbft.adaptation.standing import (
-    copy_weights,
-    figures_of,
-    recorded_steps,
-    score_of,
-)
+from tbft.adaptation.standing import copy_weights, figures_of, recorded_steps, score_of
 from tbft.data.batches import Examples, joined
 from tbft.diagnosis import Diagnosis
 from tbft.diagnosis.looking import Look
 from tbft.remedies import REFRESHED, SOURCE, Choice, SourceCard, choose
 from tbft.remedies.aligned import candidate_chosen, judge_aligned
-from tbft.remedies.evidence import Interval, clopper_pearson
-from tbft.remedies.parts import heads_of_part
-from tbft.remedies.race import LEAST_VALIDATION, RACE_EPOCHS, Trained, contenders_for, is_worth_training
+from tbft.remedies.evidence import Interval
+from tbft.remedies.race import (
+    LEAST_VALIDATION,
+    SMALL_EPOCHS,
+    Trained,
+    contenders_for,
+    is_cheap_to_train,
+    is_worth_training,
+)
 from tbft.remedies.refresh import STATISTICS_IMAGES
-from tbft.remedies.validated import Score, reason_to_keep_base
+from tbft.remedies.validated import Score
 from tbft.schema import RunRecord
 
 
@@ -44,7 +45,7 @@ class Climb(Adaptation):
     images and over all only where these could decide something else; each image is judged by a fit that has not seen
     its label. At input level the front block is then aligned. Where much is still left below the source's accuracy, a
     block or the whole network is trained by steps, whichever wins a short race, and kept only on evidence from the
-    validation images.
+    validation images. A network so small that training costs less than these choices is trained as a whole instead.
 
     Args:
         ladder: how far to climb.
@@ -55,6 +56,8 @@ class Climb(Adaptation):
     Attributes:
         diagnosis: what drifted, once it is known.
         trail: each remedy that was tried, for the record.
+        standing: state of the BatchNorm statistics.
+        reached: accuracy of what stands, as far as the sample tells.
 
     Raises:
         BadInput: if a level, block or statistics policy is named all the same.
@@ -70,8 +73,8 @@ class Climb(Adaptation):
         if self.ladder.hindsight:
             check_can_test(self.data)
         self.target = ()
-        self._standing = SOURCE
-        self._reached: Interval | None = None
+        self.standing = SOURCE
+        self.reached: Interval | None = None
 
     @property
     def trains_by_steps(self) -> bool:
@@ -86,7 +89,7 @@ class Climb(Adaptation):
     @property
     def statistics(self) -> str:
         """What became of the BatchNorm statistics."""
-        return "source" if self._standing == SOURCE else "refresh"
+        return "source" if self.standing == SOURCE else "refresh"
 
     @property
     def card(self) -> SourceCard:
@@ -104,14 +107,23 @@ class Climb(Adaptation):
             self.trail += recorded_steps(choice.steps, look.cpu_seconds)
             if choice.verdict == "adapt":
                 self._take(choice, seen)
-            samples = seen.samples
+        small = self._is_cheap_to_train(choice, seen)
+        if not (small and train_winner(self, choice, seen.samples, look.positions, ("small",))):
+            self._climb_on(choice, look, examples, train=not small)
+        self._settle(choice)
+
+    def _climb_on(self, choice: Choice, look: Look[Observation], examples: Examples, *, train: bool) -> None:
+        """Align the front block, and train where much is left then."""
+        with self.meter.phase("prepare"):
+            samples = look.observation.samples
             if self._is_worth_aligning(choice):
                 choice, samples = self._align(choice, look, examples)
             self._score(choice, samples)
-            self._reached = choice.accuracy
-        if self._is_worth_training(choice):
-            self._train_blocks(choice, samples, look.positions)
-        self._settle(choice)
+            self.reached = choice.accuracy
+        if train and self._is_worth_training(choice):
+            assert self.diagnosis is not None and choice.left is not None
+            contenders = contenders_for(self.diagnosis.levels, choice.left, self.card)
+            train_winner(self, choice, samples, look.positions, contenders)
 
     def test(self) -> Tally:
         """Score what was kept, and in hindsight what was not."""
@@ -134,8 +146,8 @@ class Climb(Adaptation):
             "images": found.images,
             "labelled": found.labelled,
             "estimated_accuracy": None if found.labelled else figures_of(found.accuracy),
-            "estimated_accuracy_after": None if found.labelled else figures_of(self._reached),
-            "left": figures_of(self.card.left_above(self._reached) if self._reached else None),
+            "estimated_accuracy_after": None if found.labelled else figures_of(self.reached),
+            "left": figures_of(self.card.left_above(self.reached) if self.reached else None),
         }
 
     def _look(self, examples: Examples) -> Look[Observation]:
@@ -163,13 +175,13 @@ class Climb(Adaptation):
         if choice.statistics == REFRESHED:
             self.classifier.model.load_state_dict(seen.refreshed, strict=False)
         put_head(self.classifier, choice.head)
-        self._standing = choice.statistics
+        self.standing = choice.statistics
 
     def _is_worth_aligning(self, choice: Choice) -> bool:
-        if self._standing != REFRESHED or self._has_reached_target(choice.accuracy):
+        if self.standing != REFRESHED or self._has_reached_target(choice.accuracy):
             return False
         if self.card.moments is None:
-            self._note(("refresh", "align"), False, "the base model has no source card with moments: measure one")
+            self.note(("refresh", "align"), False, "the base model has no source card with moments: measure one")
             return False
         return not self.meter.over_budget()
 
@@ -190,7 +202,7 @@ class Climb(Adaptation):
             accepted, reason = judge_aligned(choice, aligned, seen.samples[SOURCE])
         found = aligned if accepted else choice
         names = ("refresh", "align", *(name for name in aligned.remedies if name not in ("refresh", "keep")))
-        self._note(names, accepted, reason, aligned.accuracy, cpu_seconds=time.process_time() - began)
+        self.note(names, accepted, reason, aligned.accuracy, cpu_seconds=time.process_time() - began)
         if not accepted:
             self.classifier.model.load_state_dict(before)
             return choice, seen.samples
@@ -206,63 +218,24 @@ class Climb(Adaptation):
         standing = candidate_chosen(choice)
         self.keep.best = score_of(standing.fit.logits, labels) if standing else self.keep.base
 
-    def _is_worth_training(self, choice: Choice) -> bool:
+    def _may_train_after(self, choice: Choice) -> bool:
+        """Whether steps are allowed at all: not where wrong labels explain what is left."""
         assert self.diagnosis is not None
-        if not choice.drifted or choice.verdict == "cannot tell":
+        if not self._images_that_train or not choice.drifted or choice.verdict == "cannot tell":
             return False
-        if self._has_reached_target(choice.accuracy) or self.meter.over_budget():
+        if self.diagnosis.has_wrong_labels or self._has_reached_target(choice.accuracy):
             return False
-        return is_worth_training(choice.left, self.card, self._images_that_train)
+        return not self.meter.over_budget()
 
-    def _train_blocks(self, choice: Choice, samples: Samples, positions: Sequence[int]) -> None:
-        """Train the level's block or the whole network, whichever wins a short race; kept only on evidence."""
-        assert self.diagnosis is not None and self.data.train is not None and choice.left is not None
-        chain = self.classifier.model
-        chosen = copy_weights(chain)
-        known = [i for i, position in enumerate(positions) if position < len(self.data.train)]
-        head, unsolved = heads_of_part(choice, samples, known, self.card)
-        put_head(self.classifier, head)
-        base, standing = self._validate_base(), self.validate()
-        put_head(self.classifier, unsolved)
-        start = copy_weights(chain)
-        contenders = contenders_for(self.diagnosis.levels, choice.left, self.card)
-        if len(contenders) > 1:
-            losses = {level: self._train(level, start, RACE_EPOCHS).loss for level in contenders}
-            winner = min(losses, key=losses.__getitem__)
-        else:
-            (winner,) = contenders
-        began = time.process_time()
-        score = self._train(winner, start)
-        reason = reason_to_keep_base(standing, score)
-        reached = clopper_pearson(score.correct, len(score.right))
-        if reason is None:
-            told = f"{score.correct} of {len(score.right)} validation images are right, {standing.correct} before"
-            self._standing, self._reached = REFRESHED, reached
-            self.keep.best, self.keep.base = score, base
-        else:
-            told = reason.replace("with the base", "with what stood")
-            chain.load_state_dict(chosen)
-        self._note((_called(winner),), reason is None, told, reached, cpu_seconds=time.process_time() - began)
+    def _is_worth_training(self, choice: Choice) -> bool:
+        return self._may_train_after(choice) and is_worth_training(choice.left, self.card, self._images_that_train)
 
-    def _train(self, level: Trained, start: dict[str, Tensor], epochs: int | None = None) -> Score:
-        """Train from the given weights; a race's part of it is a step of its own in the record."""
-        assert self.train is not None
-        began = time.process_time()
-        self.classifier.model.load_state_dict(start)
-        score = self.train(self, level, epochs)
-        self.classifier.place(choose_device(self.accelerator))
-        if epochs is not None:
-            reached = clopper_pearson(score.correct, len(score.right))
-            told = f"a race of {epochs} epochs: validation loss {score.loss:.3g}"
-            self._note((_called(level),), False, told, reached, cpu_seconds=time.process_time() - began)
-        return score
-
-    def _validate_base(self) -> Score:
-        stands = copy_weights(self.classifier.model)
-        self.classifier.model.load_state_dict(self.keep.base_weights)
-        score = self.validate()
-        self.classifier.model.load_state_dict(stands)
-        return score
+    def _is_cheap_to_train(self, choice: Choice, seen: Observation) -> bool:
+        if not self._may_train_after(choice):
+            return False
+        assert self.diagnosis is not None
+        passes = SMALL_EPOCHS * self._images_that_train
+        return is_cheap_to_train(self.diagnosis.levels, choice.left, passes, seen.forward)
 
     def _settle(self, choice: Choice) -> None:
         """Say what was kept, and which blocks that changed."""
@@ -285,7 +258,7 @@ class Climb(Adaptation):
         target = self.ladder.target_accuracy
         return target is not None and accuracy is not None and accuracy.value >= target
 
-    def _note(
+    def note(
         self,
         remedies: tuple[str, ...],
         accepted: bool,
@@ -294,10 +267,7 @@ class Climb(Adaptation):
         *,
         cpu_seconds: float | None = None,
     ) -> None:
+        """Add a remedy that takes gradients to the trail."""
         told: dict[str, Any] = {"remedies": list(remedies), "statistics": REFRESHED, "accepted": accepted}
         told |= {"accuracy": accuracy and asdict(accuracy), "gain": None, "p": None, "cost": None}
         self.trail.append({**told, "reason": reason, "detail": "", "cpu_seconds": cpu_seconds})
-
-
-def _called(level: Trained) -> str:
-    return level if level == "full" else f"{level} block"

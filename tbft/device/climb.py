@@ -144,7 +144,7 @@ class _Climb:
     def _is_worth_training(self, choice: Choice) -> bool:
         """Whether a block is trained as far as the evidence goes; the record says what the bundle cannot train."""
         found = self.look.diagnosis
-        if not self._validates or not choice.drifted or choice.verdict == "cannot tell":
+        if not self._validates or not choice.drifted or choice.verdict == "cannot tell" or found.has_wrong_labels:
             return False
         if choice.left is None or not is_worth_training(choice.left, self.card, len(self.train)):
             return False

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tbft.diagnosis.findings import Finding
+from tbft.diagnosis.findings import LEVEL, Finding
 from tbft.diagnosis.offers import Offer
 from tbft.remedies.choice import Choice, Sign, Step, Verdict
 from tbft.remedies.evidence import Interval
@@ -48,6 +48,17 @@ class DiagnosisData:
     advice: tuple[str, ...]
     images: int
     labelled: bool
+
+    @property
+    def has_wrong_labels(self) -> bool:
+        """Whether wrong labels explain what is left, and nothing may be trained on them.
+
+        The labels contradict a model that is as sure of the images as of its source's. Of new sub-populations it is
+        less sure, though they too can be answered wrong with confidence.
+        """
+        if not any(finding.found and finding.level == "labels" for finding in self.findings):
+            return False
+        return not any(sign.name == "confidence" and sign.p <= LEVEL for sign in self.signs)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the arrays, fit for JSON."""

@@ -15,8 +15,8 @@ sub-populations of tiny-breeds leave 0.3, of which the last stage brings back ne
 
 MANY_LABELS = 1000
 """Training images from which on less need be left: half of it with twice as many, but not under ``WORTH_LESS``. What
-the aligned block leaves of contrast, gaussian_noise and zoom_blur is worth training with many labels alone: 1.6 points on
-average with 3,000 labels (1 seed) and 0.8 with 2,000 (2 seeds), at seven to ten times the processor time."""
+the aligned block leaves of contrast, gaussian_noise and zoom_blur is worth training with many labels alone: 1.6 points
+on average with 3,000 labels (1 seed) and 0.8 with 2,000 (2 seeds), at seven to ten times the processor time."""
 
 WORTH_LESS = 0.05
 """The same where labels are many, or a model that was nearly always right makes ``MANY_ERRORS`` times its errors."""
@@ -32,8 +32,23 @@ LEAST_VALIDATION = 20
 RACE_EPOCHS = 2
 """Epochs of each contender in a race; the whole schedule is run within them."""
 
-Trained = Literal["input", "feature", "output", "full"]
-"""A drift level, whose block is trained by its recipe, or the whole network."""
+Trained = Literal["input", "feature", "output", "full", "small"]
+"""A drift level, whose block is trained by its recipe, or the whole network; ``small``: all of a small one."""
+
+CHEAP = 5e10
+"""Multiply-adds for which all of a small network is trained: about two CPU-seconds, less than importing torch takes.
+Digits' takes 1.5e10 with 300 images, ResNet-26 on CIFAR-10's 1.8e11 with the fewest that may train it."""
+
+TRUSTED = 0.15
+"""Accuracy below the source's up to which wrong labels cannot lead training astray, for they are part of what is left.
+Digits under contrast are left with 0.04 to 0.09 by refreshed statistics and a solved head, with a fifth of the labels
+wrong with 0.25 and more, where training the whole network costs 6 points against the level's block."""
+
+SMALL_EPOCHS = 6
+"""Of a small network; says ``strategy/tuned-full-small.yaml`` too."""
+
+_PASSES_OF_A_STEP = 3
+"""Forward passes that a training step costs: one, and the backward pass for two."""
 
 
 def is_worth_training(left: Interval | None, card: SourceCard, images: int) -> bool:
@@ -65,6 +80,23 @@ def contenders_for(levels: Collection[str], left: Interval, card: SourceCard) ->
     if "feature" in levels or not blocks:
         blocks.append("feature")
     return (*blocks, "full") if _makes_many_errors(left, card) else tuple(blocks)
+
+
+def is_cheap_to_train(levels: Collection[str], left: Interval | None, passes: float, forward: float) -> bool:
+    """Whether the whole of a network is trained at once, with neither alignment nor race before it.
+
+    A network this small costs less to train than to choose what of it to train. So it is where the images drifted and
+    anything is left at all, by the best estimate, but not where wrong labels might be what is left.
+
+    Args:
+        levels: that drifted.
+        left: accuracy below the source's, without alignment; ``None`` where that is not known.
+        passes: of single images through a step: images times epochs.
+        forward: multiply-adds of one image's forward pass.
+    """
+    if left is None or not 0 < left.value < TRUSTED or not {"input", "feature"} & set(levels):
+        return False
+    return _PASSES_OF_A_STEP * passes * forward <= CHEAP
 
 
 def _makes_many_errors(left: Interval, card: SourceCard) -> bool:

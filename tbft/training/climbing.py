@@ -19,6 +19,9 @@ from tbft.remedies.validated import Score
 
 log = logging.getLogger(__name__)
 
+_WHOLE = {"full": "strategy/tuned-full.yaml", "small": "strategy/tuned-full-small.yaml"}
+"""Recipe of the whole network."""
+
 
 def train_in_loop_from(climb: Climb, level: Trained, epochs: int | None, *, show_progress: bool = False) -> Score:
     """Train from the weights that stand; the network then has those of the best epoch.
@@ -26,7 +29,8 @@ def train_in_loop_from(climb: Climb, level: Trained, epochs: int | None, *, show
     Args:
         climb: whose network, images, meter and progress these are; its ``max_epochs`` is the most that a recipe may
             run.
-        level: whose block and recipe; ``full`` trains all by the recipe of ``strategy/tuned-full.yaml``.
+        level: whose block and recipe; ``full`` trains all by the recipe of ``strategy/tuned-full.yaml``, ``small``
+            by that of ``strategy/tuned-full-small.yaml``, in its batches and not in the data's.
         epochs: how many at most, schedule included; ``None`` leaves that to the recipe.
         show_progress: whether an epoch that takes long has a progress bar.
     """
@@ -70,14 +74,17 @@ class _Trial(Adaptation):
 def _trial_of(
     climb: Climb, level: Trained, epochs: int | None, freeze_kind: type[BlockFreeze]
 ) -> tuple[_Trial, Optimization]:
-    files = ["strategy/tuned-full.yaml"] if level == "full" else []
-    recipe = recipe_of("feature" if level == "full" else level, files, {})
+    whole = _WHOLE.get(level)
+    recipe = recipe_of(level, (), {}) if whole is None else recipe_of("feature", whole, {})
     freeze = freeze_kind(**recipe["freeze"])
     freeze.refreshed = climb.statistics == "refresh"
+    data = copy(climb.data)  # a cache takes the place of its images
+    if level == "small":
+        data.batch_size = recipe["data"]["batch_size"]
     bounds = [epochs, recipe["trainer"]["max_epochs"], climb.max_epochs]
     trial = _Trial(
         climb.classifier,
-        copy(climb.data),  # a cache takes the place of its images
+        data,
         freeze,
         ClosedFormHead(),
         copy(climb.cache),

@@ -1,0 +1,90 @@
+"""A race on the way up the ladder: contenders are trained for a while, the winner to the end, and judged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from tbft.adaptation.adaptation import choose_device
+from tbft.adaptation.observation import Samples, put_head
+from tbft.adaptation.standing import copy_weights
+from tbft.remedies import REFRESHED, Choice
+from tbft.remedies.evidence import clopper_pearson
+from tbft.remedies.parts import heads_of_part
+from tbft.remedies.race import RACE_EPOCHS, Trained
+from tbft.remedies.validated import Score, reason_to_keep_base
+
+if TYPE_CHECKING:
+    from tbft.adaptation.climb import Climb
+
+
+def train_winner(
+    climb: Climb, choice: Choice, samples: Samples, positions: Sequence[int], contenders: Sequence[Trained]
+) -> bool:
+    """Train the winner of a short race; kept only on evidence from the validation images.
+
+    Args:
+        climb: whose network has what stands; where nothing is kept, it is as before when this returns.
+        choice: what stands.
+        samples: as the network sees them.
+        positions: of these samples in the training and validation images.
+        contenders: what may be trained; a single one runs no race.
+
+    Returns:
+        Whether the trained weights are kept.
+    """
+    assert climb.data.train is not None
+    chain = climb.classifier.model
+    chosen = copy_weights(chain)
+    known = [i for i, position in enumerate(positions) if position < len(climb.data.train)]
+    head, unsolved = heads_of_part(choice, samples, known, climb.card)
+    put_head(climb.classifier, head)
+    base, standing = _validate_base(climb), climb.validate()
+    put_head(climb.classifier, unsolved)
+    start = copy_weights(chain)
+    winner = contenders[0]
+    if len(contenders) > 1:
+        losses = {level: _train(climb, level, start, RACE_EPOCHS).loss for level in contenders}
+        winner = min(losses, key=losses.__getitem__)
+    began = time.process_time()
+    score = _train(climb, winner, start)
+    reason = reason_to_keep_base(standing, score)
+    reached = clopper_pearson(score.correct, len(score.right))
+    if reason is None:
+        told = f"{score.correct} of {len(score.right)} validation images are right, {standing.correct} before"
+        climb.standing, climb.reached = REFRESHED, reached
+        climb.keep.best, climb.keep.base = score, base
+    else:
+        told = reason.replace("with the base", "with what stood")
+        chain.load_state_dict(chosen)
+    climb.note((_called(winner),), reason is None, told, reached, cpu_seconds=time.process_time() - began)
+    return reason is None
+
+
+def _train(climb: Climb, level: Trained, start: dict[str, Tensor], epochs: int | None = None) -> Score:
+    """Train from the given weights; a race's part of it is a step of its own in the record."""
+    assert climb.train is not None
+    began = time.process_time()
+    climb.classifier.model.load_state_dict(start)
+    score = climb.train(climb, level, epochs)
+    climb.classifier.place(choose_device(climb.accelerator))
+    if epochs is not None:
+        reached = clopper_pearson(score.correct, len(score.right))
+        told = f"a race of {epochs} epochs: validation loss {score.loss:.3g}"
+        climb.note((_called(level),), False, told, reached, cpu_seconds=time.process_time() - began)
+    return score
+
+
+def _validate_base(climb: Climb) -> Score:
+    stands = copy_weights(climb.classifier.model)
+    climb.classifier.model.load_state_dict(climb.keep.base_weights)
+    score = climb.validate()
+    climb.classifier.model.load_state_dict(stands)
+    return score
+
+
+def _called(level: Trained) -> str:
+    return "full" if level in ("full", "small") else f"{level} block"
