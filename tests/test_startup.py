@@ -26,18 +26,8 @@ def test_a_run_trains_logs_and_ends_without_the_compiler_and_pandas(tmp_path):
     )
     data = ["--config", "data/folder.yaml", "--data.root", str(tmp_path / "pictures"), "--model.base", "digits"]
     options = ["--trainer.max_epochs", "1", "--run.wandb", "offline", "--run.root", str(tmp_path)]
-    fit = [
-        sys.executable,
-        "-c",
-        code,
-        str(tmp_path / "modules.json"),
-        "fit",
-        "--config",
-        "feature.yaml",
-        *data,
-        *options,
-    ]
-    done = subprocess.run(fit, capture_output=True, text=True, timeout=300, check=False)
+    command = [sys.executable, "-c", code, str(tmp_path / "modules.json"), "fit", "--config", "feature.yaml"]
+    done = subprocess.run([*command, *data, *options], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     modules = json.loads((tmp_path / "modules.json").read_text())
     assert NOT_NEEDED & set(modules) == set(), done.stderr
