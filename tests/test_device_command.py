@@ -47,6 +47,12 @@ def test_a_session_with_a_device(tmp_path: Path, bundle: Path, capsys) -> None:
     assert json.loads((tmp_path / "pet.state" / "result.json").read_text())["status"] == "completed"
 
 
+def test_help_calls_the_bundle_by_its_name(tmp_path: Path, capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["adapt", "--help"], tmp_path / "camera.pyz")
+    assert ended.value.code == 0 and capsys.readouterr().out.startswith("usage: camera.pyz adapt")
+
+
 def test_without_labels_it_says_what_it_cannot_see(tmp_path: Path, bundle: Path, capsys) -> None:
     mine = write_pictures(tmp_path / "mine", "input", CLASSES)
     for options, said in ((["--unlabelled", "--level", "input"], True), (["--level", "input"], False)):

@@ -32,7 +32,7 @@ def main(args: list[str] | None = None, bundle: Path | None = None) -> int:
         args: of the command line; ``None`` takes the process's.
         bundle: ``None`` is the file that is being run.
     """
-    options = _parser().parse_args(args)
+    options = _parser((bundle or Path(sys.argv[0])).name).parse_args(args)
     for name in _OWN_THREADS:  # numpy's own threads cost memory, and wait by spinning
         os.environ.setdefault(name, "1")
     before = signal.signal(signal.SIGTERM, _end) if args is None else None
@@ -101,7 +101,7 @@ def _run(options: Namespace, path: Path) -> int:
     return DONE
 
 
-def _parser() -> ArgumentParser:
+def _parser(program: str) -> ArgumentParser:
     common = ArgumentParser(add_help=False)
     common.add_argument("--threads", type=int, help="that compute (default: all cores but one, at most 3)")
     common.add_argument(
@@ -112,7 +112,7 @@ def _parser() -> ArgumentParser:
     sample = ArgumentParser(add_help=False)
     sample.add_argument("folder", help="holds a folder of pictures for each class")
     sample.add_argument("--unlabelled", action="store_true", help="the folder's pictures have no labels")
-    parser = ArgumentParser(prog="pet.pyz", description="An image classifier that adapts to this device.")
+    parser = ArgumentParser(prog=program, description="An image classifier that adapts to this device.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, text: str, *parents: ArgumentParser) -> ArgumentParser:
