@@ -13,8 +13,8 @@ def keep_freed_memory() -> None:
     """Let a process of ours keep up to 128 MiB that it has freed, for what it allocates next.
 
     Every layer allocates its output and frees it soon after. glibc would give it back to the system and ask for it
-    again, and the system would clear each page: 0.9 of 6.6 CPU-seconds of ``fit --config output.yaml`` with 1,000 images
-    of CIFAR-10 and 2,000 to test. Other C libraries stay as they are.
+    again, and the system would clear each page: 0.9 of 6.6 CPU-seconds of ``fit --config output.yaml`` with 1,000
+    images of CIFAR-10 and 2,000 to test, at the same peak memory. Other C libraries stay as they are.
     """
     if sys.platform == "linux" and (set_option := getattr(ctypes.CDLL(None), "mallopt", None)):
         set_option(_TRIM_THRESHOLD, _KEPT)
