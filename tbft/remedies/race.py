@@ -16,7 +16,8 @@ sub-populations of tiny-breeds leave 0.3, of which the last stage brings back ne
 MANY_LABELS = 1000
 """Training images from which on less need be left: half of it with twice as many, but not under ``WORTH_LESS``. What
 the aligned block leaves of contrast, gaussian_noise and zoom_blur is worth training with many labels alone: 1.6 points
-on average with 3,000 labels (1 seed) and 0.8 with 2,000 (2 seeds), at seven to ten times the processor time."""
+on average with 3,000 labels (1 seed) and, where so much is left, 0.6 with 2,000 (2 seeds), at seven to ten times the
+processor time."""
 
 WORTH_LESS = 0.05
 """The same where labels are many, or a model that was nearly always right makes ``MANY_ERRORS`` times its errors."""
