@@ -83,7 +83,10 @@ _RULES = (
         _Rule("head.solve", "freeze.level", _beside(level), "anyone", unless=("freeze.blocks", ["fc"]))
         for level in ("input", "feature")
     ),
-    *(_Rule(f"model.{name}", "head.solve", _beside(True)) for name in ("optimizer", "learning_rates", "schedule")),
+    *(
+        _Rule(f"model.{name}", "head.solve", _beside(True), "anyone")
+        for name in ("optimizer", "learning_rates", "schedule")
+    ),
     _Rule("model.learning_rates", "freeze.blocks", _rates_of_others),
     _Rule("model.noise_block", "model.noise_scale", _beside(0), "default"),
     *(
