@@ -56,7 +56,7 @@ class RunLogger(Logger):
     ) -> None:
         super().__init__()
         # wandb reads these when it is imported or set up, so they come first.
-        _silence()
+        _set_environment()
         if offline:
             os.environ["WANDB_MODE"] = "offline"
         self._folder = folder.resolve()  # wandb's service keeps the working folder that it was started in
@@ -178,7 +178,7 @@ def is_logged_in() -> bool:
     """Whether Weights & Biases finds credentials for its server on this machine; nothing is asked over the network."""
     if os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled"):
         return False
-    _silence()
+    _set_environment()
     import wandb
 
     try:
@@ -187,9 +187,13 @@ def is_logged_in() -> bool:
         return False
 
 
-def _silence() -> None:
+def _set_environment() -> None:
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     os.environ.setdefault("WANDB_SILENT", "true")
+    # A process that started this one may have left the address of a service that is gone.
+    service = os.environ.get("WANDB_SERVICE", "").partition("-unix-")[2]
+    if service and not Path(service).exists():
+        del os.environ["WANDB_SERVICE"]
     # Where no cache can be kept its service writes its log to the terminal, and a cache into the working folder.
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path(os.environ.get("HOME", ""), ".cache"))
     if not cache.is_absolute() or not _is_writable(cache):
