@@ -46,7 +46,8 @@ def test_without_a_sensor_the_model_says_what_it_assumes(tmp_path: Path) -> None
         assert 0.99 * (0.1 * cpu + ram) <= watts <= 1.01 * (cpu + ram)
 
 
-def test_the_load_model_is_codecarbons_formula_cut_at_the_readings() -> None:
+def model_and_counters() -> tuple[CpuLoadModel, tuple[list[float], list[float], list[float]]]:
+    """A model of 10 W on 4 threads, and the seconds that it reads: the clock's, its own, all programs'."""
     now, own, busy = [0.0], [0.0], [0.0]
     model = CpuLoadModel(
         Processor("some CPU", 10.0, known=True),
@@ -55,6 +56,11 @@ def test_the_load_model_is_codecarbons_formula_cut_at_the_readings() -> None:
         own_seconds=lambda: own[0],
         busy_seconds=lambda: busy[0],
     )
+    return model, (now, own, busy)
+
+
+def test_the_load_model_is_codecarbons_formula_cut_at_the_readings() -> None:
+    model, (now, own, busy) = model_and_counters()
     expected, load_before = 0.0, 0.0
     for seconds, mine, others in ((1.0, 4, 0), (0.2, 0, 0), (1.0, 2, 1), (1.0, 2, 1)):
         now[0] += seconds
@@ -66,14 +72,7 @@ def test_the_load_model_is_codecarbons_formula_cut_at_the_readings() -> None:
 
 
 def test_other_programs_count_from_the_first_moment_once_their_load_is_known() -> None:
-    now, own, busy = [0.0], [0.0], [0.0]
-    model = CpuLoadModel(
-        Processor("some CPU", 10.0, known=True),
-        threads=4,
-        clock=lambda: now[0],
-        own_seconds=lambda: own[0],
-        busy_seconds=lambda: busy[0],
-    )
+    model, (now, own, busy) = model_and_counters()
     read, expected = [], 0.0
     for mine in (1, 0, 2, 1, 1):  # beside two threads of other programs
         now[0] += 0.06

@@ -66,5 +66,5 @@ SMALL, RESNET26 = 3e6, 5.5e7
 )
 def test_all_is_trained_where_it_is_cheap_and_the_labels_can_be_trusted(levels, left, images, forward, trained):
     interval = Interval(left, 0.0, left + 0.03)
-    assert is_cheap_to_train(levels, interval, 6 * images, forward) == trained
-    assert not is_cheap_to_train(levels, None, 6 * images, forward)
+    assert is_cheap_to_train(levels, interval, images, forward) == trained
+    assert not is_cheap_to_train(levels, None, images, forward)

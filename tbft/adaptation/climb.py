@@ -26,7 +26,6 @@ from tbft.remedies.aligned import candidate_chosen, judge_aligned
 from tbft.remedies.evidence import Interval
 from tbft.remedies.race import (
     LEAST_VALIDATION,
-    SMALL_EPOCHS,
     Trained,
     contenders_for,
     is_cheap_to_train,
@@ -234,8 +233,7 @@ class Climb(Adaptation):
         if not self._may_train_after(choice):
             return False
         assert self.diagnosis is not None
-        passes = SMALL_EPOCHS * self._images_that_train
-        return is_cheap_to_train(self.diagnosis.levels, choice.left, passes, seen.forward)
+        return is_cheap_to_train(self.diagnosis.levels, choice.left, self._images_that_train, seen.forward)
 
     def _settle(self, choice: Choice) -> None:
         """Say what was kept, and which blocks that changed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +30,13 @@ def in_order(arguments: Sequence[str]) -> list[str]:
     files: list[tuple[list[str], str]] = []
     data_set: list[tuple[list[str], str]] = []
     others: list[tuple[list[str], str]] = []
-    rest = [*arguments]
-    while rest:
-        name, equals, value = rest[0].partition("=")
-        if not equals and len(rest) > 1 and not rest[1].startswith("--") and rest[1] != "-c":
-            value = rest[1]
-        taken = rest[:1] if equals or rest[1:2] != [value] else rest[:2]
-        kind = files if name in ("--config", "-c") else data_set if name.removeprefix("--") in _DATA_SET else others
-        kind.append((taken, value))
-        rest = rest[len(taken) :]
+    for taken, name, value in split_options(arguments):
+        kind = files if name == "config" else data_set if name in _DATA_SET else others
+        kind.append((taken, value or ""))
     paths = [find(value) for _, value in files if value]
     first = _named_too_late(paths, data_set[-1][1] if data_set else None)
     of_data = [taken[0] for taken, _ in others if taken[0].startswith("--data.") and taken[0] != "--data.help"]
-    if of_data and not data_set and not any(map(_data_set_of, map(_data_of, paths))):
+    if of_data and not data_set and not any(map(data_set_of, paths)):
         raise BadInput(
             f"{of_data[0].partition('=')[0]} is of a data set and none is named: give --config auto.yaml or another "
             "preset or file, or --data"
@@ -51,6 +45,28 @@ def in_order(arguments: Sequence[str]) -> list[str]:
         *([f"--data={first}"] if first else []),
         *(part for taken, _ in files + data_set + others for part in taken),
     ]
+
+
+def split_options(arguments: Sequence[str]) -> Iterator[tuple[list[str], str | None, str | None]]:
+    """Take a command line apart into options; what begins with two hyphens is one wherever it stands, as for argparse.
+
+    Args:
+        arguments: of a command.
+
+    Yields:
+        An option's own arguments, its name without hyphens, and its value, ``None`` where it has none; an argument
+        that belongs to no option comes alone, without a name.
+    """
+    rest = [*arguments]
+    while rest:
+        name, equals, value = rest[0].partition("=")
+        if name != "-c" and (not name.startswith("--") or len(name) == 2):
+            yield [rest.pop(0)], None, None
+            continue
+        has_value = not equals and len(rest) > 1 and not rest[1].startswith("--") and rest[1] != "-c"
+        taken = rest[: 1 + has_value]
+        rest = rest[len(taken) :]
+        yield taken, "config" if name == "-c" else name[2:], value if equals else taken[1] if has_value else None
 
 
 def check_required(given: Sequence[tuple[str, str | None]], files: Sequence[Path], data_set: str) -> None:
@@ -86,7 +102,7 @@ def _named_too_late(files: Sequence[Path], chosen: str | None) -> str | None:
     in_file: str | None = None
     for file in files:
         data = _data_of(file)
-        in_file = _data_set_of(data) or in_file
+        in_file = _named_in(data) or in_file
         if data and in_file is None:
             nameless = nameless or file
     if nameless is None:
@@ -121,7 +137,16 @@ def _shown(file: Path) -> str:
     return str(file if near is None else file.relative_to(near))
 
 
-def _data_set_of(data: Any) -> str | None:
+def data_set_of(file: Path) -> str | None:
+    """The class of the data set that a file names; ``None`` if it names none, or cannot be read.
+
+    Raises:
+        BadInput: if the file is a study's.
+    """
+    return _named_in(_data_of(file))
+
+
+def _named_in(data: Any) -> str | None:
     """The class that a section ``data`` names."""
     named = data.get("class_path") if isinstance(data, Mapping) else data
     return str(named) if named else None

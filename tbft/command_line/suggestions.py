@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tbft.command_line import options
-from tbft.command_line.argument_order import check_required
+from tbft.command_line.argument_order import check_required, data_set_of, split_options
 from tbft.command_line.ignored_options import check_all_have_effect, layers_of
-from tbft.command_line.yaml_file import read_yaml_file
 from tbft.errors import BadInput
 from tbft.presets import find
 from tbft.spelling import closest, or_choose
@@ -116,31 +115,17 @@ def advise(option: str, arguments: Sequence[str], known: Callable[[list[str]], l
 
 
 def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
-    """Names and values; whatever begins with two hyphens is an option wherever it stands, as for argparse."""
-    for position, argument in enumerate(arguments):
-        if argument == "-c" or (argument.startswith("--") and len(argument) > 2):
-            name, equals, value = argument[2:].partition("=") if argument != "-c" else ("config", "", "")
-            following = arguments[position + 1] if position + 1 < len(arguments) else None
-            if following is not None and following.startswith("--"):
-                following = None
-            yield _plain(name.removesuffix("+")), value if equals else following
+    """Names and values."""
+    for _, name, value in split_options(arguments):
+        if name is not None:
+            yield _plain(name.removesuffix("+")), value
 
 
 def _data_set(given: list[tuple[str, str | None]], files: list[Path]) -> str:
     """Class of the data set that the configuration names last; empty if none does or a file cannot be read."""
-    chosen = ""
-    for path in files:
-        found = _in_yaml(path)
-        chosen = found if found is not None else chosen
+    in_files = [found for file in files if (found := data_set_of(file))]
     named = [value for name, value in given if name in ("data", "data.class_path") and value]
-    return (named[-1] if named else chosen).removeprefix("tbft.data.")
-
-
-def _in_yaml(path: Path) -> str | None:
-    try:
-        return str(read_yaml_file(path)["data"]["class_path"])
-    except (KeyError, TypeError):
-        return None
+    return ["", *in_files, *named][-1].removeprefix("tbft.data.")
 
 
 def _check_data_set(value: str) -> None:

@@ -83,7 +83,7 @@ def contenders_for(levels: Collection[str], left: Interval, card: SourceCard) ->
     return (*blocks, "full") if _makes_many_errors(left, card) else tuple(blocks)
 
 
-def is_cheap_to_train(levels: Collection[str], left: Interval | None, passes: float, forward: float) -> bool:
+def is_cheap_to_train(levels: Collection[str], left: Interval | None, images: int, forward: float) -> bool:
     """Whether the whole of a network is trained at once, with neither alignment nor race before it.
 
     A network this small costs less to train than to choose what of it to train. So it is where the images drifted and
@@ -92,12 +92,12 @@ def is_cheap_to_train(levels: Collection[str], left: Interval | None, passes: fl
     Args:
         levels: that drifted.
         left: accuracy below the source's, without alignment; ``None`` where that is not known.
-        passes: of single images through a step: images times epochs.
+        images: labelled ones that would train.
         forward: multiply-adds of one image's forward pass.
     """
     if left is None or not 0 < left.value < TRUSTED or not {"input", "feature"} & set(levels):
         return False
-    return _PASSES_OF_A_STEP * passes * forward <= CHEAP
+    return _PASSES_OF_A_STEP * SMALL_EPOCHS * images * forward <= CHEAP
 
 
 def _makes_many_errors(left: Interval, card: SourceCard) -> bool:
