@@ -113,6 +113,9 @@ class RunRecord(TypedDict, total=False):
     """The block of this run's network that belongs to the drift level; missing in older records."""
     statistics: str
     """Policy of the BatchNorm statistics: ``source``, ``refresh`` or ``batch``."""
+    aligned: NotRequired[bool]
+    """Whether the front block was aligned with the source, without labels, before it was trained; only where somebody
+    named the drift level, and missing in older records."""
     train_size: int
     """Labelled target images, those for validation included."""
     accuracy: dict[str, float | None]

@@ -23,6 +23,7 @@ from tbft.energy.run_meter import RunMeter
 from tbft.errors import BadInput
 from tbft.models.classifier import Classifier
 from tbft.remedies import SourceCard
+from tbft.remedies.aligned import LONG_EPOCH
 from tbft.remedies.validated import Score
 from tbft.schema import RunRecord
 
@@ -45,6 +46,9 @@ class Adaptation:
     Raises:
         BadInput: if neither the options nor the data say what drifted, a block is unknown, or a head is to be solved
             that cannot be.
+
+    Attributes:
+        aligns: whether the front block is aligned before it trains.
     """
 
     classifier: Classifier
@@ -59,6 +63,7 @@ class Adaptation:
     keep: KeepBest = field(default_factory=KeepBest)
     progress: Progress = field(default_factory=Progress)
     test_accuracy: dict[str, float | None] = field(default_factory=lambda: {"base": None, "kept": None})
+    aligns: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.target = self.freeze.target_of(self.classifier.model, self.data.drift)
@@ -67,6 +72,7 @@ class Adaptation:
                 "the head of this network is more than one linear layer on features and cannot be solved: give "
                 "--head.solve false to train it"
             )
+        self.aligns = self.trains_by_steps and self.freeze.can_align(self.classifier, self.target)
 
     @property
     def has_base(self) -> bool:
@@ -98,6 +104,14 @@ class Adaptation:
         """Whether an optimiser is needed."""
         return bool(self.target) and self.max_epochs != 0 and not self.solves_head
 
+    @property
+    def epochs(self) -> int | None:
+        """Epochs that train by steps at most: ``max_epochs``, of which an alignment may take the place of one."""
+        assert self.data.train is not None
+        if self.max_epochs is None or not self.aligns or len(self.data.train) < LONG_EPOCH:
+            return self.max_epochs
+        return self.max_epochs - 1 if self.max_epochs > 1 else self.max_epochs
+
     def run_without_steps(self) -> None:
         """Adapt what needs no optimiser: statistics and a solved head. The network ends with what is kept."""
         assert not self.trains_by_steps and self.data.train is not None
@@ -110,13 +124,13 @@ class Adaptation:
             self.keep.settle(chain, self.validate)
 
     def prepare_network(self) -> None:
-        """Freeze what does not train and refresh the statistics, before which the base model is scored."""
+        """Freeze what does not train, align and refresh; the base model is scored before that."""
         assert self.data.train is not None
         self.freeze.freeze(self.classifier.model, self.target)
         if self.freeze.statistics != "source":
             self.score_base()
         if self.freeze.refreshes:
-            self.freeze.refresh(self.classifier, self.data.train, self.seed)
+            self.freeze.prepare(self.classifier, self.data.train, self.seed)
 
     @contextmanager
     def preparing(self) -> Iterator[None]:
@@ -154,6 +168,7 @@ class Adaptation:
 
     def add_to(self, record: RunRecord) -> None:
         """Say in the record what only this kind of adaptation knows."""
+        record["aligned"] = self.freeze.aligned
 
     def source_card(self) -> SourceCard | None:
         """The card of the weights that were kept: the base model's own, or measured where a base model was trained."""

@@ -92,9 +92,8 @@ class Climb(Adaptation):
 
     @property
     def card(self) -> SourceCard:
-        """The base model's source card, empty if it has none."""
-        base = self.classifier.base
-        return base.card if base and base.card else SourceCard()
+        """What is known of the source."""
+        return self.classifier.card
 
     def run_without_steps(self) -> None:
         """Climb; the network ends with what is kept."""

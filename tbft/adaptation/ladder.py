@@ -46,6 +46,7 @@ def check_nothing_is_named(freeze: BlockFreeze, head: ClosedFormHead) -> None:
         "freeze.statistics": None if freeze.statistics == "source" else freeze.statistics,
         "freeze.statistics_images": freeze.statistics_images,
         "freeze.strategy": freeze.strategy,
+        "freeze.align": None if freeze.align == "never" else freeze.align,
         "head.solve": head.solve or None,
         "head.images": head.images,
     }

@@ -31,7 +31,7 @@ def honours(options: Mapping[str, Any]) -> bool:
 
 
 def train_in_loop(adaptation: Adaptation, optimization: Optimization, *, show_progress: bool = False) -> None:
-    """Train the adaptation's target for its ``max_epochs``; its network ends with what is kept.
+    """Train the adaptation's target for its ``epochs``; its network ends with what is kept.
 
     Args:
         adaptation: what is trained, and on what.
@@ -39,7 +39,7 @@ def train_in_loop(adaptation: Adaptation, optimization: Optimization, *, show_pr
         show_progress: whether an epoch that takes long has a progress bar.
     """
     classifier, data, meter, keep = adaptation.classifier, adaptation.data, adaptation.meter, adaptation.keep
-    chain, progress, epochs = classifier.model, adaptation.progress, adaptation.max_epochs
+    chain, progress, epochs = classifier.model, adaptation.progress, adaptation.epochs
     names = ", ".join(adaptation.blocks)
     assert data.val is not None and epochs is not None
     with adaptation.preparing():

@@ -56,18 +56,27 @@ class BlockFreezeCallback(BlockFreeze, Callback):
         self.chain: BlockChain | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Freeze before the optimiser is made and before DDP wraps the module."""
+        """Freeze before the optimiser is made and before DDP wraps the module.
+
+        Raises:
+            BadInput: if a block is to be aligned with a source of which nothing can be known.
+        """
         if stage == "fit":
+            if self.align != "never" and not by_position(trainer, pl_module):
+                raise BadInput(
+                    f"align={self.align!r} needs an ImageClassifier, whose base model has a source card, and "
+                    "LabelledData: leave it out"
+                )
             self.chain = self._find_chain(trainer, pl_module)
             self.freeze(self.chain, self.target_of(self.chain, drift_of(trainer)))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """A resumed run has its refreshed statistics from the checkpoint."""
-        self.refreshed = state_dict["refreshed"]
+        """A resumed run has its aligned block and refreshed statistics from the checkpoint."""
+        self.refreshed, self.aligned = state_dict["refreshed"], state_dict.get("aligned", False)
 
     def state_dict(self) -> dict[str, Any]:
-        """Whether the statistics are the target's already."""
-        return {"refreshed": self.refreshed}
+        """Whether the statistics are the target's already, and the front block aligned."""
+        return {"refreshed": self.refreshed, "aligned": self.aligned}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Re-estimate the statistics where the policy says so, once.
@@ -82,7 +91,7 @@ class BlockFreezeCallback(BlockFreeze, Callback):
         if found := by_position(trainer, pl_module):
             classifier, data = found
             assert data.train is not None
-            self.refresh(classifier, data.train, data.seed)
+            self.prepare(classifier, data.train, data.seed)
             return
         chain = self.chain
         with isolate_rng(), trainer.precision_plugin.forward_context():

@@ -68,10 +68,21 @@ def _not_the_head(given: Any, blocks: Any) -> bool:
     return given is not False and blocks not in (None, ["fc"])
 
 
+def _not_the_front(_: Any, blocks: Any) -> bool:
+    """Whether blocks are named that are not the front block alone."""
+    return blocks not in (None, ["block1"])
+
+
 _CLIMBS = ("ladder.climb", True)  # which refuses whatever says how to adapt
 
 _RULES = (
     _Rule("freeze.statistics_images", "freeze.statistics", _beside("source"), unless=_CLIMBS),
+    _Rule("freeze.align", "freeze.statistics", _beside("source"), unless=_CLIMBS),
+    _Rule("freeze.align", "freeze.blocks", _not_the_front),
+    *(
+        _Rule("freeze.align", "freeze.level", _beside(level), "anyone", unless=("freeze.blocks", ["block1"]))
+        for level in ("feature", "output")
+    ),
     *(
         _Rule(f"cache.{name}", "cache.enabled", _beside(False))
         for name in ("memory_limit", "disk_limit", "folder", "half", "batch_size")

@@ -39,6 +39,12 @@ def story_of(record: RunRecord) -> dict[str, str]:
     return {"found": found, "done": _done(record), "next": _next(record)}
 
 
+def blocks_of(record: RunRecord) -> str:
+    """Which blocks trained, and from which state on."""
+    first = ", aligned with the source first" if record.get("aligned") else ""
+    return (", ".join(record["blocks"]) or "nothing") + first
+
+
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
 

@@ -17,6 +17,7 @@ from tbft.models.weights_check import IMAGE_SIZES
 from tbft.models.weights_fit import check_network, load_weights
 from tbft.models.zoo import build
 from tbft.normalisation import check_normalisation
+from tbft.remedies.card import SourceCard
 
 
 class Classifier(nn.Module):
@@ -48,6 +49,11 @@ class Classifier(nn.Module):
     def image_size(self) -> int:
         """Side of the images, in pixels."""
         return self.model.image_size
+
+    @property
+    def card(self) -> SourceCard:
+        """The base model's source card, empty if it has none."""
+        return (self.base and self.base.card) or SourceCard()
 
     def place(self, device: torch.device) -> None:
         """Move to a device, and compute in the number format that was chosen or is cheapest there."""

@@ -76,7 +76,7 @@ def _trial_of(
 ) -> tuple[_Trial, Optimization]:
     whole = _WHOLE.get(level)
     recipe = recipe_of(level, (), {}) if whole is None else recipe_of("feature", whole, {})
-    freeze = freeze_kind(**recipe["freeze"])
+    freeze = freeze_kind(**{**recipe["freeze"], "align": "never"})  # which the climb has done, or has refused
     freeze.refreshed = climb.statistics == "refresh"
     data = copy(climb.data)  # a cache takes the place of its images
     if level == "small":

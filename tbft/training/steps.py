@@ -63,6 +63,8 @@ def train_by_steps(
     callbacks.append(LearningCurveCallback(adaptation.progress, meter))
     callbacks += [checkpoint] if checkpoint else []
     given = {**DEFAULTS, **options}
+    if adaptation.aligns:
+        given["max_epochs"] = adaptation.epochs
     given["callbacks"] = [*callbacks, *(given.get("callbacks") or [])]
     given["enable_checkpointing"] = checkpoint is not None
     given["default_root_dir"] = str(folder) if folder else None
