@@ -80,7 +80,14 @@ def test_labels_that_say_nothing_leave_the_base_model(device: Device) -> None:
 
 def test_the_record_has_the_fields_of_a_run(device: Device) -> None:
     record = device.personalize(*pictures("output"), level="output")
-    optional = {"error", "aligned", "level_block", "shared_machine", "diagnosis", "remedies"}  # which a run has in some cases only
+    optional = {
+        "error",
+        "aligned",
+        "level_block",
+        "shared_machine",
+        "diagnosis",
+        "remedies",
+    }  # which a run has in some cases only
     assert set(RunRecord.__annotations__) - optional <= set(record)
     assert set(record["joules"]) == {*PHASES, "adaptation"}
     assert record["cpu_seconds"]["adaptation"] == pytest.approx(
