@@ -9,12 +9,18 @@ from lightning.pytorch import Trainer
 from safetensors.torch import load_file
 
 import tbft
+from tbft.adaptation.climb import Climb
+from tbft.adaptation.closed_form_head import ClosedFormHead
+from tbft.adaptation.feature_cache import FeatureCache
+from tbft.adaptation.freezing import BlockFreeze
 from tbft.callbacks import BlockFreezeCallback
 from tbft.data import Digits
+from tbft.energy.run_meter import RunMeter
 from tbft.errors import BadInput
 from tbft.models import save_weights
 from tbft.models.classifier import PlainClassifier
 from tbft.remedies.aligned import LONG_EPOCH
+from tbft.training.climbing import train_in_loop_from
 
 FIT = ("fit", "--config", "input.yaml", "--energy.codecarbon", "false", "--run.test", "false")
 
@@ -74,16 +80,21 @@ def test_aligning_takes_the_place_of_an_epoch_where_epochs_are_long(without_card
     "options",
     [
         ("--freeze.blocks", "[block2]"),
-        ("--config", "strategy/full.yaml"),
-        ("--config", "strategy/paper-full.yaml"),
+        ("--config", "strategy/tuned-full-input.yaml", "--trainer.max_epochs", "1"),
+        ("--freeze.blocks", "[all]", "--freeze.statistics_images", "null", "--trainer.max_epochs", "1"),
         ("--freeze.statistics", "source"),
         ("--trainer.max_epochs", "0", "--freeze.blocks", "[]"),
     ],
     ids=" ".join,
 )
-def test_nothing_but_a_front_block_that_trains_on_new_statistics_is_aligned(run, options):
+def test_only_a_front_block_that_trains_on_new_statistics_is_aligned(run, options):
     code, record = run(*FIT, *options)
     assert code == 0 and not record["aligned"]
+
+
+def test_a_front_block_among_others_is_aligned_if_somebody_asks_for_it(run):
+    code, record = run(*FIT, "--freeze.blocks", "[all]", "--trainer.max_epochs", "1")
+    assert code == 0 and record["aligned"] and record["blocks"] == ["block1", "block2", "block3", "fc"]
 
 
 def test_frozen_blocks_stay_as_they_are(run):
@@ -101,6 +112,22 @@ def test_a_run_that_goes_on_does_not_align_again(run):
         assert code == 0 and record["aligned"] and record["epochs"] == int(epochs)
     apart = run(*FIT, "--trainer.max_epochs", "4", name="apart")[1]
     assert [point["step"] for point in record["curve"]] == [point["step"] for point in apart["curve"]]
+
+
+@pytest.mark.parametrize(("level", "epochs"), [("input", (2, 1)), ("feature", (4, 4))])
+def test_a_climb_that_has_aligned_trains_the_front_block_for_an_epoch_less(level, epochs):
+    for aligned, expected in zip((False, True), epochs, strict=True):
+        data, *_ = digits(LONG_EPOCH * 6 // 5)
+        classifier = PlainClassifier()
+        classifier.load("digits")
+        classifier.describe_images(None, None)
+        meter = RunMeter(codecarbon=False, plot=False)
+        climb = Climb(classifier, data, BlockFreeze(), ClosedFormHead(), FeatureCache(), meter)
+        with climb.preparing():
+            climb.aligns = aligned
+        train_in_loop_from(climb, level, None)
+        assert climb.progress.epochs == expected
+        meter.finish()
 
 
 def test_what_nobody_can_align_is_refused(tmp_path, capsys, run):

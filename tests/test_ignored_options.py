@@ -46,6 +46,7 @@ HEARD = [
     "--config input.yaml --data.domain source",
     "--config input.yaml --freeze.align with_card",
     "--config feature.yaml --freeze.blocks [block1] --freeze.align with_card",
+    "--config input.yaml --freeze.blocks [all] --freeze.align with_card",
     "--config input.yaml --freeze.align never --freeze.blocks [block2]",
     "--config output.yaml --freeze.blocks [block2]",
     "--config output.yaml --head.solve false --model.schedule cosine",

@@ -48,7 +48,7 @@ class Adaptation:
             that cannot be.
 
     Attributes:
-        aligns: whether the front block is aligned before it trains.
+        aligns: whether the front block is aligned before anything trains.
     """
 
     classifier: Classifier
@@ -72,7 +72,8 @@ class Adaptation:
                 "the head of this network is more than one linear layer on features and cannot be solved: give "
                 "--head.solve false to train it"
             )
-        self.aligns = self.trains_by_steps and self.freeze.can_align(self.classifier, self.target)
+        aligns = self.freeze.aligned or self.freeze.can_align(self.classifier, self.target)
+        self.aligns = self.trains_by_steps and aligns
 
     @property
     def has_base(self) -> bool:

@@ -204,6 +204,7 @@ class Climb(Adaptation):
         if not accepted:
             self.classifier.model.load_state_dict(before)
             return choice, seen.samples
+        self.aligns = True
         put_head(self.classifier, found.head)
         return found, samples
 

@@ -40,7 +40,7 @@ class BlockFreeze:
         statistics_images: training images for the re-estimate. ``None`` is all of them under ``refresh`` and none
             under ``batch``, where a number lets the statistics start from the target's before they follow it
             (few steps do not carry them there: each moves them by a tenth).
-        align: ``with_card`` first brings the output of the front block, where that alone trains and statistics are
+        align: ``with_card`` first brings the output of the front block, where that trains and statistics are
             re-estimated, back to the source's moments without labels (see ``tbft.adaptation.align``), if the base
             model's file has a source card with moments. With 500 training images or more an adaptation then trains
             for one epoch less, but at least one. ``never`` begins with the base model's weights.
@@ -128,8 +128,8 @@ class BlockFreeze:
             classifier: with the base model's weights.
             target: the links that will train.
         """
-        is_front = target == (classifier.model.block_of(LEVELS[0]),)
-        return self.align == "with_card" and self.refreshes and is_front and classifier.card.moments is not None
+        trains_front = classifier.model.block_of(LEVELS[0]) in target
+        return self.align == "with_card" and self.refreshes and trains_front and classifier.card.moments is not None
 
     def prepare(self, classifier: Classifier, train: Examples, seed: int) -> None:
         """Align the front block where it is to be, then re-estimate the statistics on training images; once.

@@ -42,14 +42,14 @@ class _Rule:
         ignores: whether it does, from the values of both.
         said_by: who says ``beside`` where this is refused: nobody (``default``), nobody or the user (``user``), or a
             preset too (``anyone``). The cells of a study share options that some of their presets have no use for.
-        unless: an option and its value under which ``beside`` says nothing.
+        unless: an option, and for which of its values ``beside`` says nothing.
     """
 
     option: str
     beside: str
     ignores: Callable[[Any, Any], bool]
     said_by: Literal["default", "user", "anyone"] = "user"
-    unless: tuple[str, Any] | None = None
+    unless: tuple[str, Callable[[Any], bool]] | None = None
 
 
 def _beside(value: object) -> Callable[[Any, Any], bool]:
@@ -65,22 +65,30 @@ def _rates_of_others(rates: Any, blocks: Any) -> bool:
 
 def _not_the_head(given: Any, blocks: Any) -> bool:
     """Whether blocks are named that are not the head alone, so that a head that is to be solved is not."""
-    return given is not False and blocks not in (None, ["fc"])
+    return given is not False and blocks is not None and not _is_head(blocks)
 
 
-def _not_the_front(_: Any, blocks: Any) -> bool:
-    """Whether blocks are named that are not the front block alone."""
-    return blocks not in (None, ["block1"])
+def _is_head(blocks: Any) -> bool:
+    return blocks == ["fc"]
 
 
-_CLIMBS = ("ladder.climb", True)  # which refuses whatever says how to adapt
+def _without_front(_: Any, blocks: Any) -> bool:
+    """Whether blocks are named, and not the front block among them."""
+    return blocks is not None and not _with_front(blocks)
+
+
+def _with_front(blocks: Any) -> bool:
+    return isinstance(blocks, list) and bool({"block1", "all"} & {*blocks})
+
+
+_CLIMBS = ("ladder.climb", bool)  # which refuses whatever says how to adapt
 
 _RULES = (
     _Rule("freeze.statistics_images", "freeze.statistics", _beside("source"), unless=_CLIMBS),
     _Rule("freeze.align", "freeze.statistics", _beside("source"), unless=_CLIMBS),
-    _Rule("freeze.align", "freeze.blocks", _not_the_front),
+    _Rule("freeze.align", "freeze.blocks", _without_front),
     *(
-        _Rule("freeze.align", "freeze.level", _beside(level), "anyone", unless=("freeze.blocks", ["block1"]))
+        _Rule("freeze.align", "freeze.level", _beside(level), "anyone", unless=("freeze.blocks", _with_front))
         for level in ("feature", "output")
     ),
     *(
@@ -91,7 +99,7 @@ _RULES = (
     _Rule("head.images", "freeze.blocks", _not_the_head),
     _Rule("head.solve", "freeze.blocks", _not_the_head, "anyone"),
     *(
-        _Rule("head.solve", "freeze.level", _beside(level), "anyone", unless=("freeze.blocks", ["fc"]))
+        _Rule("head.solve", "freeze.level", _beside(level), "anyone", unless=("freeze.blocks", _is_head))
         for level in ("input", "feature")
     ),
     *(
@@ -131,7 +139,7 @@ def check_all_have_effect(layers: Sequence[Layer]) -> None:
             said_by = "user"
         if (decided is not None and decided > at) or _SAYING.index(said_by) > _SAYING.index(rule.said_by):
             continue
-        overruled = rule.unless is not None and _last(rule.unless[0], layers)[1] == rule.unless[1]
+        overruled = rule.unless is not None and rule.unless[1](_last(rule.unless[0], layers)[1])
         if rule.ignores(value, other) and not overruled:
             raise BadInput(
                 f"{rule.option} is {_written(value)} and has no effect beside {rule.beside} {_written(other)}: leave "

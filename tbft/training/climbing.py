@@ -77,6 +77,7 @@ def _trial_of(
     whole = _WHOLE.get(level)
     recipe = recipe_of(level, (), {}) if whole is None else recipe_of("feature", whole, {})
     freeze = freeze_kind(**{**recipe["freeze"], "align": "never"})  # which the climb has done, or has refused
+    freeze.aligned = climb.aligns and level == "input"
     freeze.refreshed = climb.statistics == "refresh"
     data = copy(climb.data)  # a cache takes the place of its images
     if level == "small":

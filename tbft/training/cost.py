@@ -7,7 +7,7 @@ from torch import Tensor
 from tbft.models.chain import BlockChain
 from tbft.models.multiply_adds import multiply_adds_by_link
 from tbft.recipe import recipe_of
-from tbft.remedies.aligned import IMAGES_IN_A_STEP, STEPS
+from tbft.remedies.aligned import IMAGES_IN_A_STEP, LONG_EPOCH, STEPS
 from tbft.remedies.refresh import STATISTICS_IMAGES
 
 _WITH_WEIGHTS, _THROUGH = 3.0, 2.0
@@ -51,7 +51,9 @@ def estimate_training_passes(
             recipe = recipe_of(level, (), {})
             prefix, target, suffix = map(share, chain.split((chain.block_of(level),)))
             an_epoch = _WITH_WEIGHTS * target + _THROUGH * suffix
-            passes[f"{level} block"] = prefix + an_epoch * recipe["trainer"]["max_epochs"]  # the prefix is cached
+            spared = level == "input" and aligns and images >= LONG_EPOCH
+            epochs = recipe["trainer"]["max_epochs"] - spared
+            passes[f"{level} block"] = prefix + an_epoch * epochs  # the prefix is cached
         epochs = recipe_of("feature", "strategy/tuned-full.yaml", {})["trainer"]["max_epochs"]
         passes["full"] = _WITH_WEIGHTS * epochs
     return passes
