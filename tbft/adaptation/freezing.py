@@ -143,6 +143,8 @@ class BlockFreeze:
         if self.can_align(classifier, self.target):
             assert classifier.card.moments is not None
             self.aligned = align(classifier, train, classifier.card.moments, seed)
+        elif self.align != "never" and classifier.card.moments is None:
+            log.info("the front block is not aligned first, for the base model has no source card: measure one")
         self.refreshed = True
         refresh_statistics(classifier, train, seed, self.statistics_images)
 
