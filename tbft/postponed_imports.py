@@ -15,6 +15,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
@@ -79,14 +80,42 @@ class _StandIn(ModuleType):
     def __init__(self, name: str, answers: Mapping[str, Any]) -> None:
         super().__init__(name)
         self.__spec__ = ModuleSpec(name, None)  # by which others tell whether a package is installed
+        self.__path__: list[str] = []  # where nothing is found: see _PartFinder
         self.__dict__.update(answers)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # what the import system wants to know of any module
             raise AttributeError(name)
-        for module in [module for module in sys.modules.values() if isinstance(module, _StandIn)]:
-            sys.modules.pop(module.__name__, None)
+        _make_way()
         return getattr(importlib.import_module(self.__name__), name)
+
+
+def _make_way() -> None:
+    for module in [module for module in sys.modules.values() if isinstance(module, _StandIn)]:
+        sys.modules.pop(module.__name__, None)
+
+
+class _PartFinder(MetaPathFinder):
+    """Imports a module inside a package for which a stand-in answers, once all stand-ins have made way."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if not isinstance(sys.modules.get(fullname.rpartition(".")[0]), _StandIn):
+            return None
+        _make_way()
+        return ModuleSpec(fullname, _Imported(importlib.import_module(fullname)))
+
+
+class _Imported(Loader):
+    """Hands out a module that is there already, as it is."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module, self.spec = module, module.__spec__
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return self.module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self.spec  # the import system has put another in its place
 
 
 BY_LIGHTNING: Asked = {
@@ -129,9 +158,12 @@ def postponed_imports(asked: Asked) -> Iterator[None]:
         package, _, part = name.rpartition(".")
         if package in placed:
             setattr(placed[package], part, stand_in)
+    finder = _PartFinder()
+    sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
+        sys.meta_path.remove(finder)
         for name, stand_in in placed.items():
             if sys.modules.get(name) is stand_in:
                 del sys.modules[name]

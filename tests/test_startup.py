@@ -1,4 +1,5 @@
 import gc
+import importlib
 import json
 import os
 import subprocess
@@ -114,6 +115,26 @@ def test_a_module_is_imported_when_more_is_asked_of_it(heavy):
     import heavy as real
 
     assert real.Kind is not int and real.count() == 3
+
+
+def test_a_module_inside_a_package_is_imported_once_by_whichever_name(tmp_path, monkeypatch):
+    package = tmp_path / "heavy_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("from heavy_package import early\nKind = 1\n")
+    for part in ("early", "late"):
+        (package / f"{part}.py").write_text("parts = []\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for part in ("early", "late"):
+        with postponed_imports({"heavy_package": {"Kind": int}}):
+            import heavy_package
+
+            assert heavy_package.Kind is int
+            module = importlib.import_module(f"heavy_package.{part}")
+            assert sys.modules["heavy_package"].Kind == 1
+        assert module is sys.modules[f"heavy_package.{part}"] is getattr(sys.modules["heavy_package"], part)
+        assert module.__spec__.origin == str(package / f"{part}.py")
+        for name in ("heavy_package", "heavy_package.early", "heavy_package.late"):
+            sys.modules.pop(name, None)
 
 
 def test_what_is_imported_afterwards_or_was_before_is_the_real_one(heavy):
