@@ -2,6 +2,7 @@
 
 import sys
 
+from tbft.command_line.ending import left_without_unloading
 from tbft.command_line.garbage import spared_collections
 from tbft.command_line.interrupts import end_at_once_while_loading
 
@@ -20,4 +21,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with left_without_unloading():
+        main()

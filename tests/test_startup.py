@@ -31,6 +31,21 @@ atexit.register(write)
 from tbft.__main__ import main
 main()
 """
+ENDING = """
+import atexit, sys, threading, time
+from tbft.command_line.ending import left_without_unloading
+
+class Unloaded:
+    def __del__(self):
+        print("unloaded")
+
+unloaded = Unloaded()
+atexit.register(print, "registered first")
+with left_without_unloading():
+    atexit.register(print, "registered last")
+    threading.Thread(target=lambda: (time.sleep(0.2), print("thread done"))).start()
+    sys.exit(3)
+"""
 AFTERWARDS = """
 import sys
 from tbft.postponed_imports import BY_LIGHTNING, postponed_imports
@@ -89,6 +104,12 @@ def test_what_a_run_does_not_need_works_afterwards_in_the_same_process():
         command, env=os.environ | {"MPLBACKEND": "agg"}, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_process_of_ours_ends_as_always_but_for_unloading():
+    done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.splitlines() == ["thread done", "registered last", "registered first"], done.stderr
+    assert (done.returncode, done.stderr) == (3, "")
 
 
 def test_the_collector_of_somebody_elses_process_stays_as_it_is(capsys):

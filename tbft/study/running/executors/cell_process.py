@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 
+from tbft.command_line.ending import left_without_unloading
 from tbft.command_line.garbage import spared_collections
 from tbft.schema import TERMINATED
 from tbft.study.running.executors.job import load_runner
@@ -29,4 +30,5 @@ def _end_with_study() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with left_without_unloading():
+        main()
