@@ -152,12 +152,13 @@ def postponed_imports(asked: Asked) -> Iterator[None]:
     """
     placed = {}
     for name, answers in asked.items():
-        if name not in sys.modules and find_spec(name.partition(".")[0]) is not None:
-            sys.modules[name] = placed[name] = _StandIn(name, answers)
-    for name, stand_in in placed.items():
         package, _, part = name.rpartition(".")
+        real_package = package in asked and package not in placed  # of which a stand-in would be no attribute
+        if name in sys.modules or real_package or find_spec(name.partition(".")[0]) is None:
+            continue
+        sys.modules[name] = placed[name] = _StandIn(name, answers)
         if package in placed:
-            setattr(placed[package], part, stand_in)
+            setattr(placed[package], part, placed[name])
     finder = _PartFinder()
     sys.meta_path.insert(0, finder)
     try:

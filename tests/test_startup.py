@@ -112,6 +112,30 @@ def test_a_process_of_ours_ends_as_always_but_for_unloading():
     assert (done.returncode, done.stderr) == (3, "")
 
 
+def test_a_cell_of_a_study_loads_and_ends_as_a_command_does(tmp_path):
+    (tmp_path / "runs_cells.py").write_text(
+        "import gc\n"
+        "class Unloaded:\n"
+        "    def __del__(self):\n"
+        "        print('unloaded')\n"
+        "unloaded = Unloaded()\n"
+        "def run(arguments):\n"
+        "    print(gc.get_threshold()[0], *arguments)\n"
+        "    return 7\n"
+    )
+    command = [sys.executable, "-m", "tbft.study.running.executors.cell_process", "runs_cells:run", "fit"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    reading, writing = os.pipe()  # which the study holds open as long as it lives
+    try:
+        done = subprocess.run(
+            command, stdin=reading, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "0 fit\n", "")
+
+
 def test_the_collector_of_somebody_elses_process_stays_as_it_is(capsys):
     before = gc.get_threshold(), gc.get_freeze_count()
     assert main(["meter", "--seconds", "0"]) == 0
@@ -138,24 +162,39 @@ def test_a_module_is_imported_when_more_is_asked_of_it(heavy):
     assert real.Kind is not int and real.count() == 3
 
 
-def test_a_module_inside_a_package_is_imported_once_by_whichever_name(tmp_path, monkeypatch):
+@pytest.fixture
+def heavy_package(tmp_path, monkeypatch):
     package = tmp_path / "heavy_package"
     package.mkdir()
     (package / "__init__.py").write_text("from heavy_package import early\nKind = 1\n")
     for part in ("early", "late"):
-        (package / f"{part}.py").write_text("parts = []\n")
+        (package / f"{part}.py").write_text("Kind = 2\n")
     monkeypatch.syspath_prepend(tmp_path)
-    for part in ("early", "late"):
-        with postponed_imports({"heavy_package": {"Kind": int}}):
-            import heavy_package
+    yield package
+    for name in ("heavy_package", "heavy_package.early", "heavy_package.late"):
+        sys.modules.pop(name, None)
 
-            assert heavy_package.Kind is int
-            module = importlib.import_module(f"heavy_package.{part}")
-            assert sys.modules["heavy_package"].Kind == 1
-        assert module is sys.modules[f"heavy_package.{part}"] is getattr(sys.modules["heavy_package"], part)
-        assert module.__spec__.origin == str(package / f"{part}.py")
-        for name in ("heavy_package", "heavy_package.early", "heavy_package.late"):
-            sys.modules.pop(name, None)
+
+@pytest.mark.parametrize("part", ["early", "late"])
+def test_a_module_inside_a_package_is_imported_once(heavy_package, part):
+    with postponed_imports({"heavy_package": {"Kind": int}}):
+        import heavy_package as placed
+
+        assert placed.Kind is int
+        module = importlib.import_module(f"heavy_package.{part}")
+        real = sys.modules["heavy_package"]
+        assert real.Kind == 1
+    assert module is sys.modules[f"heavy_package.{part}"] is getattr(real, part)
+    assert module.__spec__.origin == str(heavy_package / f"{part}.py")
+
+
+def test_inside_a_package_that_is_there_nothing_is_answered(heavy_package):
+    import heavy_package as real
+
+    with postponed_imports({"heavy_package": {}, "heavy_package.late": {"Kind": int}}):
+        import heavy_package.late
+
+    assert real.late.Kind == 2
 
 
 def test_what_is_imported_afterwards_or_was_before_is_the_real_one(heavy):

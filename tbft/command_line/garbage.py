@@ -1,7 +1,7 @@
 """When a process of ours looks for garbage: not while it loads, not in what it has loaded, and not at its end.
 
 Importing torch and Lightning makes half a million objects that live as long as the process. Python's collector walks
-through all of them several times while they become more, and once more at the exit, and finds nothing: 0.6 and 1.3
+through all of them several times while they become more, and once more at the exit, and finds nothing: 0.6 and 0.4
 CPU-seconds of a small run. Somebody else's process, in which ``tbft.cli.main`` is called, stays as it is.
 """
 

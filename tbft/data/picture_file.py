@@ -82,7 +82,7 @@ def resize(pixels: Pixels, size: int) -> Pixels:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    image.load()  # a PNG may say it behind its pixels
+    image.load()  # in which a TIFF is turned, and of a PNG the rest is read
     if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
         return image  # which Pillow would copy
     return ImageOps.exif_transpose(image)
