@@ -114,12 +114,12 @@ def test_a_process_of_ours_ends_as_always_but_for_unloading():
 
 def test_a_cell_of_a_study_loads_and_ends_as_a_command_does(tmp_path):
     (tmp_path / "runs_cells.py").write_text(
-        "import gc\n"
+        "import __main__, gc\n"
         "class Unloaded:\n"
         "    def __del__(self):\n"
         "        print('unloaded')\n"
-        "unloaded = Unloaded()\n"
         "def run(arguments):\n"
+        "    __main__.unloaded = Unloaded()\n"
         "    print(gc.get_threshold()[0], *arguments)\n"
         "    return 7\n"
     )
