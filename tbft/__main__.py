@@ -1,25 +1,25 @@
 """``python -m tbft``."""
 
-import gc
 import sys
 
+from tbft.command_line.ending import left_without_unloading
+from tbft.command_line.garbage import spared_collections
 from tbft.command_line.interrupts import end_at_once_while_loading
 
 
 def main() -> None:
     """Run the command line and end with its exit code."""
     end_at_once_while_loading()
-    from tbft.cli import main as run
+    with spared_collections():
+        from tbft.cli import main as run
 
-    try:
-        code = run()
-    finally:
-        end_at_once_while_loading()  # what is left is to unload
-        # The interpreter's last collection walks through all of torch and lightning to free what the exit frees anyway:
-        # 1.3 CPU-seconds, a fifth of a small run.
-        gc.freeze()
+        try:
+            code = run()
+        finally:
+            end_at_once_while_loading()  # what is left is to unload
     sys.exit(code)
 
 
 if __name__ == "__main__":
-    main()
+    with left_without_unloading():
+        main()

@@ -6,6 +6,7 @@ import signal
 import sys
 from typing import Any
 
+from tbft.command_line.garbage import collect_from_now_on
 from tbft.command_line.interrupts import Terminated, end_at_once, raise_from_now_on, raise_terminated
 from tbft.command_line.output import is_broken_pipe, unfailing_output
 from tbft.errors import BadInput
@@ -92,17 +93,17 @@ def _run(args: list[str]) -> int:
     if command == "study":
         from tbft.study.running.command import main_study
 
-        raise_from_now_on()
+        _loaded()
         return main_study(args[1:], runner=f"{__name__}:main")
     if command == "report":
         from tbft.study.reporting.command import main_report
 
-        raise_from_now_on()
+        _loaded()
         return main_report(args[1:])
     if command == "export":
         from tbft.export.command import main_export
 
-        raise_from_now_on()
+        _loaded()
         return main_export(args[1:])
     from tbft.spelling import or_choose
 
@@ -138,15 +139,23 @@ def _by_configuration(command: str, args: list[str]) -> int:
         if command in LOOKS_ON:
             from tbft.command_line.measuring import main_card, main_diagnose
 
+            collect_from_now_on()
             (main_card if command == "card" else main_diagnose)(args)
             return DONE
         from tbft.command_line.lightning_cli import PersonalizationCLI
 
+        collect_from_now_on()
         with log_to_terminal():
             PersonalizationCLI([command, *args])
     except ArgumentError as error:
         raise BadInput(explain(command, str(error))) from None
     return DONE
+
+
+def _loaded() -> None:
+    """The command works from now on: signals are exceptions, and garbage is collected."""
+    raise_from_now_on()
+    collect_from_now_on()
 
 
 def _meter(args: list[str]) -> int:
@@ -159,7 +168,7 @@ def _meter(args: list[str]) -> int:
     class KeepsLines(RawDescriptionHelpFormatter, DefaultHelpFormatter):
         """The epilog is a table."""
 
-    raise_from_now_on()
+    _loaded()
     parser = ArgumentParser(
         prog="python -m tbft meter",
         description="Power sources of this machine, what they read, and how to get better ones.",

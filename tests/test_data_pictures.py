@@ -86,6 +86,21 @@ def test_a_turned_camera_gives_an_upright_picture(save, orientation):
     assert np.array_equal(pixels, np.asarray(upright).transpose(2, 0, 1))
 
 
+def test_a_png_may_say_behind_its_pixels_how_it_was_turned(save):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    file = save(halves(), "a.png", exif=exif)
+    content, chunks, at = file.read_bytes(), {}, 8
+    while at < len(content):  # length, name, data and checksum of each chunk
+        end = at + 12 + int.from_bytes(content[at : at + 4], "big")
+        chunks[content[at + 4 : at + 8]], at = content[at:end], end
+    chunks[b"eXIf"], chunks[b"IEND"] = chunks.pop(b"eXIf"), chunks.pop(b"IEND")
+    assert [*chunks][-3:] == [b"IDAT", b"eXIf", b"IEND"]
+    file.write_bytes(content[:8] + b"".join(chunks.values()))
+    turned = halves().transpose(Image.Transpose.ROTATE_180)
+    assert np.array_equal(read_picture(file, 40), np.asarray(turned).transpose(2, 0, 1))
+
+
 def test_the_centre_is_cut_out_and_resized(save):
     wide = Image.new("RGB", (120, 40), "white")
     wide.paste(halves(), (40, 0))

@@ -99,6 +99,8 @@ def test_every_command_knows_its_own_options(subcommand):
     own = {action.dest for action in Parser.subcommand_parser._actions if "." not in action.dest}
     read = {name for name in options.names_of(subcommand) if "." not in name}
     assert read == own - set(options.SECTIONS) - {"data.help"}
+    assert all(options.is_option(subcommand, name) for name in options.names_of(subcommand))
+    assert not options.is_option(subcommand, "data.brightness") and not options.is_option(subcommand, "to")
 
 
 def test_the_corruptions_read_from_the_source_are_all_there_are():

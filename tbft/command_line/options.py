@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 SECTIONS = {
@@ -74,6 +75,15 @@ def names_of(subcommand: str) -> list[str]:
     own = (option.name for section in SECTIONS for option in section_options(section))
     of_data = (option.name for data_set in data_sets() for option in data_options(data_set))
     return [*dict.fromkeys([*GENERAL, *_OF_SUBCOMMAND[subcommand], *own, *of_data])]
+
+
+def is_option(subcommand: str, name: str) -> bool:
+    """Whether a subcommand has an option, with one data set or another; what stands in other sections is not read."""
+    section = name.partition(".")[0]
+    if section not in SECTIONS:
+        return name in (*GENERAL, *_OF_SUBCOMMAND[subcommand])
+    of_data = (option for data_set in data_sets() for option in data_options(data_set)) if section == "data" else ()
+    return any(option.name == name for option in chain(section_options(section), of_data))
 
 
 @cache

@@ -136,20 +136,20 @@ def _check_data_set(value: str) -> None:
 
 
 def _check_name(subcommand: str, name: str, data_set: str) -> None:
-    known = options.names_of(subcommand)
     section, _, rest = name.partition(".")
-    if name in (*known, *options.SECTIONS) or name in ("data.help", "data.class_path", "data.init_args"):
+    named = (*options.SECTIONS, "data.help", "data.class_path", "data.init_args")
+    if name in named or options.is_option(subcommand, name):
         belongs = section != "data" or not rest or not data_set or _is_of(name, data_set)
         if belongs:
             return
         raise BadInput(f"data set {data_set} has no option --{name}: leave it out, or choose another data set")
     if name in options.FOLLOWS:
         raise BadInput(f"--{name} is no option, for it follows --{options.FOLLOWS[name]}: give that")
-    if rest.count(".") and name.rsplit(".", rest.count("."))[0] in known:  # arguments of an optimiser or a callback
-        return
+    if rest.count(".") and options.is_option(subcommand, name.rsplit(".", rest.count("."))[0]):
+        return  # an argument of an optimiser or a callback
     if section in options.SECTIONS and section != "data" and not options.section_options(section):
         return
-    meant = closest(name, known)
+    meant = closest(name, options.names_of(subcommand))
     advice = f"did you mean --{meant}?" if meant else f"python -m tbft {subcommand} --help all lists what there is"
     raise BadInput(f"{subcommand} does not know --{name}: {advice}")
 

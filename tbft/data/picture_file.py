@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from tbft.errors import BadInput
 from tbft.paths import is_file, on_one_line
@@ -70,7 +70,7 @@ def square_pixels(image: Image.Image, size: int) -> Pixels:
     Raises:
         ValueError: if it has floating-point pixels, or none.
     """
-    return _planes(_square(_rgb(ImageOps.exif_transpose(image)), size))
+    return _planes(_square(_rgb(_upright(image)), size))
 
 
 def resize(pixels: Pixels, size: int) -> Pixels:
@@ -79,6 +79,13 @@ def resize(pixels: Pixels, size: int) -> Pixels:
         return pixels
     images = (Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))) for picture in pixels)
     return np.stack([_planes(_square(image, size)) for image in images])
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()  # in which a TIFF is turned, and of a PNG the rest is read
+    if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+        return image  # which Pillow would copy
+    return ImageOps.exif_transpose(image)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -91,7 +98,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(paper, image)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _square(image: Image.Image, size: int) -> Image.Image:

@@ -8,6 +8,8 @@ import os
 import sys
 import threading
 
+from tbft.command_line.ending import left_without_unloading
+from tbft.command_line.garbage import spared_collections
 from tbft.schema import TERMINATED
 from tbft.study.running.executors.job import load_runner
 
@@ -16,7 +18,9 @@ def main() -> None:
     """Run the command line and end with its exit code."""
     threading.Thread(target=_end_with_study, daemon=True).start()
     runner, *arguments = sys.argv[1:]
-    sys.exit(load_runner(runner)(arguments))
+    with spared_collections():
+        code = load_runner(runner)(arguments)
+    sys.exit(code)
 
 
 def _end_with_study() -> None:
@@ -26,4 +30,5 @@ def _end_with_study() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with left_without_unloading():
+        main()
