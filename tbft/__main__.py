@@ -2,7 +2,6 @@
 
 import sys
 
-from tbft.command_line.ending import left_without_unloading
 from tbft.command_line.garbage import spared_collections
 from tbft.command_line.interrupts import end_at_once_while_loading
 
@@ -21,5 +20,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with left_without_unloading():
-        main()
+    main()

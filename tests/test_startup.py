@@ -31,21 +31,6 @@ atexit.register(write)
 from tbft.__main__ import main
 main()
 """
-ENDING = """
-import atexit, sys, threading, time
-from tbft.command_line.ending import left_without_unloading
-
-class Unloaded:
-    def __del__(self):
-        print("unloaded")
-
-unloaded = Unloaded()
-atexit.register(print, "registered first")
-with left_without_unloading():
-    atexit.register(print, "registered last")
-    threading.Thread(target=lambda: (time.sleep(0.2), print("thread done"))).start()
-    sys.exit(3)
-"""
 AFTERWARDS = """
 import sys
 from tbft.postponed_imports import BY_LIGHTNING, postponed_imports
@@ -106,20 +91,11 @@ def test_what_a_run_does_not_need_works_afterwards_in_the_same_process():
     assert done.returncode == 0, done.stderr
 
 
-def test_a_process_of_ours_ends_as_always_but_for_unloading():
-    done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=60, check=False)
-    assert done.stdout.splitlines() == ["thread done", "registered last", "registered first"], done.stderr
-    assert (done.returncode, done.stderr) == (3, "")
-
-
 def test_a_cell_of_a_study_loads_and_ends_as_a_command_does(tmp_path):
     (tmp_path / "runs_cells.py").write_text(
-        "import __main__, gc\n"
-        "class Unloaded:\n"
-        "    def __del__(self):\n"
-        "        print('unloaded')\n"
+        "import atexit, gc\n"
         "def run(arguments):\n"
-        "    __main__.unloaded = Unloaded()\n"
+        "    atexit.register(lambda: print('frozen', gc.get_freeze_count() > 1000))\n"
         "    print(gc.get_threshold()[0], *arguments)\n"
         "    return 7\n"
     )
@@ -133,7 +109,7 @@ def test_a_cell_of_a_study_loads_and_ends_as_a_command_does(tmp_path):
     finally:
         os.close(reading)
         os.close(writing)
-    assert (done.returncode, done.stdout, done.stderr) == (7, "0 fit\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (7, "0 fit\nfrozen True\n", "")
 
 
 def test_the_collector_of_somebody_elses_process_stays_as_it_is(capsys):

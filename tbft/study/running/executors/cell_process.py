@@ -8,7 +8,6 @@ import os
 import sys
 import threading
 
-from tbft.command_line.ending import left_without_unloading
 from tbft.command_line.garbage import spared_collections
 from tbft.schema import TERMINATED
 from tbft.study.running.executors.job import load_runner
@@ -30,5 +29,4 @@ def _end_with_study() -> None:
 
 
 if __name__ == "__main__":
-    with left_without_unloading():
-        main()
+    main()
