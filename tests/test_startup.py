@@ -112,6 +112,32 @@ def test_a_cell_of_a_study_loads_and_ends_as_a_command_does(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (7, "0 fit\nfrozen True\n", "")
 
 
+SOMEBODY_ELSES = """
+import atexit, gc, sys
+
+class Ends:
+    def __del__(self):
+        print("finalized")
+
+ends = Ends()
+atexit.register(lambda: print("frozen", gc.get_freeze_count() > 1000))
+gc.set_threshold(600, 9, 8)
+{before}
+was = gc.isenabled()
+import tbft
+tbft.personalize
+assert "torch" in sys.modules
+assert (gc.isenabled(), gc.get_threshold(), gc.get_freeze_count()) == (was, (600, 9, 8), 0)
+"""
+
+
+@pytest.mark.parametrize(("before", "spared"), [("", True), ("import torch", False), ("gc.disable()", False)])
+def test_somebody_elses_process_is_spared_the_last_walk_through_torch_if_we_imported_it(before, spared):
+    command = [sys.executable, "-c", SOMEBODY_ELSES.format(before=before)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"frozen {spared}\nfinalized\n", "")
+
+
 def test_the_collector_of_somebody_elses_process_stays_as_it_is(capsys):
     before = gc.get_threshold(), gc.get_freeze_count()
     assert main(["meter", "--seconds", "0"]) == 0
