@@ -38,8 +38,4 @@ def __getattr__(name: str) -> Any:
     """Import what needs torch when it is asked for."""
     if name not in _FILES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from tbft.garbage import importing_torch
-
-    with importing_torch():
-        module = import_module(f"{__name__}.{_FILES[name]}")
-    return getattr(module, name)
+    return getattr(import_module(f"{__name__}.{_FILES[name]}"), name)

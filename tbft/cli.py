@@ -6,10 +6,10 @@ import signal
 import sys
 from typing import Any
 
+from tbft.command_line.garbage import collect_from_now_on
 from tbft.command_line.interrupts import Terminated, end_at_once, raise_from_now_on, raise_terminated
 from tbft.command_line.output import is_broken_pipe, unfailing_output
 from tbft.errors import BadInput
-from tbft.garbage import collect_from_now_on
 from tbft.schema import BAD_INPUT, DONE, FAILED, INTERRUPTED, TERMINATED
 
 NOBODY_READS = 141  # 128 + SIGPIPE, as of a program that the signal stops

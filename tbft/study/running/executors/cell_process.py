@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 
-from tbft.garbage import spared_collections
+from tbft.command_line.garbage import spared_collections
 from tbft.schema import TERMINATED
 from tbft.study.running.executors.job import load_runner
 
