@@ -123,6 +123,29 @@ def test_a_cell_of_a_study_loads_and_ends_as_a_command_does(tmp_path):
     assert (tmp_path / "left.txt").read_text() == "to the end"
 
 
+SOMEBODY_ELSES = """
+import gc, sys
+
+looks = []
+gc.callbacks.append(lambda phase, info: looks.append(info["generation"]))
+gc.set_threshold(600, 9, 8)
+{before}
+was = gc.isenabled(), gc.get_threshold(), gc.get_freeze_count() > 0
+import tbft
+looks.clear()
+tbft.personalize
+print(len(looks) < 5, "torch" in sys.modules)
+assert (gc.isenabled(), gc.get_threshold(), gc.get_freeze_count() > 0) == was
+"""
+
+
+@pytest.mark.parametrize("before", ["", "gc.disable()", "gc.freeze()"])
+def test_importing_torch_looks_for_no_garbage_and_leaves_the_collector_as_it_was(before):
+    command = [sys.executable, "-c", SOMEBODY_ELSES.format(before=before)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True True\n", "")
+
+
 def test_the_collector_of_somebody_elses_process_stays_as_it_is(capsys):
     before = gc.get_threshold(), gc.get_freeze_count()
     assert main(["meter", "--seconds", "0"]) == 0
