@@ -93,17 +93,17 @@ def _run(args: list[str]) -> int:
     if command == "study":
         from tbft.study.running.command import main_study
 
-        _loaded()
+        _begin_work()
         return main_study(args[1:], runner=f"{__name__}:main")
     if command == "report":
         from tbft.study.reporting.command import main_report
 
-        _loaded()
+        _begin_work()
         return main_report(args[1:])
     if command == "export":
         from tbft.export.command import main_export
 
-        _loaded()
+        _begin_work()
         return main_export(args[1:])
     from tbft.spelling import or_choose
 
@@ -114,7 +114,7 @@ def _by_configuration(command: str, args: list[str]) -> int:
     """Run a command of Lightning's. Misspellings and calls for help are answered before Lightning is imported."""
     from tbft.command_line import help
     from tbft.command_line.argument_order import in_order
-    from tbft.command_line.suggestions import check_names, explain
+    from tbft.command_line.suggestions import check_names, explain, with_length_kept
 
     section = help.asked_for(args)
     if section == "all":
@@ -124,7 +124,7 @@ def _by_configuration(command: str, args: list[str]) -> int:
         return DONE
     else:
         check_names(command, args)
-        args = in_order(args)
+        args = in_order(with_length_kept(args) if command == "fit" else args)
     from jsonargparse import ArgumentError
 
     from tbft.command_line.allocator import keep_freed_memory
@@ -152,8 +152,8 @@ def _by_configuration(command: str, args: list[str]) -> int:
     return DONE
 
 
-def _loaded() -> None:
-    """The command works from now on: signals are exceptions, and garbage is collected."""
+def _begin_work() -> None:
+    """Everything is loaded: from now on signals are exceptions, and garbage is collected."""
     raise_from_now_on()
     collect_from_now_on()
 
@@ -168,7 +168,7 @@ def _meter(args: list[str]) -> int:
     class KeepsLines(RawDescriptionHelpFormatter, DefaultHelpFormatter):
         """The epilog is a table."""
 
-    _loaded()
+    _begin_work()
     parser = ArgumentParser(
         prog="python -m tbft meter",
         description="Power sources of this machine, what they read, and how to get better ones.",

@@ -110,7 +110,9 @@ class ImageClassifier(Classifier, LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross-entropy of one batch, a scalar."""
         loss = F.cross_entropy(self(batch), batch.y)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch.y))
+        # Of the first process's share where there are several: a progress bar asks in that one alone, and one process
+        # would wait for ever for the others' sums.
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.y))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

@@ -84,14 +84,14 @@ class _StandIn(ModuleType):
         self.__dict__.update(answers)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # what the import system wants to know of any module
+        if name.startswith("__") and name != "__version__":  # what the import system wants to know of any module
             raise AttributeError(name)
         _make_way()
         return getattr(importlib.import_module(self.__name__), name)
 
 
 def _make_way() -> None:
-    for module in [module for module in sys.modules.values() if isinstance(module, _StandIn)]:
+    for module in [module for module in list(sys.modules.values()) if isinstance(module, _StandIn)]:
         sys.modules.pop(module.__name__, None)
 
 
@@ -102,7 +102,9 @@ class _PartFinder(MetaPathFinder):
         if not isinstance(sys.modules.get(fullname.rpartition(".")[0]), _StandIn):
             return None
         _make_way()
-        return ModuleSpec(fullname, _Imported(importlib.import_module(fullname)))
+        importlib.import_module(fullname)
+        # Which the import system would find there, and run once more.
+        return ModuleSpec(fullname, _Imported(sys.modules.pop(fullname)))
 
 
 class _Imported(Loader):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from tbft.command_line import options as known
-from tbft.command_line.ignored_options import check_all_have_effect, layer_of, layer_of_file
+from tbft.command_line.ignored_options import check_all_have_effect, keeps_epochs, layer_of, layer_of_file
 from tbft.command_line.option_types import can_be
 from tbft.command_line.yaml_file import check_yaml_file
 from tbft.errors import BadInput
@@ -68,7 +68,10 @@ def recipe_of(level: str | None, config: str | Path | Iterable[str | Path], give
         for name, value in values.items():
             _check(section, name)
             recipe[section][name] = chosen[f"{section}.{name}"] = value
-    check_all_have_effect([*map(layer_of_file, found), layer_of(chosen)])
+    layers = [*map(layer_of_file, found), layer_of(chosen)]
+    check_all_have_effect(layers)
+    if keeps_epochs(layers):
+        recipe["freeze"]["align"] = "with_card"
     return recipe
 
 

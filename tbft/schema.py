@@ -114,8 +114,8 @@ class RunRecord(TypedDict, total=False):
     statistics: str
     """Policy of the BatchNorm statistics: ``source``, ``refresh`` or ``batch``."""
     aligned: NotRequired[bool]
-    """Whether the front block was aligned with the source, without labels, before it was trained; only where somebody
-    named the drift level, and missing in older records."""
+    """Whether the front block was aligned with the source, without labels, before anything was trained; missing where
+    the ladder chose (see ``remedies``), and in older records."""
     train_size: int
     """Labelled target images, those for validation included."""
     accuracy: dict[str, float | None]

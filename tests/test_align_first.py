@@ -65,8 +65,9 @@ def test_aligning_takes_the_place_of_an_epoch_where_epochs_are_long(without_card
         better = tbft.personalize("digits", x, y, level="input")
         assert better.record.as_dict["aligned"] and better.record.epochs == epochs
         assert "block1, aligned with the source first" in str(better)
-        one = tbft.personalize("digits", x, y, level="input", **{"trainer.max_epochs": 1})
-        assert one.record.as_dict["aligned"] and one.record.epochs == 1
+        for chosen in (1, 2):  # a length that somebody gives is kept
+            kept = tbft.personalize("digits", x, y, level="input", **{"trainer.max_epochs": chosen})
+            assert kept.record.as_dict["aligned"] and kept.record.epochs == chosen
     plain = tbft.personalize(without_card, x, y, level="input")
     asked = tbft.personalize("digits", x, y, level="input", **{"freeze.align": "never"})
     for better in (plain, asked):
@@ -83,7 +84,8 @@ def test_aligning_takes_the_place_of_an_epoch_where_epochs_are_long(without_card
         ("--config", "strategy/tuned-full-input.yaml", "--trainer.max_epochs", "1"),
         ("--freeze.blocks", "[all]", "--freeze.statistics_images", "null", "--trainer.max_epochs", "1"),
         ("--freeze.statistics", "source"),
-        ("--trainer.max_epochs", "0", "--freeze.blocks", "[]"),
+        ("--trainer.max_epochs", "0"),
+        ("--data.domain", "source", "--data.corruption", "null", "--trainer.max_epochs", "1"),
     ],
     ids=" ".join,
 )
@@ -106,6 +108,18 @@ def test_frozen_blocks_stay_as_they_are(run):
     assert changed and all(key.startswith(("conv1", "layer1")) or "running" in key or "num" in key for key in changed)
 
 
+def test_a_run_is_as_long_as_somebody_says(run):
+    long = ("--data.train_size", str(LONG_EPOCH * 6 // 5))
+    assert run(*FIT, *long)[1]["epochs"] == 1
+    code, record = run(*FIT, *long, "--trainer.max_epochs", "2", "--ckpt_path", "last")
+    assert code == 0 and record["aligned"] and record["epochs"] == 2
+    assert "align: with_card" in Path("runs/run/config.yaml").read_text()
+    again = run("fit", "--config", "runs/run/config.yaml", name="again")[1]
+    assert again["aligned"] and again["epochs"] == 2
+    said = run(*FIT, *long, "--trainer.max_epochs", "3", "--freeze.align", "for_an_epoch", name="said")[1]
+    assert said["epochs"] == 2
+
+
 def test_a_run_that_goes_on_does_not_align_again(run):
     for epochs in ("2", "4"):
         code, record = run(*FIT, "--trainer.max_epochs", epochs, "--ckpt_path", "last")
@@ -124,7 +138,7 @@ def test_a_climb_that_has_aligned_trains_the_front_block_for_an_epoch_less(level
         meter = RunMeter(codecarbon=False, plot=False)
         climb = Climb(classifier, data, BlockFreeze(), ClosedFormHead(), FeatureCache(), meter)
         with climb.preparing():
-            climb.aligns = aligned
+            climb.aligned = aligned
         train_in_loop_from(climb, level, None)
         assert climb.progress.epochs == expected
         meter.finish()

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tbft.adaptation.freezing import BlockFreeze
+from tbft.adaptation.freezing import refresh_statistics
 from tbft.data.batches import Examples
 from tbft.errors import BadInput
 from tbft.models.classifier import PlainClassifier
@@ -100,7 +100,7 @@ def test_refreshed_statistics_are_those_of_every_norm(case):
     entering = []
     norm.register_forward_hook(lambda module, args, output: entering.append(args[0]))
     train = Examples(torch.randint(0, 256, (40, 3, 16, 16), dtype=torch.uint8), torch.zeros(40, dtype=torch.int64))
-    BlockFreeze(level="input", statistics="refresh").prepare(classifier, train, seed=0)
+    refresh_statistics(classifier, train, seed=0)
     assert torch.allclose(norm.running_mean, entering[-1].mean(0), atol=1e-5)
     assert torch.allclose(norm.running_var, entering[-1].var(0), rtol=1e-4)
 

@@ -19,7 +19,7 @@ def test_two_processes_train_one_block_and_leave_one_record(tmp_path):
     command = [
         sys.executable, "-m", "tbft", "fit", "--config", "feature.yaml", "--run.wandb", "off", "--energy.plot", "false",
         "--freeze.statistics", "source", "--trainer.accelerator", "cpu", "--trainer.devices", "2",
-        "--trainer.strategy", "ddp", "--trainer.max_epochs", "4", "--trainer.enable_progress_bar", "false",
+        "--trainer.strategy", "ddp", "--trainer.max_epochs", "4",  # with a bar in the first process alone
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

@@ -1,3 +1,4 @@
+import builtins
 import gc
 import importlib
 import json
@@ -93,13 +94,19 @@ def test_what_a_run_does_not_need_works_afterwards_in_the_same_process():
 
 def test_a_cell_of_a_study_loads_and_ends_as_a_command_does(tmp_path):
     (tmp_path / "runs_cells.py").write_text(
-        "import atexit, gc\n"
+        "import atexit, gc, io, weakref\n"
+        "class Hostile(io.IOBase):\n"
+        "    def flush(self):\n"
+        "        raise KeyError('hostile')\n"
         "def run(arguments):\n"
         "    global left\n"
         "    left = open('left.txt', 'w')\n"
         "    left.write('to the end')\n"
+        "    lost, odd = open('lost.txt', 'w'), open('odd.txt', 'w')\n"
+        "    odd.detach()\n"
+        "    globals().update(odd=odd, proxy=weakref.proxy(lost), Hostile=Hostile())\n"
         "    atexit.register(lambda: print('frozen', gc.get_freeze_count() > 1000))\n"
-        "    print(gc.get_threshold()[0], *arguments)\n"
+        "    print(gc.get_threshold()[0] > 0, *arguments)\n"
         "    return 7\n"
     )
     command = [sys.executable, "-m", "tbft.study.running.executors.cell_process", "runs_cells:run", "fit"]
@@ -119,7 +126,7 @@ def test_a_cell_of_a_study_loads_and_ends_as_a_command_does(tmp_path):
     finally:
         os.close(reading)
         os.close(writing)
-    assert (done.returncode, done.stdout, done.stderr) == (7, "0 fit\nfrozen True\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (7, "True fit\nfrozen True\n", "")
     assert (tmp_path / "left.txt").read_text() == "to the end"
 
 
@@ -178,8 +185,9 @@ def heavy_package(tmp_path, monkeypatch):
     package.mkdir()
     (package / "__init__.py").write_text("from heavy_package import early\nKind = 1\n")
     for part in ("early", "late"):
-        (package / f"{part}.py").write_text("Kind = 2\n")
+        (package / f"{part}.py").write_text("import builtins\nbuiltins.executed.append(__name__)\nKind = 2\n")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(builtins, "executed", [], raising=False)
     yield package
     for name in ("heavy_package", "heavy_package.early", "heavy_package.late"):
         sys.modules.pop(name, None)
@@ -196,6 +204,7 @@ def test_a_module_inside_a_package_is_imported_once(heavy_package, part):
         assert real.Kind == 1
     assert module is sys.modules[f"heavy_package.{part}"] is getattr(real, part)
     assert module.__spec__.origin == str(heavy_package / f"{part}.py")
+    assert builtins.executed.count(f"heavy_package.{part}") == 1
 
 
 def test_inside_a_package_that_is_there_nothing_is_answered(heavy_package):

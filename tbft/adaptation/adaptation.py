@@ -48,7 +48,7 @@ class Adaptation:
             that cannot be.
 
     Attributes:
-        aligns: whether the front block is aligned before anything trains.
+        aligns: whether the front block is to be aligned before it trains.
     """
 
     classifier: Classifier
@@ -72,8 +72,7 @@ class Adaptation:
                 "the head of this network is more than one linear layer on features and cannot be solved: give "
                 "--head.solve false to train it"
             )
-        aligns = self.freeze.aligned or self.freeze.can_align(self.classifier, self.target)
-        self.aligns = self.trains_by_steps and aligns
+        self.aligns = self.trains_by_steps and self.freeze.aligns(self.classifier, self.target, self.data.drift)
 
     @property
     def has_base(self) -> bool:
@@ -109,9 +108,10 @@ class Adaptation:
     def epochs(self) -> int | None:
         """Epochs that train by steps at most: ``max_epochs``, of which an alignment may take the place of one."""
         assert self.data.train is not None
-        if self.max_epochs is None or not self.aligns or len(self.data.train) < LONG_EPOCH:
+        spares = self.freeze.align == "for_an_epoch" and (self.aligns or self.freeze.aligned)
+        if self.max_epochs is None or self.max_epochs <= 1 or not spares or len(self.data.train) < LONG_EPOCH:
             return self.max_epochs
-        return self.max_epochs - 1 if self.max_epochs > 1 else self.max_epochs
+        return self.max_epochs - 1
 
     def run_without_steps(self) -> None:
         """Adapt what needs no optimiser: statistics and a solved head. The network ends with what is kept."""
@@ -131,7 +131,7 @@ class Adaptation:
         if self.freeze.statistics != "source":
             self.score_base()
         if self.freeze.refreshes:
-            self.freeze.prepare(self.classifier, self.data.train, self.seed)
+            self.freeze.prepare(self.classifier, self.data, self.seed, by_steps=self.trains_by_steps)
 
     @contextmanager
     def preparing(self) -> Iterator[None]:

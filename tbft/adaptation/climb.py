@@ -55,6 +55,7 @@ class Climb(Adaptation):
     Attributes:
         diagnosis: what drifted, once it is known.
         trail: each remedy that was tried, for the record.
+        aligned: whether the aligned front block stands.
         standing: state of the BatchNorm statistics.
         reached: accuracy of what stands, as far as the sample tells.
 
@@ -66,6 +67,7 @@ class Climb(Adaptation):
     train: Callable[[Climb, Trained, int | None], Score] | None = None
     diagnosis: Diagnosis | None = None
     trail: list[dict[str, Any]] = field(default_factory=list)
+    aligned: bool = False
 
     def __post_init__(self) -> None:
         check_nothing_is_named(self.freeze, self.head)
@@ -204,7 +206,7 @@ class Climb(Adaptation):
         if not accepted:
             self.classifier.model.load_state_dict(before)
             return choice, seen.samples
-        self.aligns = True
+        self.aligned = True
         put_head(self.classifier, found.head)
         return found, samples
 

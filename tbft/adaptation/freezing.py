@@ -11,6 +11,7 @@ import torch
 from tbft.adaptation.align import align
 from tbft.data.batches import Batch, Examples
 from tbft.data.drift import Drift
+from tbft.data.labelled import LabelledData
 from tbft.errors import BadInput, check_at_least
 from tbft.models.chain import BlockChain
 from tbft.models.classifier import Classifier
@@ -23,6 +24,7 @@ IMAGES_IN_A_BATCH = 256
 """Of a re-estimate: a layer's statistics are the mean of the batches', and a few large ones estimate best."""
 
 Policy = Literal["source", "refresh", "batch"]
+Alignment = Literal["never", "with_card", "for_an_epoch"]
 T = TypeVar("T")
 
 
@@ -40,10 +42,11 @@ class BlockFreeze:
         statistics_images: training images for the re-estimate. ``None`` is all of them under ``refresh`` and none
             under ``batch``, where a number lets the statistics start from the target's before they follow it
             (few steps do not carry them there: each moves them by a tenth).
-        align: ``with_card`` first brings the output of the front block, where that trains and statistics are
+        align: ``with_card`` first brings the output of the front block, where that trains by steps and statistics are
             re-estimated, back to the source's moments without labels (see ``tbft.adaptation.align``), if the base
-            model's file has a source card with moments. With 500 training images or more an adaptation then trains
-            for one epoch less, but at least one. ``never`` begins with the base model's weights.
+            model's file has a source card with moments. ``for_an_epoch`` does so in place of one of several epochs
+            where 500 images train or more; beside a length that somebody chose (``trainer.max_epochs`` and the like)
+            commands take it as ``with_card``. ``never`` begins with the base model's weights.
         strategy: name of the strategy in the record; ``None`` names it after the blocks.
 
     Raises:
@@ -62,7 +65,7 @@ class BlockFreeze:
         statistics: Policy = "source",
         statistics_images: int | None = None,
         strategy: str | None = None,
-        align: Literal["never", "with_card"] = "never",
+        align: Alignment = "never",
     ) -> None:
         check_at_least(1, "freeze", statistics_images=statistics_images)
         self.level, self.blocks, self.statistics = level, blocks, statistics
@@ -121,32 +124,40 @@ class BlockFreeze:
         follows = self.statistics == "batch" and self.statistics_images is None
         return self.statistics != "source" and not follows and not self.refreshed
 
-    def can_align(self, classifier: Classifier, target: tuple[str, ...]) -> bool:
-        """Whether the front block is to be aligned before a target trains.
+    def aligns(self, classifier: Classifier, target: tuple[str, ...], drift: Drift) -> bool:
+        """Whether the front block is to be aligned before a target trains by steps.
 
         Args:
             classifier: with the base model's weights.
             target: the links that will train.
+            drift: what the data says of its drift.
         """
-        trains_front = classifier.model.block_of(LEVELS[0]) in target
-        return self.align == "with_card" and self.refreshes and trains_front and classifier.card.moments is not None
+        return self._would_align(classifier, target, drift) and classifier.card.moments is not None
 
-    def prepare(self, classifier: Classifier, train: Examples, seed: int) -> None:
-        """Align the front block where it is to be, then re-estimate the statistics on training images; once.
+    def _would_align(self, classifier: Classifier, target: tuple[str, ...], drift: Drift) -> bool:
+        """The same where the source is known; source data is never aligned to itself."""
+        trains_front = not drift.is_source and classifier.model.block_of(LEVELS[0]) in target
+        return self.align != "never" and not self.aligned and self.refreshes and trains_front
+
+    def prepare(self, classifier: Classifier, data: LabelledData, seed: int, *, by_steps: bool) -> None:
+        """Align the front block if it is to be, then re-estimate the statistics on training images; once.
 
         Args:
             classifier: whose front block and statistics are meant; statistics of a network without BatchNorm stay as
                 they are.
-            train: the training images, before any cache.
+            data: the target domain's images, before any cache.
             seed: draws what the block is aligned on, and ``statistics_images``.
+            by_steps: whether the target then trains by steps.
         """
-        if self.can_align(classifier, self.target):
-            assert classifier.card.moments is not None
-            self.aligned = align(classifier, train, classifier.card.moments, seed)
-        elif self.align != "never" and classifier.card.moments is None:
-            log.info("the front block is not aligned first, for the base model has no source card: measure one")
+        assert data.train is not None
+        if by_steps and self._would_align(classifier, self.target, data.drift):
+            if classifier.card.moments is not None:
+                self.aligned = align(classifier, data.train, classifier.card.moments, seed)
+            else:
+                known = "no source card" if classifier.card.accuracy is None else "a source card without moments"
+                log.info("the front block is not aligned first: the base model has %s", known)
         self.refreshed = True
-        refresh_statistics(classifier, train, seed, self.statistics_images)
+        refresh_statistics(classifier, data.train, seed, self.statistics_images)
 
     def refresh_from(self, chain: BlockChain, batches: Iterable[T], run: Callable[[T], object]) -> None:
         """Re-estimate the statistics on batches, once.

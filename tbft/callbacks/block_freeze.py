@@ -90,8 +90,7 @@ class BlockFreezeCallback(BlockFreeze, Callback):
             return
         if found := by_position(trainer, pl_module):
             classifier, data = found
-            assert data.train is not None
-            self.prepare(classifier, data.train, data.seed)
+            self.prepare(classifier, data, data.seed, by_steps=trainer.max_epochs != 0)
             return
         chain = self.chain
         with isolate_rng(), trainer.precision_plugin.forward_context():

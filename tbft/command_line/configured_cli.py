@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from functools import cached_property
 from typing import Any
 
+import yaml
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from torch.optim import Optimizer
 
@@ -124,7 +125,7 @@ class ConfiguredCLI(LightningCLI):
     def _options(self) -> dict[str, Any]:
         """The resolved options of this command, as plain values; ``cheapest`` is the format that it means here."""
         # It was checked when it was parsed, which takes longer than to write and read it.
-        config = json.loads(self.parser.dump(self.config, format="json", skip_none=False, skip_validation=True))
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False, skip_validation=True))
         config = config.get(self.subcommand, config)
         device = choose_device(self._get(self.config, "trainer").get("accelerator"))
         how, network = config["model"]["number_format"], self.model.model if hasattr(self, "model") else None

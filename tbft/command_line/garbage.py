@@ -11,15 +11,17 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import IOBase
+from types import SimpleNamespace
 
 _USUAL = gc.get_threshold()
-_NEVER = 0  # as the first threshold
+_state = SimpleNamespace(loading=False)
 
 
 @contextmanager
 def spared_collections() -> Iterator[None]:
     """Collect nothing until ``collect_from_now_on``, and nothing when the process ends."""
-    gc.set_threshold(_NEVER)
+    _state.loading = True
+    gc.set_threshold(0)
     try:
         yield
     finally:
@@ -28,8 +30,9 @@ def spared_collections() -> Iterator[None]:
 
 
 def collect_from_now_on() -> None:
-    """Collect the garbage of what is made from now on, as usual, in a process that has collected nothing so far."""
-    if gc.get_threshold()[0] == _NEVER:
+    """Collect the garbage of what is made from now on, as usual, in a process that was spared it so far."""
+    if _state.loading:
+        _state.loading = False
         gc.freeze()
         gc.set_threshold(*_USUAL)
 
@@ -37,6 +40,6 @@ def collect_from_now_on() -> None:
 def _flush_open_files() -> None:
     """Write what somebody's callback left in an open file, as the last collection would."""
     for made in gc.get_objects():  # without what was loaded, once that is frozen
-        if isinstance(made, IOBase) and not made.closed:
-            with suppress(OSError, ValueError):
+        if issubclass(type(made), IOBase):  # a proxy pretends to be what it may no longer be
+            with suppress(Exception):  # closed, detached, or a class of somebody's own
                 made.flush()

@@ -81,11 +81,24 @@ def _with_front(blocks: Any) -> bool:
     return isinstance(blocks, list) and bool({"block1", "all"} & {*blocks})
 
 
+def _other_than_batch(statistics: Any) -> bool:
+    """Whether statistics are not those of batches, which are re-estimated first only from a number of images."""
+    return statistics != "batch"
+
+
 _CLIMBS = ("ladder.climb", bool)  # which refuses whatever says how to adapt
 
 _RULES = (
     _Rule("freeze.statistics_images", "freeze.statistics", _beside("source"), unless=_CLIMBS),
-    _Rule("freeze.align", "freeze.statistics", _beside("source"), unless=_CLIMBS),
+    _Rule("freeze.align", "freeze.statistics", _beside("source"), "anyone", unless=_CLIMBS),
+    _Rule(
+        "freeze.align",
+        "freeze.statistics_images",
+        _beside(None),
+        "anyone",
+        unless=("freeze.statistics", _other_than_batch),
+    ),
+    _Rule("freeze.align", "data.domain", _beside("source"), "anyone"),
     _Rule("freeze.align", "freeze.blocks", _without_front),
     *(
         _Rule("freeze.align", "freeze.level", _beside(level), "anyone", unless=("freeze.blocks", _with_front))
@@ -145,6 +158,22 @@ def check_all_have_effect(layers: Sequence[Layer]) -> None:
                 f"{rule.option} is {_written(value)} and has no effect beside {rule.beside} {_written(other)}: leave "
                 f"{rule.option} out, or change {rule.beside}"
             )
+
+
+_LENGTHS = ("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "limit_train_batches")
+_ALIGN = "freeze.align"
+
+
+def keeps_epochs(layers: Sequence[Layer]) -> bool:
+    """Whether somebody chose how long to train, of which a preset's alignment would take an epoch away.
+
+    Args:
+        layers: what is given, the first first.
+    """
+    at, value = _last(_ALIGN, layers)
+    if at is None or value != "for_an_epoch" or _ALIGN in layers[at].chosen:
+        return False
+    return any(f"trainer.{name}" in layer.chosen for layer in layers for name in _LENGTHS)
 
 
 def layers_of(given: Iterable[tuple[str, str | None]], files: Iterable[Path]) -> list[Layer]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tbft.command_line import options
 from tbft.command_line.argument_order import check_required, data_set_of, split_options
-from tbft.command_line.ignored_options import check_all_have_effect, layers_of
+from tbft.command_line.ignored_options import check_all_have_effect, keeps_epochs, layers_of
 from tbft.errors import BadInput
 from tbft.presets import find
 from tbft.spelling import closest, or_choose
@@ -53,6 +53,13 @@ def check_names(subcommand: str, arguments: Sequence[str]) -> None:
             _check_value(name, value, data_set)
     check_required(given, files, data_set)
     check_all_have_effect(layers_of(given, files))
+
+
+def with_length_kept(arguments: Sequence[str]) -> list[str]:
+    """The arguments of ``fit``, and where somebody chose how long to train, that no alignment takes of it."""
+    given = [*_options(arguments)]
+    files = [find(value) for name, value in given if name == "config" and value is not None]
+    return [*arguments, *(["--freeze.align", "with_card"] if keeps_epochs(layers_of(given, files)) else [])]
 
 
 def check_effects(arguments: Sequence[str]) -> None:

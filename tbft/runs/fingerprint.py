@@ -18,6 +18,7 @@ _FREE |= {"trainer.max_epochs", "trainer.max_steps", "trainer.max_time"}
 _FREE |= {f"data.init_args.{name}" for name in ("download", "memory_limit", "workers", "on_device")}
 """Options that a resumed run may change: how long it runs, where it is recorded, what changes no result."""
 
+_ALIGN = "freeze.align"
 _ROOT = "data.init_args.root"
 _LOCATED = ("model.base", _ROOT)
 """Options that are compared by what they lead to: a folder may move, its pictures may not change."""
@@ -35,6 +36,8 @@ def fingerprint(config: Mapping[str, Any], base: BaseWeights | None, data: Domai
         ``options`` (dotted name to value), ``base`` and ``data`` (digests), made of plain values alone.
     """
     options = {name: value for name, value in _flat(config) if not _is_free(name)}
+    if options.get(_ALIGN) == "for_an_epoch":  # which differs in how long the run is
+        options[_ALIGN] = "with_card"
     located = {name: str(value) for name, value in _flat(config) if name in _LOCATED}
     return {
         "options": json.dumps(options, sort_keys=True, default=str),

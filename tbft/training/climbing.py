@@ -76,8 +76,10 @@ def _trial_of(
 ) -> tuple[_Trial, Optimization]:
     whole = _WHOLE.get(level)
     recipe = recipe_of(level, (), {}) if whole is None else recipe_of("feature", whole, {})
-    freeze = freeze_kind(**{**recipe["freeze"], "align": "never"})  # which the climb has done, or has refused
-    freeze.aligned = climb.aligns and level == "input"
+    aligned = climb.aligned and level == "input"
+    spares = aligned and epochs is None  # contenders in a race all run as many
+    freeze = freeze_kind(**{**recipe["freeze"], "align": "for_an_epoch" if spares else "never"})
+    freeze.aligned = aligned
     freeze.refreshed = climb.statistics == "refresh"
     data = copy(climb.data)  # a cache takes the place of its images
     if level == "small":

@@ -51,7 +51,7 @@ def estimate_training_passes(
             recipe = recipe_of(level, (), {})
             prefix, target, suffix = map(share, chain.split((chain.block_of(level),)))
             an_epoch = _WITH_WEIGHTS * target + _THROUGH * suffix
-            spared = level == "input" and aligns and images >= LONG_EPOCH
+            spared = level == "input" and aligns and 0.9 * images >= LONG_EPOCH  # a tenth validates
             epochs = recipe["trainer"]["max_epochs"] - spared
             passes[f"{level} block"] = prefix + an_epoch * epochs  # the prefix is cached
         epochs = recipe_of("feature", "strategy/tuned-full.yaml", {})["trainer"]["max_epochs"]

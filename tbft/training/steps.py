@@ -63,7 +63,7 @@ def train_by_steps(
     callbacks.append(LearningCurveCallback(adaptation.progress, meter))
     callbacks += [checkpoint] if checkpoint else []
     given = {**DEFAULTS, **options}
-    if adaptation.aligns:
+    if adaptation.epochs != adaptation.max_epochs:
         given["max_epochs"] = adaptation.epochs
     given["callbacks"] = [*callbacks, *(given.get("callbacks") or [])]
     given["enable_checkpointing"] = checkpoint is not None

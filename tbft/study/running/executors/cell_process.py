@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 
-from tbft.command_line.garbage import spared_collections
+from tbft.command_line.garbage import collect_from_now_on, spared_collections
 from tbft.schema import TERMINATED
 from tbft.study.running.executors.job import load_runner
 
@@ -18,7 +18,10 @@ def main() -> None:
     threading.Thread(target=_end_with_study, daemon=True).start()
     runner, *arguments = sys.argv[1:]
     with spared_collections():
-        code = load_runner(runner)(arguments)
+        run = load_runner(runner)
+        if not runner.startswith("tbft."):  # which says itself when it has loaded
+            collect_from_now_on()
+        code = run(arguments)
     sys.exit(code)
 
 
