@@ -9,10 +9,12 @@ import pytest
 import torch
 
 import tbft
+from tbft.adaptation.align import measure_moments
 from tbft.adaptation.source_card import head_of, measure_source_card
+from tbft.data.batches import Examples
 from tbft.data.digits import Digits
 from tbft.errors import BadInput
-from tbft.models import read_weights, save_weights
+from tbft.models import build, read_weights, save_weights
 from tbft.models.classifier import PlainClassifier
 from tbft.models.source_card import card_from_text, card_to_text
 from tbft.remedies import Moments, SourceCard, measure_card
@@ -92,6 +94,20 @@ def test_a_card_that_makes_no_sense_is_refused_in_one_sentence(classifier, chang
     said = change(json.loads(card_to_text(classifier.base.card)))
     with pytest.raises(BadInput, match=f"base.safetensors has a source card.*{says}.*tbft card"):
         card_from_text(Path("base.safetensors"), json.dumps(said), 10)
+
+
+def test_the_longest_moments_that_are_measured_are_written(tmp_path):
+    network = build("resnet26", num_classes=4, image_size=16, width=24)  # 24 channels in neighbourhoods of 3 x 3
+    classifier = PlainClassifier()
+    classifier.model = network
+    images = Examples(torch.randint(0, 256, (20, 3, 16, 16), dtype=torch.uint8), torch.zeros(20, dtype=torch.int64))
+    classifier.describe_images(None, None)
+    moments = measure_moments(classifier, images)
+    card = SourceCard(accuracy=0.5, images=20, moments=moments)
+    save_weights(network, tmp_path / "base.safetensors", ("a", "b", "c", "d"), card=card)
+    read = read_weights(str(tmp_path / "base.safetensors")).card
+    assert read.moments.mean.shape == (24 * 9,)
+    np.testing.assert_allclose(read.moments.covariance, moments.covariance, rtol=1e-5, atol=1e-6)
 
 
 def test_what_is_too_large_for_a_card_is_left_out():

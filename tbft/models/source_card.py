@@ -18,7 +18,8 @@ KEY = "source_card"
 """Name of the card among a file's metadata."""
 
 _MOST_BYTES = 50_000
-"""Of one array; a larger one (the confusion of 1,000 classes) is left out, so that a card stays near 100 kB."""
+"""Of one array of logits or features; a larger one (the confusion of 1,000 classes) is left out, so that a card stays
+near 100 kB. Moments are as long as ``measure_moments`` lets them be, which is up to 100 kB more."""
 
 _MOST_CONFIDENCES = 500
 _VERSION = 1
@@ -45,7 +46,7 @@ def card_to_text(card: SourceCard) -> str:
         if array is None:
             continue
         packed = _packed(np.asarray(array), name)
-        if packed.nbytes <= _MOST_BYTES:
+        if packed.nbytes <= _MOST_BYTES or name.startswith("moments"):
             said[name] = {"shape": list(np.shape(array)), "fp32": base64.b64encode(packed.tobytes()).decode()}
     return json.dumps({name: value for name, value in said.items() if value is not None})
 
