@@ -10,7 +10,7 @@ import yaml
 
 import tbft
 from tbft import presets
-from tbft.command_line.ignored_options import check_all_have_effect, layer_of_file
+from tbft.command_line.ignored_options import check_all_have_effect, keeps_epochs, layer_of_file
 from tbft.command_line.suggestions import check_names
 from tbft.errors import BadInput
 from tbft.recipe import recipe_of
@@ -137,3 +137,11 @@ def test_a_budget_is_heard_under_either_name_and_not_under_both(name):
         tbft.personalize("digits", images, labels, level="input", **{f"energy.{name}": -1})
     with pytest.raises(BadInput, match=f"energy.{name} and {name} are the same option"):
         tbft.personalize("digits", images, labels, level="input", **{f"energy.{name}": 5, name: 6})
+
+
+def test_a_length_is_chosen_unless_a_later_preset_says_another(tmp_path):
+    mine, preset = tmp_path / "mine.yaml", layer_of_file(presets.find("input.yaml"))
+    mine.write_text("trainer: {max_epochs: 5}")
+    assert keeps_epochs([preset, layer_of_file(mine)])
+    assert not keeps_epochs([layer_of_file(mine), preset])
+    assert not keeps_epochs([preset])

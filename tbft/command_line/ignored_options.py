@@ -160,7 +160,10 @@ def check_all_have_effect(layers: Sequence[Layer]) -> None:
             )
 
 
-_LENGTHS = ("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "limit_train_batches")
+_LENGTHS = tuple(
+    f"trainer.{name}"
+    for name in ("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "limit_train_batches")
+)
 _ALIGN = "freeze.align"
 
 
@@ -173,7 +176,8 @@ def keeps_epochs(layers: Sequence[Layer]) -> bool:
     at, value = _last(_ALIGN, layers)
     if at is None or value != "for_an_epoch" or _ALIGN in layers[at].chosen:
         return False
-    return any(f"trainer.{name}" in layer.chosen for layer in layers for name in _LENGTHS)
+    said_last = ((name, _last(name, layers)[0]) for name in _LENGTHS)
+    return any(at is not None and name in layers[at].chosen for name, at in said_last)
 
 
 def layers_of(given: Iterable[tuple[str, str | None]], files: Iterable[Path]) -> list[Layer]:
