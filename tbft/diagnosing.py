@@ -73,9 +73,9 @@ def diagnose_examples(classifier: Classifier, examples: Examples, *, labelled: b
         seed: draws the batches in which statistics are estimated.
     """
     seen = observe(classifier, examples, labelled=labelled, seed=seed)
-    card = classifier.base.card if classifier.base else None
+    card = classifier.card
     chain = classifier.model
     image = examples.__getitems__([0]).x.to(next(chain.parameters()).device).float()
-    aligns = card is not None and card.moments is not None and REFRESHED in seen.samples
+    aligns = card.moments is not None and REFRESHED in seen.samples
     training = estimate_training_passes(chain, image, len(examples), labelled=labelled, aligns=aligns)
     return diagnose_samples(seen.samples, seen.head, card, forward=seen.forward, training=training)

@@ -10,7 +10,7 @@ from typing import Literal
 from torch import nn
 
 from tbft.adaptation.evaluation import predict
-from tbft.command_line.story import blocks_of, story_of
+from tbft.command_line.story import story_of, tuned_blocks
 from tbft.command_line.summary import short_figure
 from tbft.data.images import Images
 from tbft.errors import BadInput
@@ -238,7 +238,7 @@ class Personalized(Model):
     def __repr__(self) -> str:
         record = self.record
         parameters = record.as_dict["parameters"]
-        tuned = f"{blocks_of(record.as_dict)}: {parameters['trained']:,} of {parameters['total']:,} parameters"
+        tuned = f"{tuned_blocks(record.as_dict)}: {parameters['trained']:,} of {parameters['total']:,} parameters"
         source = "measured" if record.measured else "modelled, not measured"
         kept = f"the base model: {record.kept_reason}" if record.kept == "base" else "the adapted weights"
         cost = (

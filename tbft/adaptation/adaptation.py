@@ -23,7 +23,7 @@ from tbft.energy.run_meter import RunMeter
 from tbft.errors import BadInput
 from tbft.models.classifier import Classifier
 from tbft.remedies import SourceCard
-from tbft.remedies.aligned import LONG_EPOCH
+from tbft.remedies.aligned import epochs_behind
 from tbft.remedies.validated import Score
 from tbft.schema import RunRecord
 
@@ -48,7 +48,7 @@ class Adaptation:
             that cannot be.
 
     Attributes:
-        aligns: whether the front block is to be aligned before it trains.
+        aligns: whether the front block is aligned before anything trains.
     """
 
     classifier: Classifier
@@ -72,7 +72,8 @@ class Adaptation:
                 "the head of this network is more than one linear layer on features and cannot be solved: give "
                 "--head.solve false to train it"
             )
-        self.aligns = self.trains_by_steps and self.freeze.aligns(self.classifier, self.target, self.data.drift)
+        aligns = self.freeze.aligned or self.freeze.aligns(self.classifier, self.target, self.data.drift)
+        self.aligns = self.trains_by_steps and aligns
 
     @property
     def has_base(self) -> bool:
@@ -108,10 +109,9 @@ class Adaptation:
     def epochs(self) -> int | None:
         """Epochs that train by steps at most: ``max_epochs``, of which an alignment may take the place of one."""
         assert self.data.train is not None
-        spares = self.freeze.align == "for_an_epoch" and (self.aligns or self.freeze.aligned)
-        if self.max_epochs is None or self.max_epochs <= 1 or not spares or len(self.data.train) < LONG_EPOCH:
+        if self.max_epochs is None or not self.aligns or self.freeze.align != "for_an_epoch":
             return self.max_epochs
-        return self.max_epochs - 1
+        return epochs_behind(self.max_epochs, len(self.data.train))
 
     def run_without_steps(self) -> None:
         """Adapt what needs no optimiser: statistics and a solved head. The network ends with what is kept."""

@@ -39,7 +39,7 @@ def story_of(record: RunRecord) -> dict[str, str]:
     return {"found": found, "done": _done(record), "next": _next(record)}
 
 
-def blocks_of(record: RunRecord) -> str:
+def tuned_blocks(record: RunRecord) -> str:
     """Which blocks trained, and from which state on."""
     first = ", aligned with the source first" if record.get("aligned") else ""
     return (", ".join(record["blocks"]) or "nothing") + first

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tbft.command_line import options
@@ -38,8 +38,7 @@ def check_names(subcommand: str, arguments: Sequence[str]) -> None:
     Raises:
         BadInput: naming what is wrong and what was probably meant.
     """
-    given = [*_options(arguments)]
-    files = [find(value) for name, value in given if name == "config" and value is not None]
+    given, files = _given(arguments)
     data_set = _data_set(given, files)
     for name, value in given:
         section, _, rest = name.partition(".")
@@ -57,9 +56,7 @@ def check_names(subcommand: str, arguments: Sequence[str]) -> None:
 
 def with_length_kept(arguments: Sequence[str]) -> list[str]:
     """The arguments of ``fit``, and where somebody chose how long to train, that no alignment takes of it."""
-    given = [*_options(arguments)]
-    files = [find(value) for name, value in given if name == "config" and value is not None]
-    return [*arguments, *(["--freeze.align", "with_card"] if keeps_epochs(layers_of(given, files)) else [])]
+    return [*arguments, *(["--freeze.align", "with_card"] if keeps_epochs(layers_of(*_given(arguments))) else [])]
 
 
 def check_effects(arguments: Sequence[str]) -> None:
@@ -68,8 +65,7 @@ def check_effects(arguments: Sequence[str]) -> None:
     Raises:
         BadInput: naming the option and the one beside which it has none.
     """
-    given = [*_options(arguments)]
-    check_all_have_effect(layers_of(given, [find(value) for name, value in given if name == "config" and value]))
+    check_all_have_effect(layers_of(*_given(arguments)))
 
 
 def explain(subcommand: str, said: str) -> str:
@@ -121,11 +117,11 @@ def advise(option: str, arguments: Sequence[str], known: Callable[[list[str]], l
     return f"did you mean {meant}?" if meant else "leave it out, or see python -m tbft fit --help"
 
 
-def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
-    """Names and values."""
-    for _, name, value in split_options(arguments):
-        if name is not None:
-            yield _plain(name.removesuffix("+")), value
+def _given(arguments: Sequence[str]) -> tuple[list[tuple[str, str | None]], list[Path]]:
+    """Names and values of the options, and the files among them, found."""
+    taken = split_options(arguments)
+    given = [(_plain(name.removesuffix("+")), value) for _, name, value in taken if name is not None]
+    return given, [find(value) for name, value in given if name == "config" and value is not None]
 
 
 def _data_set(given: list[tuple[str, str | None]], files: list[Path]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tbft.command_line.story import blocks_of, story_of
+from tbft.command_line.story import story_of, tuned_blocks
 from tbft.schema import RESULT_FILE, RunRecord
 
 
@@ -34,7 +34,7 @@ def print_summary(record: RunRecord, folder: Path) -> None:
     parameters = record["parameters"]
     share = 100 * parameters["trained"] / parameters["total"]
     trained = f"{parameters['trained']:,} of {parameters['total']:,} parameters ({share:.1f} %)"
-    table.add_row("trained", f"{blocks_of(record)}: {trained}")
+    table.add_row("trained", f"{tuned_blocks(record)}: {trained}")
     table.add_row("adaptation", _cost(record))
     if record["environment"]["number_format"] == "bf16":
         table.add_row("computed", "with convolutions in bfloat16 (model.number_format bf16)")

@@ -9,8 +9,6 @@ from tbft.data.picture_file import SUFFIXES
 from tbft.errors import BadInput
 from tbft.paths import on_one_line
 
-_ENDINGS = tuple(SUFFIXES)
-
 
 def pictures_in(folder: Path) -> list[Path]:
     """The picture files in a folder and in the folders inside it, sorted; hidden ones are left out.
@@ -25,7 +23,7 @@ def pictures_in(folder: Path) -> list[Path]:
             found += [
                 Path(where, name)
                 for name in sorted(files)
-                if name.lower().endswith(_ENDINGS) and not name.startswith(".")
+                if name.lower().endswith(SUFFIXES) and not name.startswith(".")
             ]
     except OSError as error:
         where = on_one_line(error.filename or folder)

@@ -29,6 +29,16 @@ this level, by the test statistics of the same cases, 1.1."""
 _DRAWS = 999
 
 
+def epochs_behind(epochs: int, images: int) -> int:
+    """Epochs that the front block trains behind an alignment, which takes the place of one of several long ones.
+
+    Args:
+        epochs: without an alignment.
+        images: that train.
+    """
+    return epochs - 1 if epochs > 1 and images >= LONG_EPOCH else epochs
+
+
 def judge_aligned(choice: Choice, aligned: Choice, source: Sample) -> tuple[bool, str]:
     """Whether what is chosen with the aligned block takes the place of what was chosen without.
 

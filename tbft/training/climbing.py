@@ -56,7 +56,7 @@ def train_step_by_step(climb: Climb, level: Trained, epochs: int | None, options
     trial, optimization = _trial_of(climb, level, epochs, BlockFreezeCallback)
     trial.classifier = ImageClassifier.around(climb.classifier, optimization)
     log.info("training %s", ", ".join(trial.blocks))
-    given = {**options, "callbacks": callbacks_of(options.get("callbacks")), "max_epochs": trial.max_epochs}
+    given = {**options, "callbacks": callbacks_of(options.get("callbacks"))}
     with quiet():
         train_by_steps(trial, {**given, "accelerator": climb.accelerator or "auto"})
     return _take_over(climb, trial)

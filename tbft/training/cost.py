@@ -7,7 +7,7 @@ from torch import Tensor
 from tbft.models.chain import BlockChain
 from tbft.models.multiply_adds import multiply_adds_by_link
 from tbft.recipe import recipe_of
-from tbft.remedies.aligned import IMAGES_IN_A_STEP, LONG_EPOCH, STEPS
+from tbft.remedies.aligned import IMAGES_IN_A_STEP, STEPS, epochs_behind
 from tbft.remedies.refresh import STATISTICS_IMAGES
 
 _WITH_WEIGHTS, _THROUGH = 3.0, 2.0
@@ -51,8 +51,9 @@ def estimate_training_passes(
             recipe = recipe_of(level, (), {})
             prefix, target, suffix = map(share, chain.split((chain.block_of(level),)))
             an_epoch = _WITH_WEIGHTS * target + _THROUGH * suffix
-            spared = level == "input" and aligns and 0.9 * images >= LONG_EPOCH  # a tenth validates
-            epochs = recipe["trainer"]["max_epochs"] - spared
+            epochs = recipe["trainer"]["max_epochs"]
+            if level == "input" and aligns:
+                epochs = epochs_behind(epochs, int(0.9 * images))  # a tenth validates
             passes[f"{level} block"] = prefix + an_epoch * epochs  # the prefix is cached
         epochs = recipe_of("feature", "strategy/tuned-full.yaml", {})["trainer"]["max_epochs"]
         passes["full"] = _WITH_WEIGHTS * epochs

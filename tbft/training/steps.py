@@ -62,9 +62,7 @@ def train_by_steps(
     callbacks: list[Callback] = [meter, DataOnDevice(), keep, freeze, FeatureCacheCallback(freeze, adaptation.cache)]
     callbacks.append(LearningCurveCallback(adaptation.progress, meter))
     callbacks += [checkpoint] if checkpoint else []
-    given = {**DEFAULTS, **options}
-    if adaptation.epochs != adaptation.max_epochs:
-        given["max_epochs"] = adaptation.epochs
+    given = {**DEFAULTS, **options, "max_epochs": adaptation.epochs}
     given["callbacks"] = [*callbacks, *(given.get("callbacks") or [])]
     given["enable_checkpointing"] = checkpoint is not None
     given["default_root_dir"] = str(folder) if folder else None
