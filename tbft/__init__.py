@@ -38,7 +38,7 @@ def __getattr__(name: str) -> Any:
     """Import what needs torch when it is asked for."""
     if name not in _FILES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from tbft.torch_import import importing_torch
+    from tbft.startup.torch_import import importing_torch
 
     with importing_torch():
         module = import_module(f"{__name__}.{_FILES[name]}")

@@ -2,8 +2,8 @@
 
 import sys
 
-from tbft.command_line.garbage import spared_collections
 from tbft.command_line.interrupts import end_at_once_while_loading
+from tbft.startup.garbage import spared_collections
 
 
 def main() -> None:

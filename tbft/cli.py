@@ -6,11 +6,11 @@ import signal
 import sys
 from typing import Any
 
-from tbft.command_line.garbage import collect_from_now_on
 from tbft.command_line.interrupts import Terminated, end_at_once, raise_from_now_on, raise_terminated
 from tbft.command_line.output import is_broken_pipe, unfailing_output
 from tbft.errors import BadInput
 from tbft.schema import BAD_INPUT, DONE, FAILED, INTERRUPTED, TERMINATED
+from tbft.startup.garbage import collect_from_now_on
 
 NOBODY_READS = 141  # 128 + SIGPIPE, as of a program that the signal stops
 LEAVES_FILES = ("fit", "predict", "card", "study", "report", "export")
@@ -127,8 +127,8 @@ def _by_configuration(command: str, args: list[str]) -> int:
         args = in_order(with_length_kept(args) if command == "fit" else args)
     from jsonargparse import ArgumentError
 
-    from tbft.command_line.allocator import keep_freed_memory
-    from tbft.postponed_imports import BY_LIGHTNING, postponed_imports
+    from tbft.startup.allocator import keep_freed_memory
+    from tbft.startup.postponed_imports import BY_LIGHTNING, postponed_imports
 
     keep_freed_memory()
     with postponed_imports(BY_LIGHTNING):

@@ -29,9 +29,9 @@ from tbft.errors import BadInput
 from tbft.given_images import has_labels, read_given, side_of
 from tbft.given_model import classifier_of
 from tbft.models.classifier import Classifier
+from tbft.options.recipe import AUTO, Options, callbacks_of, check_values, optimization_of, recipe_of
 from tbft.personalized import Model, Personalized, Record
 from tbft.random_numbers import check_seed, own_random_numbers
-from tbft.recipe import AUTO, Options, callbacks_of, check_values, optimization_of, recipe_of
 from tbft.remedies.validated import Score
 from tbft.runs.folder import RunFolder
 from tbft.training.climbing import train_in_loop_from, train_step_by_step
@@ -229,9 +229,9 @@ def _adapt(
 
 def _training_with_trainer(adaptation: Adaptation, optimization: Optimization, options: Mapping[str, Any]) -> Callable:
     """Training by steps with Lightning's Trainer, once its options are checked."""
-    from tbft.command_line.terminal import quiet
     from tbft.module import ImageClassifier
     from tbft.training.checks import check_adaptation
+    from tbft.training.quiet import quiet
     from tbft.training.steps import train_by_steps
 
     adaptation.classifier = ImageClassifier.around(adaptation.classifier, optimization)

@@ -10,8 +10,6 @@ from typing import Literal
 from torch import nn
 
 from tbft.adaptation.evaluation import predict
-from tbft.command_line.story import story_of, tuned_blocks
-from tbft.command_line.summary import short_figure
 from tbft.data.images import Images
 from tbft.errors import BadInput
 from tbft.given_images import load_for
@@ -19,6 +17,8 @@ from tbft.models import save_weights
 from tbft.models.classifier import Classifier
 from tbft.models.number_format import FORMATS
 from tbft.predictions import Predictions
+from tbft.runs.story import story_of, tuned_blocks
+from tbft.runs.summary import short_figure
 from tbft.schema import RunRecord
 
 

@@ -6,9 +6,9 @@ import shlex
 import pytest
 import yaml
 
-from tbft import presets
 from tbft.cli import main
 from tbft.command_line.argument_order import in_order
+from tbft.options import presets
 from tbft.study.running.fit_parser import check_arguments
 
 ORDERS = [

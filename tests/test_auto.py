@@ -14,7 +14,7 @@ from tbft.data.digits import Digits
 from tbft.errors import BadInput
 from tbft.models import read_weights, save_weights
 from tbft.models.classifier import PlainClassifier
-from tbft.recipe import recipe_of
+from tbft.options.recipe import recipe_of
 from tbft.remedies.race import SMALL_EPOCHS
 
 torch.set_num_threads(1)

@@ -284,7 +284,7 @@ def test_a_missing_root_is_asked_for(run, capsys):
 
 def test_presets_say_the_papers_protocol():
     """Batch statistics, SGD or Adam at 1e-3 and 1e-2 for the head, 128 images, ten epochs, patience of five."""
-    from tbft.presets import folder
+    from tbft.options.presets import folder
 
     for name in ("cifar10c", "cifar_flip", "living17"):
         preset = yaml.safe_load((folder() / "paper" / f"{name}.yaml").read_text())

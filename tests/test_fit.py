@@ -16,13 +16,13 @@ import yaml
 from bare_trainer import bare_trainer
 from lightning.pytorch.callbacks import LambdaCallback
 
-from tbft import presets
 from tbft.callbacks import BlockFreezeCallback
 from tbft.cli import main
 from tbft.command_line.configured_cli import ArgumentsOnly
 from tbft.data import Digits
 from tbft.models import read_weights
 from tbft.module import ImageClassifier
+from tbft.options import presets
 from tbft.runs.settings import RunSettings
 
 pytestmark = pytest.mark.numbers

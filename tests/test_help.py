@@ -2,9 +2,8 @@
 
 import pytest
 
-from tbft import presets
 from tbft.command_line import help as texts
-from tbft.command_line import options
+from tbft.options import catalogue, presets
 
 
 def said(run, capsys, *args):
@@ -13,7 +12,7 @@ def said(run, capsys, *args):
 
 
 @pytest.mark.parametrize(
-    "args", [("--help",), *(("test", "--help", section) for section in options.SECTIONS), ("test", "--help")]
+    "args", [("--help",), *(("test", "--help", section) for section in catalogue.SECTIONS), ("test", "--help")]
 )
 def test_help_fits_into_80_columns(run, capsys, args):
     assert max(map(len, said(run, capsys, *args).splitlines())) <= 80
@@ -31,17 +30,17 @@ def test_fits_help_is_short_and_says_where_the_rest_is(run, capsys):
 def test_a_commands_own_options_come_first(run, capsys, command):
     out = said(run, capsys, command, "--help")
     assert all(f"--{name} " in out for name in texts.OWN[command]) and max(map(len, out.splitlines())) <= 80
-    assert set(texts.OWN[command]) <= set(options.names_of(command))
+    assert set(texts.OWN[command]) <= set(catalogue.names_of(command))
 
 
 def test_the_options_that_matter_first_are_options():
-    assert set(texts.FIRST) - {"data"} <= set(options.names_of("fit"))
+    assert set(texts.FIRST) - {"data"} <= set(catalogue.names_of("fit"))
 
 
-@pytest.mark.parametrize("section", options.SECTIONS)
+@pytest.mark.parametrize("section", catalogue.SECTIONS)
 def test_a_sections_help_describes_each_option_and_its_default(run, capsys, section):
     out = " ".join(said(run, capsys, "validate", "--help", section).split())
-    for option in options.section_options(section):
+    for option in catalogue.section_options(section):
         assert f"--{option.name} {option.text.split()[0]}" in out
 
 

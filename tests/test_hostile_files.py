@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from tbft.command_line.yaml_file import check_yaml_file
 from tbft.data import Folder
 from tbft.data.picture_file import read_picture
 from tbft.errors import BadInput
 from tbft.models import build, read_weights
-from tbft.presets import find
+from tbft.options.presets import find
+from tbft.options.yaml_file import check_yaml_file
 
 pytestmark = pytest.mark.timeout(60)  # what hangs fails, however busy the machine is
 

@@ -101,9 +101,7 @@ def test_resumed_weights_are_those_of_an_uninterrupted_run(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize(
-    "module", ["tbft.cli", "tbft.command_line.options", "tbft.command_line.lightning_cli", "numpy"]
-)
+@pytest.mark.parametrize("module", ["tbft.cli", "tbft.options.catalogue", "tbft.command_line.lightning_cli", "numpy"])
 def test_a_signal_while_the_program_loads_ends_it_without_a_word(tmp_path, module, number, code):
     command = [sys.executable, "-c", SIGNALLED_WHILE_LOADING, module, str(int(number))]
     done = subprocess.run(command, check=False, cwd=tmp_path, capture_output=True, text=True)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from tbft.cli import main
-from tbft.postponed_imports import BY_LIGHTNING, BY_WANDB, postponed_imports
+from tbft.startup.postponed_imports import BY_LIGHTNING, BY_WANDB, postponed_imports
 
 NOT_NEEDED = {"torch._dynamo", "torch._inductor", "sympy", "scipy.signal", "pandas", "wandb.sdk.launch"}
 NOT_NEEDED |= {"triton", "torchvision", "matplotlib.pyplot"}
@@ -34,7 +34,7 @@ main()
 """
 AFTERWARDS = """
 import sys
-from tbft.postponed_imports import BY_LIGHTNING, postponed_imports
+from tbft.startup.postponed_imports import BY_LIGHTNING, postponed_imports
 with postponed_imports(BY_LIGHTNING):
     import lightning.pytorch.cli
 assert not [name for name in sys.modules if name.partition(".")[0] in ("matplotlib", "torchvision", "triton")]

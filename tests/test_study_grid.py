@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from study_stand_in import check
 
-from tbft import presets
 from tbft.errors import BadInput
+from tbft.options import presets
 from tbft.study.running import fit_parser
 from tbft.study.running.cell_tags import tags_of
 from tbft.study.running.command import study_parser

@@ -10,9 +10,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from tbft import presets
 from tbft.cli import main
 from tbft.models import build, read_weights, save_weights
+from tbft.options import presets
 from tbft.schema import RunRecord
 from tbft.study.reporting import figures
 from tbft.study.reporting.ablation_table import ablation_table

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tbft.command_line import options
 from tbft.command_line.suggestions import check_names
 from tbft.errors import BadInput
+from tbft.options import catalogue
 from tbft.study.running.fit_parser import options_of_fit
 
 MISSPELT = {
@@ -72,16 +72,16 @@ def test_what_only_the_parser_knows_is_left_to_it(line):
     check_names("fit", line.split())
 
 
-@pytest.mark.parametrize("data_set", options.data_sets())
+@pytest.mark.parametrize("data_set", catalogue.data_sets())
 def test_the_options_read_from_the_source_are_those_of_the_parser(data_set):
-    needed = ["--data.root", "x"] if any(o.name == "data.root" for o in options.data_options(data_set)) else []
+    needed = ["--data.root", "x"] if any(o.name == "data.root" for o in catalogue.data_options(data_set)) else []
     parsed = options_of_fit(["--config", "output.yaml", "--data", f"tbft.data.{data_set}", *needed])
     plain = [name.replace(".init_args.", ".") for name in parsed]
     known = {".".join(name.split(".")[:2]) for name in plain} - {"data.class_path", "config"}
-    others = {option.name for other in options.data_sets() for option in options.data_options(other)}
-    others -= {option.name for option in options.data_options(data_set)}
-    read = {name for name in options.names_of("fit") if name not in others}
-    assert read - {"help", "config", "print_config"} == known - {*options.SECTIONS, *options.FOLLOWS}
+    others = {option.name for other in catalogue.data_sets() for option in catalogue.data_options(other)}
+    others -= {option.name for option in catalogue.data_options(data_set)}
+    read = {name for name in catalogue.names_of("fit") if name not in others}
+    assert read - {"help", "config", "print_config"} == known - {*catalogue.SECTIONS, *catalogue.FOLLOWS}
 
 
 @pytest.mark.parametrize("subcommand", ["validate", "test", "predict"])
@@ -97,16 +97,16 @@ def test_every_command_knows_its_own_options(subcommand):
 
     Parser([subcommand, "--config", "output.yaml"])
     own = {action.dest for action in Parser.subcommand_parser._actions if "." not in action.dest}
-    read = {name for name in options.names_of(subcommand) if "." not in name}
-    assert read == own - set(options.SECTIONS) - {"data.help"}
-    assert all(options.is_option(subcommand, name) for name in options.names_of(subcommand))
-    assert not options.is_option(subcommand, "data.brightness") and not options.is_option(subcommand, "to")
+    read = {name for name in catalogue.names_of(subcommand) if "." not in name}
+    assert read == own - set(catalogue.SECTIONS) - {"data.help"}
+    assert all(catalogue.is_option(subcommand, name) for name in catalogue.names_of(subcommand))
+    assert not catalogue.is_option(subcommand, "data.brightness") and not catalogue.is_option(subcommand, "to")
 
 
 def test_the_corruptions_read_from_the_source_are_all_there_are():
     from tbft.data.corruptions import CORRUPTIONS
 
-    assert options.constant("CORRUPTIONS") == CORRUPTIONS
+    assert catalogue.constant("CORRUPTIONS") == CORRUPTIONS
 
 
 @pytest.mark.parametrize(

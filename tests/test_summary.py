@@ -2,7 +2,7 @@
 
 import pytest
 
-from tbft.command_line.summary import print_summary
+from tbft.runs.summary import print_summary
 
 
 @pytest.fixture

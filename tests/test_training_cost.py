@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tbft.models import build
 from tbft.models.multiply_adds import count_multiply_adds, multiply_adds_by_link
-from tbft.recipe import recipe_of
+from tbft.options.recipe import recipe_of
 from tbft.remedies.aligned import IMAGES_IN_A_STEP, STEPS
 from tbft.remedies.refresh import STATISTICS_IMAGES
 from tbft.training.cost import estimate_training_passes

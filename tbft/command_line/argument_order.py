@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tbft.command_line import options
-from tbft.command_line.yaml_file import read_yaml_file
 from tbft.errors import BadInput
-from tbft.presets import find, folder
+from tbft.options import catalogue
+from tbft.options.presets import find, folder
+from tbft.options.yaml_file import read_yaml_file
 
 _DATA_SET = ("data", "data.class_path", "data.init_args.class_path")
 
@@ -80,13 +80,13 @@ def check_required(given: Sequence[tuple[str, str | None]], files: Sequence[Path
     Raises:
         BadInput: naming what is missing.
     """
-    if data_set not in options.data_sets():
+    if data_set not in catalogue.data_sets():
         return
     known = {name for name, _ in given}
     whole = any(name == "data" and value and "{" in value for name, value in given)
     for file in files:
         known |= {f"data.{name}" for name in _arguments_of(_data_of(file))}
-    for option in options.data_options(data_set):
+    for option in catalogue.data_options(data_set):
         if option.default is None and option.name not in known and not whole:
             what = f" ({option.text.rstrip('.')})" if option.text else ""
             raise BadInput(f"data set {data_set} needs --{option.name}{what}: give it")

@@ -19,7 +19,6 @@ from tbft.adaptation.ladder import Ladder
 from tbft.adaptation.optimization import without_compiler
 from tbft.callbacks import BlockFreezeCallback, EnergyCallback
 from tbft.command_line.preset_option import PresetConfig
-from tbft.command_line.terminal import quiet_lightning
 from tbft.data import CIFAR10, CIFAR10C, Breeds, Digits, DomainData, Folder  # noqa: F401 - found by bare name
 from tbft.energy.run_meter import BUDGETS
 from tbft.errors import BadInput
@@ -27,6 +26,7 @@ from tbft.models.number_format import resolve_format
 from tbft.module import ImageClassifier
 from tbft.runs.settings import RunSettings
 from tbft.training.checks import check_followers
+from tbft.training.quiet import quiet_lightning
 from tbft.training.steps import DEFAULTS
 
 _NOT_HASHED = ("run", "energy", "config", "ckpt_path", "weights_only")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from tbft import presets
-from tbft.command_line import options
 from tbft.errors import BadInput
+from tbft.options import catalogue, presets
 
 WIDTH = 80
 COMMANDS = {
@@ -104,9 +103,9 @@ def of_configuration(command: str) -> str:
         + "".join(_line(f"--{name}", text) for name, text in OWN.get(command, {}).items())
         + "".join(_line(f"--{name}", f"{text} {_bracketed(_default(name))}".strip()) for name, text in FIRST.items())
         + "\nMore, with what each does:\n\n"
-        + _line("--help SECTION", _folded(", ".join(options.SECTIONS)))
+        + _line("--help SECTION", _folded(", ".join(catalogue.SECTIONS)))
         + _line("--help all", "every option at once, from the parser itself")
-        + _line("--data.help Folder", f"one of {', '.join(options.data_sets())}")
+        + _line("--data.help Folder", f"one of {', '.join(catalogue.data_sets())}")
         + _line("--print_config", "print the whole configuration and stop")
         + "\nPresets (python -m tbft --help lists all of them):\n\n"
         + _presets(listed)
@@ -121,15 +120,15 @@ def of_section(command: str, section: str) -> str:
     """
     from tbft.spelling import or_choose
 
-    if section not in options.SECTIONS:
+    if section not in catalogue.SECTIONS:
         raise BadInput(
-            f"no section {section!r} of {command}'s options: {or_choose(section, [*options.SECTIONS, 'all'])}"
+            f"no section {section!r} of {command}'s options: {or_choose(section, [*catalogue.SECTIONS, 'all'])}"
         )
-    lines = "".join(_entry(option) for option in options.section_options(section))
+    lines = "".join(_entry(option) for option in catalogue.section_options(section))
     if section == "data":
-        for data_set in options.data_sets():
-            shared = options.section_options("data")
-            own = [option for option in options.data_options(data_set) if option not in shared]
+        for data_set in catalogue.data_sets():
+            shared = catalogue.section_options("data")
+            own = [option for option in catalogue.data_options(data_set) if option not in shared]
             lines += f"\nWith --data {data_set} also:\n\n" + "".join(_entry(option) for option in own)
     return f"Options of {command} in section {section} (default in brackets, before any preset):\n\n{lines}"
 
@@ -157,7 +156,7 @@ def _folded(text: str) -> str:
     return textwrap.fill(text, WIDTH - 26).replace("\n", "\n" + " " * 26)
 
 
-def _entry(option: options.Option) -> str:
+def _entry(option: catalogue.Option) -> str:
     bracketed = _bracketed(_SHOWN.get(option.default, option.default) if option.default else option.default)
     return (
         textwrap.fill(
@@ -175,7 +174,7 @@ def _default(name: str) -> str | None:
     if name in _DEFAULTS:
         return _DEFAULTS[name]
     section = name.partition(".")[0]
-    default = next(option.default for option in options.section_options(section) if option.name == name)
+    default = next(option.default for option in catalogue.section_options(section) if option.name == name)
     return None if default is None else _SHOWN.get(default, default)
 
 

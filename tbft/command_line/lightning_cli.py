@@ -21,7 +21,6 @@ from tbft.callbacks.checkpoint import find_resumable
 from tbft.command_line.configured_cli import ConfiguredCLI
 from tbft.command_line.evaluation import use_weights
 from tbft.command_line.preset_option import BEGIN_OF_CONFIG, END_OF_CONFIG
-from tbft.command_line.summary import print_summary
 from tbft.energy.run_meter import BUDGETS
 from tbft.errors import BadInput
 from tbft.paths import on_one_line
@@ -31,6 +30,7 @@ from tbft.runs.fingerprint import fingerprint
 from tbft.runs.folder import MODEL, RunFolder, finish_commit
 from tbft.runs.loggers import make_loggers
 from tbft.runs.settings import RunSettings, default_name
+from tbft.runs.summary import print_summary
 from tbft.training.checks import (
     check_classes,
     check_climb,

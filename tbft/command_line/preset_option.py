@@ -5,9 +5,9 @@ from typing import Any
 
 from jsonargparse import ActionConfigFile
 
-from tbft.command_line.yaml_file import MOST_BYTES, check_yaml_file
 from tbft.errors import BadInput
-from tbft.presets import find
+from tbft.options.presets import find
+from tbft.options.yaml_file import MOST_BYTES, check_yaml_file
 
 BEGIN_OF_CONFIG, END_OF_CONFIG = (
     "# configuration of a run, whole if its last line says so",

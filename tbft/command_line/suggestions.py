@@ -8,11 +8,11 @@ import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tbft.command_line import options
 from tbft.command_line.argument_order import check_required, data_set_of, split_options
-from tbft.command_line.ignored_options import check_all_have_effect, keeps_epochs, layers_of
 from tbft.errors import BadInput
-from tbft.presets import find
+from tbft.options import catalogue
+from tbft.options.effects import check_all_have_effect, keeps_epochs, layers_of
+from tbft.options.presets import find
 from tbft.spelling import closest, or_choose
 
 UNKNOWN = (
@@ -45,7 +45,7 @@ def check_names(subcommand: str, arguments: Sequence[str]) -> None:
         if section == "data":
             if not rest and value is not None:
                 _check_data_set(value)
-            if data_set not in ("", *options.data_sets()):
+            if data_set not in ("", *catalogue.data_sets()):
                 continue
         _check_name(subcommand, name, data_set)
         if value is not None:
@@ -76,7 +76,7 @@ def explain(subcommand: str, said: str) -> str:
     option = unknown_option(said)
     if option is None:
         return _shorten(said)
-    meant = closest(_plain(option), options.names_of(subcommand))
+    meant = closest(_plain(option), catalogue.names_of(subcommand))
     advice = f"did you mean {meant}?" if meant and meant != _plain(option) else "leave it out"
     return f"{subcommand} does not know {option}, which a configuration file has: {advice}"
 
@@ -132,7 +132,7 @@ def _data_set(given: list[tuple[str, str | None]], files: list[Path]) -> str:
 
 
 def _check_data_set(value: str) -> None:
-    known = options.data_sets()
+    known = catalogue.data_sets()
     if value.removeprefix("tbft.data.") in known or "." in value or "{" in value or Path(value).is_file():
         return
     raise BadInput(f"no data set {value!r}: {or_choose(value, known)}")
@@ -140,19 +140,19 @@ def _check_data_set(value: str) -> None:
 
 def _check_name(subcommand: str, name: str, data_set: str) -> None:
     section, _, rest = name.partition(".")
-    named = (*options.SECTIONS, "data.help", "data.class_path", "data.init_args")
-    if name in named or options.is_option(subcommand, name):
+    named = (*catalogue.SECTIONS, "data.help", "data.class_path", "data.init_args")
+    if name in named or catalogue.is_option(subcommand, name):
         belongs = section != "data" or not rest or not data_set or _is_of(name, data_set)
         if belongs:
             return
         raise BadInput(f"data set {data_set} has no option --{name}: leave it out, or choose another data set")
-    if name in options.FOLLOWS:
-        raise BadInput(f"--{name} is no option, for it follows --{options.FOLLOWS[name]}: give that")
-    if rest.count(".") and options.is_option(subcommand, name.rsplit(".", rest.count("."))[0]):
+    if name in catalogue.FOLLOWS:
+        raise BadInput(f"--{name} is no option, for it follows --{catalogue.FOLLOWS[name]}: give that")
+    if rest.count(".") and catalogue.is_option(subcommand, name.rsplit(".", rest.count("."))[0]):
         return  # an argument of an optimiser or a callback
-    if section in options.SECTIONS and section != "data" and not options.section_options(section):
+    if section in catalogue.SECTIONS and section != "data" and not catalogue.section_options(section):
         return
-    meant = closest(name, options.names_of(subcommand))
+    meant = closest(name, catalogue.names_of(subcommand))
     advice = f"did you mean --{meant}?" if meant else f"python -m tbft {subcommand} --help all lists what there is"
     raise BadInput(f"{subcommand} does not know --{name}: {advice}")
 
@@ -160,19 +160,21 @@ def _check_name(subcommand: str, name: str, data_set: str) -> None:
 def _is_of(name: str, data_set: str) -> bool:
     return name.count(".") == 1 and (
         name in ("data.help", "data.class_path", "data.init_args")
-        or any(option.name == name for option in options.data_options(data_set))
+        or any(option.name == name for option in catalogue.data_options(data_set))
     )
 
 
 def _check_value(name: str, value: str, data_set: str) -> None:
     section = name.partition(".")[0]
-    if section not in options.SECTIONS:
+    if section not in catalogue.SECTIONS:
         return
-    of_section = options.data_options(data_set) if section == "data" and data_set else options.section_options(section)
+    of_section = (
+        catalogue.data_options(data_set) if section == "data" and data_set else catalogue.section_options(section)
+    )
     option = next((option for option in of_section if option.name == name), None)
     choices = option.choices if option else ()
     if name == "data.corruption":
-        choices = (*options.constant("CORRUPTIONS"), *_NONE)
+        choices = (*catalogue.constant("CORRUPTIONS"), *_NONE)
     if choices and value.strip("'\"") not in choices:
         shown = [choice for choice in choices if choice not in _NONE]
         raise BadInput(f"--{name} has no value {value!r}: {or_choose(value, shown)}")

@@ -4,24 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lightning.pytorch.utilities import rank_zero_only
-
-# What Lightning tells everybody and what does not hold here, where data lies in memory.
-_NOISE = (
-    "does not have many workers",
-    "smaller than the logging interval",
-    "LightningCLI's args",
-    "in eval mode at the start of training",
-    "exists and is not empty",
-    "configure_optimizers. returned .None",
-    "srun. command",
-    "LeafSpec",
-    "It is recommended to use .self.log",  # every process evaluates all images
-)
 
 
 @contextmanager
@@ -43,25 +29,3 @@ def log_to_terminal() -> Iterator[None]:
         for handler in (choices, warned):
             log.removeHandler(handler)
         log.setLevel(before)
-
-
-def quiet_lightning() -> None:
-    """Leave out what Lightning tells everybody."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for text in _NOISE:
-        warnings.filterwarnings("ignore", message=f".*{text}")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Leave out what Lightning tells everybody, in somebody else's process: loggers and filters are given back."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [log.level for log in loggers]
-    with warnings.catch_warnings():
-        quiet_lightning()
-        try:
-            yield
-        finally:
-            for log, level in zip(loggers, levels, strict=True):
-                log.setLevel(level)

@@ -8,12 +8,12 @@ from typing import Any
 
 import yaml
 
-from tbft.command_line.yaml_file import check_yaml_file
 from tbft.data.class_folders import open_files
 from tbft.data.domain import DomainData
 from tbft.data.picture_folders import pictures_in
 from tbft.data.pictures import Pictures
 from tbft.errors import BadInput
+from tbft.options.yaml_file import check_yaml_file
 from tbft.paths import is_file, user_path
 
 Table = dict[str, dict[str, list[str]]]

@@ -15,7 +15,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from tbft.postponed_imports import BY_WANDB, postponed_imports
+from tbft.startup.postponed_imports import BY_WANDB, postponed_imports
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from tbft.adaptation.closed_form_head import ClosedFormHead
 from tbft.adaptation.freezing import BlockFreeze
 from tbft.adaptation.optimization import Optimization
 from tbft.adaptation.stepping import train_in_loop
-from tbft.recipe import callbacks_of, optimization_of, recipe_of
+from tbft.options.recipe import callbacks_of, optimization_of, recipe_of
 from tbft.remedies.race import Trained
 from tbft.remedies.validated import Score
 
@@ -49,8 +49,8 @@ def train_step_by_step(climb: Climb, level: Trained, epochs: int | None, options
         options: of the trainer.
     """
     from tbft.callbacks import BlockFreezeCallback
-    from tbft.command_line.terminal import quiet
     from tbft.module import ImageClassifier
+    from tbft.training.quiet import quiet
     from tbft.training.steps import train_by_steps
 
     trial, optimization = _trial_of(climb, level, epochs, BlockFreezeCallback)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tbft.models.chain import BlockChain
 from tbft.models.multiply_adds import multiply_adds_by_link
-from tbft.recipe import recipe_of
+from tbft.options.recipe import recipe_of
 from tbft.remedies.aligned import IMAGES_IN_A_STEP, STEPS, epochs_behind
 from tbft.remedies.refresh import STATISTICS_IMAGES
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from tbft.presets import find
+from tbft.options.presets import find
 
 CLASS_ARGUMENTS = ".init_args"  # may be left out of an option's name
 CLASS_NAME = ".class_path"  # likewise

@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from jsonargparse import ActionYesNo, ArgumentParser
 
-from tbft.command_line.options import SECTIONS
 from tbft.command_line.preset_option import PresetConfig
-from tbft.command_line.yaml_file import read_yaml_file
 from tbft.errors import BadInput
-from tbft.presets import find
+from tbft.options.catalogue import SECTIONS
+from tbft.options.presets import find
+from tbft.options.yaml_file import read_yaml_file
 from tbft.schema import DONE, FAILED
 from tbft.study.reporting.command import parse_arguments, print_report
 from tbft.study.running.executors import Executor

@@ -8,8 +8,8 @@ import os
 import sys
 import threading
 
-from tbft.command_line.garbage import collect_from_now_on, spared_collections
 from tbft.schema import TERMINATED
+from tbft.startup.garbage import collect_from_now_on, spared_collections
 from tbft.study.running.executors.job import load_runner
 
 

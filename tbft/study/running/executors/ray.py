@@ -10,7 +10,7 @@ from typing import Any
 
 from tbft import atomic
 from tbft.errors import BadInput
-from tbft.presets import find
+from tbft.options.presets import find
 from tbft.schema import FAILED, RESULT_FILE
 from tbft.study.running.executors.job import STOPPED, Job, Outcome, call, output_to, reason_in
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tbft.command_line import options as known
-from tbft.command_line.ignored_options import check_all_have_effect, keeps_epochs, layer_of, layer_of_file
-from tbft.command_line.option_types import can_be
-from tbft.command_line.yaml_file import check_yaml_file
 from tbft.errors import BadInput
-from tbft.presets import find
+from tbft.options import catalogue
+from tbft.options.effects import check_all_have_effect, keeps_epochs, layer_of, layer_of_file
+from tbft.options.option_types import can_be
+from tbft.options.presets import find
+from tbft.options.yaml_file import check_yaml_file
 from tbft.schema import LEVELS
 from tbft.spelling import closest, or_choose
 
@@ -82,7 +82,7 @@ def check_values(recipe: Options) -> None:
         BadInput: naming the first that cannot.
     """
     for section, values in recipe.items():
-        options = {option.name: option for option in known.section_options(section)}
+        options = {option.name: option for option in catalogue.section_options(section)}
         for name, value in values.items():
             option = options.get(f"{section}.{name}")
             if option and option.annotation and not can_be(value, option.annotation):
@@ -108,8 +108,8 @@ def _content_of(file: Path) -> Options:
         raise BadInput(f"{file} holds no sections of options: give a configuration")
     found: Options = {}
     for section, values in content.items():
-        if section not in (*known.SECTIONS, *known.GENERAL, "ckpt_path"):
-            raise BadInput(f"{file} has a section {section!r}: {or_choose(str(section), [*known.SECTIONS])}")
+        if section not in (*catalogue.SECTIONS, *catalogue.GENERAL, "ckpt_path"):
+            raise BadInput(f"{file} has a section {section!r}: {or_choose(str(section), [*catalogue.SECTIONS])}")
         if section == "data":  # a data set's class, and what it is made with
             found[section] = (values.get("init_args") or {}) if isinstance(values, dict) else {}
         elif section in SECTIONS:
@@ -217,9 +217,9 @@ def _by_section(given: Mapping[str, Any]) -> Options:
 def _check(section: str, option: str) -> None:
     if option in _names(section):
         return
-    of_command_line = [*known.section_options(section)]
+    of_command_line = [*catalogue.section_options(section)]
     if section == "data":
-        of_command_line += [found for data_set in known.data_sets() for found in known.data_options(data_set)]
+        of_command_line += [found for data_set in catalogue.data_sets() for found in catalogue.data_options(data_set)]
     if option in [found.name.partition(".")[2] for found in of_command_line]:
         raise BadInput(f"{section}.{option} is of the command line: images and the model are given here themselves")
     meant = closest(option, _names(section))
@@ -234,4 +234,4 @@ def _names(section: str) -> tuple[str, ...]:
         return _OF_MODEL
     if section == "data":
         return _OF_DATA
-    return tuple(option.name.partition(".")[2] for option in known.section_options(section))
+    return tuple(option.name.partition(".")[2] for option in catalogue.section_options(section))

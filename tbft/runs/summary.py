@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tbft.command_line.story import story_of, tuned_blocks
+from tbft.runs.story import story_of, tuned_blocks
 from tbft.schema import RESULT_FILE, RunRecord
 
 

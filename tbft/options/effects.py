@@ -11,10 +11,9 @@ from typing import Any, Literal
 
 import yaml
 
-from tbft import presets
-from tbft.command_line import options
-from tbft.command_line.yaml_file import read_yaml_file
 from tbft.errors import BadInput
+from tbft.options import catalogue, presets
+from tbft.options.yaml_file import read_yaml_file
 
 _SAYING = ("default", "user", "anyone")
 
@@ -189,7 +188,7 @@ def layers_of(given: Iterable[tuple[str, str | None]], files: Iterable[Path]) ->
     """
     own: dict[str, Any] = {}
     for name, text in given:
-        if name.partition(".")[0] in options.SECTIONS and text is not None:
+        if name.partition(".")[0] in catalogue.SECTIONS and text is not None:
             own |= _flat({name: _read(text)}, own)
     return [*map(layer_of_file, files), layer_of(own)]
 
@@ -202,13 +201,13 @@ def layer_of_file(file: Path) -> Layer:
     content = read_yaml_file(file)
     if not isinstance(content, Mapping):
         return Layer({}, frozenset())
-    values = _flat({name: value for name, value in content.items() if name in options.SECTIONS})
+    values = _flat({name: value for name, value in content.items() if name in catalogue.SECTIONS})
     if file.is_relative_to(presets.folder().resolve()):
         return Layer(values, frozenset())
     whole = {
         section
-        for section in options.SECTIONS
-        if {option.name for option in options.section_options(section)} <= {*values}
+        for section in catalogue.SECTIONS
+        if {option.name for option in catalogue.section_options(section)} <= {*values}
     }
     return Layer(values, frozenset(name for name in values if name.partition(".")[0] not in whole))
 
@@ -248,9 +247,9 @@ def _last(option: str, layers: Sequence[Layer]) -> tuple[int | None, Any]:
 def _default(name: str) -> Any:
     """What an option is where nobody gives it; ``None`` where that is made by code."""
     section = name.partition(".")[0]
-    known = options.section_options(section)
+    known = catalogue.section_options(section)
     if section == "data":
-        known += tuple(option for data_set in options.data_sets() for option in options.data_options(data_set))
+        known += tuple(option for data_set in catalogue.data_sets() for option in catalogue.data_options(data_set))
     text = next((option.default for option in known if option.name == name), None)
     return None if text is None else _literal(text)
 

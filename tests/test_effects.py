@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 import tbft
-from tbft import presets
-from tbft.command_line.ignored_options import check_all_have_effect, keeps_epochs, layer_of_file
 from tbft.command_line.suggestions import check_names
 from tbft.errors import BadInput
-from tbft.recipe import recipe_of
+from tbft.options import presets
+from tbft.options.effects import check_all_have_effect, keeps_epochs, layer_of_file
+from tbft.options.recipe import recipe_of
 from tbft.study.running.fit_parser import check_arguments
 
 PAIRS = {

@@ -15,7 +15,7 @@ from tbft.spelling import closest
 def folder() -> Path:
     """The folder of the shipped configurations, installed or in a clone."""
     installed = Path(str(resources.files("tbft"))) / "configs"
-    return installed if installed.is_dir() else Path(__file__).parent.parent / "configs"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "configs"
 
 
 def names() -> list[str]:
