@@ -21,7 +21,7 @@ from tbft.data.picture_file import read_picture
 from tbft.errors import BadInput
 from tbft.models import build, read_weights
 from tbft.options.presets import find
-from tbft.options.yaml_file import check_yaml_file
+from tbft.yaml_file import check_yaml_file
 
 pytestmark = pytest.mark.timeout(60)  # what hangs fails, however busy the machine is
 

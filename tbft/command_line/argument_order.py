@@ -9,7 +9,7 @@ from typing import Any
 from tbft.errors import BadInput
 from tbft.options import catalogue
 from tbft.options.presets import find, folder
-from tbft.options.yaml_file import read_yaml_file
+from tbft.yaml_file import read_yaml_file
 
 _DATA_SET = ("data", "data.class_path", "data.init_args.class_path")
 

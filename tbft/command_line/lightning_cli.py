@@ -102,7 +102,7 @@ class PersonalizationCLI(ConfiguredCLI):
 
     def _claim_folder(self) -> RunFolder:
         """This run's folder; of several processes the first one holds it."""
-        name = default_name(self.adaptation)
+        name = default_name(self.datamodule, self.adaptation.strategy, self.adaptation.seed)
         if rank_zero_only.rank > 0:  # type: ignore[attr-defined]
             # Lightning starts further processes once the first has made the folder: they take that one.
             return RunFolder(self.settings.folder(name, resume=True))
@@ -126,7 +126,7 @@ class PersonalizationCLI(ConfiguredCLI):
     def fit(self, ckpt_path: str | None = None) -> None:
         """Personalize: adapt, keep the better model, test it, and record the run whatever happens."""
         adaptation, first = self.adaptation, rank_zero_only.rank == 0  # type: ignore[attr-defined]
-        loggers = make_loggers(self.folder, self.settings, adaptation) if first else []
+        loggers = make_loggers(self.folder, self.settings, _tags_of(adaptation)) if first else []
         run = RecordedRun(
             adaptation,
             self.run_folder,
@@ -224,3 +224,10 @@ def _ending(head: ClosedFormHead, energy: EnergyCallback) -> str | None:
     """The option that ends a run before its epochs do."""
     budgets = [name for name in BUDGETS if getattr(energy, name) is not None]
     return "head.solve" if head.solve else f"energy.{budgets[0]}" if budgets else None
+
+
+def _tags_of(adaptation: Adaptation) -> list[str]:
+    """What Weights & Biases finds a run by: drift level, data set, strategy and the blocks that train."""
+    level = adaptation.data.drift.level or adaptation.freeze.level
+    blocks = [f"block:{name}" for name in adaptation.blocks]
+    return [*([level] if level else []), adaptation.data.name, adaptation.strategy, *blocks]

@@ -7,7 +7,7 @@ from jsonargparse import ActionConfigFile
 
 from tbft.errors import BadInput
 from tbft.options.presets import find
-from tbft.options.yaml_file import MOST_BYTES, check_yaml_file
+from tbft.yaml_file import MOST_BYTES, check_yaml_file
 
 BEGIN_OF_CONFIG, END_OF_CONFIG = (
     "# configuration of a run, whole if its last line says so",

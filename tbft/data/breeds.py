@@ -13,8 +13,8 @@ from tbft.data.domain import DomainData
 from tbft.data.picture_folders import pictures_in
 from tbft.data.pictures import Pictures
 from tbft.errors import BadInput
-from tbft.options.yaml_file import check_yaml_file
 from tbft.paths import is_file, user_path
+from tbft.yaml_file import check_yaml_file
 
 Table = dict[str, dict[str, list[str]]]
 """Super-class to ``{"source": [wnid, ...], "target": [wnid, ...]}``, in label order."""

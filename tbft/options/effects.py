@@ -13,7 +13,7 @@ import yaml
 
 from tbft.errors import BadInput
 from tbft.options import catalogue, presets
-from tbft.options.yaml_file import read_yaml_file
+from tbft.yaml_file import read_yaml_file
 
 _SAYING = ("default", "user", "anyone")
 

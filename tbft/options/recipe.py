@@ -16,9 +16,9 @@ from tbft.options import catalogue
 from tbft.options.effects import check_all_have_effect, keeps_epochs, layer_of, layer_of_file
 from tbft.options.option_types import can_be
 from tbft.options.presets import find
-from tbft.options.yaml_file import check_yaml_file
 from tbft.schema import LEVELS
 from tbft.spelling import closest, or_choose
+from tbft.yaml_file import check_yaml_file
 
 if TYPE_CHECKING:
     from tbft.adaptation.optimization import Optimization

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from lightning.pytorch.loggers import CSVLogger, Logger
 
-from tbft.adaptation.adaptation import Adaptation
 from tbft.runs.settings import RunSettings
 
 
-def make_loggers(folder: Path, settings: RunSettings, adaptation: Adaptation) -> list[Logger]:
+def make_loggers(folder: Path, settings: RunSettings, tags: Sequence[str]) -> list[Logger]:
     """The loggers of a run.
 
     Args:
         folder: the run's folder; the metrics of an interrupted part of the run in it are kept under another name.
         settings: whether and how Weights & Biases logs.
-        adaptation: what the run is tagged by.
+        tags: what the run is found by in Weights & Biases, beside ``settings.tags``.
     """
     metrics = folder / "metrics.csv"
     if metrics.is_file():  # which the logger would delete
@@ -27,9 +27,6 @@ def make_loggers(folder: Path, settings: RunSettings, adaptation: Adaptation) ->
     if settings.wandb != "off" and not (settings.wandb == "auto" and os.environ.get("WANDB_MODE") == "disabled"):
         from tbft.runs.wandb_logger import RunLogger
 
-        data, freeze = adaptation.data, adaptation.freeze
-        tags = [data.drift.level or freeze.level, data.name, adaptation.strategy]
-        tags += [f"block:{name}" for name in adaptation.blocks]
-        group = [*(tag for tag in tags if tag), *settings.tags]
-        loggers.append(RunLogger(folder, folder.name, settings.project, settings.wandb_offline, settings.group, group))
+        tags = [*tags, *settings.tags]
+        loggers.append(RunLogger(folder, folder.name, settings.project, settings.wandb_offline, settings.group, tags))
     return loggers

@@ -14,7 +14,7 @@ from tbft.errors import BadInput, check_at_least
 from tbft.runs.folder import FolderInUse, RunFolder, status_of
 
 if TYPE_CHECKING:
-    from tbft.adaptation.adaptation import Adaptation
+    from tbft.data.labelled import LabelledData
 
 _LONGEST_NAME = 255  # bytes, on every usual file system
 
@@ -133,13 +133,13 @@ class RunSettings:
         return self.wandb != "online"
 
 
-def default_name(adaptation: Adaptation) -> str:
+def default_name(data: LabelledData, strategy: str, seed: int) -> str:
     """``digits-gaussian_noise5-block-n200-s0``: data, drift, strategy, training size, seed."""
-    data, drift = adaptation.data, adaptation.data.drift
+    drift = data.drift
     what = "source" if drift.is_source else f"{drift.name}{drift.severity or ''}"
-    parts = [data.name, what, adaptation.strategy]
+    parts = [data.name, what, strategy]
     parts += [f"n{data.train_size}"] if data.train_size else []
-    return "-".join([*parts, f"s{adaptation.seed}"]).replace(":", "")
+    return "-".join([*parts, f"s{seed}"]).replace(":", "")
 
 
 def _check_name(name: str) -> None:

@@ -11,13 +11,13 @@ from tbft.command_line.preset_option import PresetConfig
 from tbft.errors import BadInput
 from tbft.options.catalogue import SECTIONS
 from tbft.options.presets import find
-from tbft.options.yaml_file import read_yaml_file
 from tbft.schema import DONE, FAILED
 from tbft.study.reporting.command import parse_arguments, print_report
 from tbft.study.running.executors import Executor
 from tbft.study.running.fit_parser import Check, check_arguments
 from tbft.study.running.grid import Cell, Study
 from tbft.study.running.share import check_root, share_of
+from tbft.yaml_file import read_yaml_file
 
 FLAGS = {  # options of Execution that are given without a value, or as --no_...
     "isolate": "A process for each cell, not one for all.",
