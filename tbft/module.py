@@ -51,6 +51,7 @@ class ImageClassifier(Classifier, LightningModule):
 
     Attributes:
         scores: of the newest pass over the validation (``val``) and the test images (``test``).
+        tally: of the newest pass over either.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class ImageClassifier(Classifier, LightningModule):
     def _train_with(self, optimization: Optimization) -> None:
         self.optimization = optimization
         self.scores: dict[str, Score] = {}
-        self._tally = Tally()
+        self.tally = Tally()
 
     @classmethod
     def around(cls, classifier: Classifier, optimization: Optimization) -> ImageClassifier:
@@ -117,11 +118,11 @@ class ImageClassifier(Classifier, LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss and accuracy of one validation batch."""
-        self._tally.add(self(batch), batch.y)
+        self.tally.add(self(batch), batch.y)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss and accuracy of one test batch."""
-        self._tally.add(self(batch), batch.y)
+        self.tally.add(self(batch), batch.y)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Class probabilities ``(N, num_classes)`` of one batch."""
@@ -129,7 +130,7 @@ class ImageClassifier(Classifier, LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Begin to count; a pass that was broken off leaves nothing."""
-        self._tally = Tally()
+        self.tally = Tally()
 
     on_test_epoch_start = on_validation_epoch_start
 
@@ -189,8 +190,8 @@ class ImageClassifier(Classifier, LightningModule):
         )
 
     def _book(self, part: str) -> None:
-        self.scores[part] = self._tally.score()
-        named = metrics_of(part, self._tally, self.trainer.datamodule.classes)  # type: ignore[attr-defined]
+        self.scores[part] = self.tally.score()
+        named = metrics_of(part, self.tally, self.trainer.datamodule.classes)  # type: ignore[attr-defined]
         self.log(f"{part}/accuracy", named.pop(f"{part}/accuracy"), prog_bar=True)
         self.log_dict(named)
 

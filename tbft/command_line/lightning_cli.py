@@ -19,7 +19,7 @@ from tbft.adaptation.score import Tally
 from tbft.callbacks import DataOnDevice, EnergyCallback, EpochCheckpoint
 from tbft.callbacks.checkpoint import find_resumable
 from tbft.command_line.configured_cli import ConfiguredCLI
-from tbft.command_line.evaluation import use_weights
+from tbft.command_line.evaluation import print_scores, use_weights
 from tbft.command_line.preset_option import BEGIN_OF_CONFIG, END_OF_CONFIG
 from tbft.energy.run_meter import BUDGETS
 from tbft.errors import BadInput
@@ -164,8 +164,22 @@ class PersonalizationCLI(ConfiguredCLI):
     def before_validate(self) -> None:
         """Use what ``fit`` left, unless a checkpoint is named."""
         self._load_personalized()
+        if "verbose" in self._arguments:  # a table of ours takes the place of Lightning's
+            self._shows_scores, self._arguments["verbose"] = self._arguments["verbose"], False
 
     before_test = before_predict = before_validate
+
+    def after_validate(self) -> None:
+        """Show the scores on the validation images."""
+        self._show_scores("val")
+
+    def after_test(self) -> None:
+        """Show the scores on the test images."""
+        self._show_scores("test")
+
+    def _show_scores(self, part: str) -> None:
+        if self._shows_scores and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+            print_scores(part, self.model.tally, self.datamodule.classes)
 
     def _load_personalized(self) -> None:
         """``--ckpt_path``: a Lightning checkpoint, or weights; by default the weights beside the config.
