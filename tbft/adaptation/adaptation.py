@@ -1,4 +1,4 @@
-"""One adaptation: from a base model and labelled images to the better of both models."""
+"""One adaptation: a base model and labelled images in, the better of base and adapted model out."""
 
 from __future__ import annotations
 
@@ -30,25 +30,32 @@ from tbft.schema import RunRecord
 
 @dataclass
 class Adaptation:
-    """What adapts, on what, and how. The target is chosen here, before anything that trains it is made.
+    """All parts and options of one adaptation.
+
+    The links to train are chosen when this is made, before there is an optimiser or a Trainer.
 
     Args:
         classifier: the classifier, with the base model's weights.
         data: opened labelled images.
-        freeze: which blocks train.
-        head: whether the head is solved.
-        cache: where the outputs of the frozen prefix lie.
-        meter: books energy and time.
-        seed: of everything that is drawn.
-        max_epochs: of training by steps; 0 trains none.
-        accelerator: on which to compute, in Lightning's words.
+        freeze: choice of the blocks that train, and policy of the BatchNorm statistics.
+        head: settings of the solved head.
+        cache: settings of the cache of the frozen prefix's outputs.
+        meter: meter that books energy and time to phases.
+        seed: seed of everything that is drawn at random.
+        max_epochs: epochs of training by steps; 0 trains none, ``None`` leaves the number to the trainer.
+        accelerator: Lightning's name of the device to compute on; ``None`` is ``auto``.
+        keep: choice between the adapted weights and the base model's.
+        progress: epochs, steps and learning curve so far.
+        test_accuracy: accuracy on the test images, a fraction of 1, of the base model (``base``) and of the kept model
+            (``kept``); ``None`` until ``test`` has run.
 
     Raises:
         BadInput: if neither the options nor the data say what drifted, a block is unknown, or a head is to be solved
-            that cannot be.
+            that is more than one linear layer.
 
     Attributes:
-        aligns: whether the front block is aligned before anything trains.
+        target: links that train, in chain order.
+        aligns: whether the front block is aligned before training by steps.
     """
 
     classifier: Classifier
@@ -77,7 +84,7 @@ class Adaptation:
 
     @property
     def has_base(self) -> bool:
-        """Whether there is a base model to fall back to; there is none while one is being trained."""
+        """Whether there is a base model to fall back to; there is none while a base model is trained from scratch."""
         return not self.data.drift.is_source or self.classifier.base is not None
 
     @property
@@ -102,19 +109,19 @@ class Adaptation:
 
     @property
     def trains_by_steps(self) -> bool:
-        """Whether an optimiser is needed."""
+        """Whether an optimiser trains the target."""
         return bool(self.target) and self.max_epochs != 0 and not self.solves_head
 
     @property
     def epochs(self) -> int | None:
-        """Epochs that train by steps at most: ``max_epochs``, of which an alignment may take the place of one."""
+        """Largest number of epochs of training by steps: ``max_epochs``, less one where an alignment replaces one."""
         assert self.data.train is not None
         if self.max_epochs is None or not self.aligns or self.freeze.align != "for_an_epoch":
             return self.max_epochs
         return epochs_behind(self.max_epochs, len(self.data.train))
 
     def run_without_steps(self) -> None:
-        """Adapt what needs no optimiser: statistics and a solved head. The network ends with what is kept."""
+        """Refresh statistics and solve the head, without an optimiser. Afterwards the network has the kept weights."""
         assert not self.trains_by_steps and self.data.train is not None
         chain = self.classifier.model
         with self.preparing():
@@ -125,7 +132,7 @@ class Adaptation:
             self.keep.settle(chain, self.validate)
 
     def prepare_network(self) -> None:
-        """Freeze what does not train, align and refresh; the base model is scored before that."""
+        """Freeze all but the target, align and refresh; score the base model first where statistics will change."""
         assert self.data.train is not None
         self.freeze.freeze(self.classifier.model, self.target)
         if self.freeze.statistics != "source":
@@ -135,7 +142,7 @@ class Adaptation:
 
     @contextmanager
     def preparing(self) -> Iterator[None]:
-        """Seed, start the meter, place network and images; what happens inside is booked to ``prepare``."""
+        """Seed, start the meter, place network and images, and book the body to the phase ``prepare``."""
         seed_everything(self.seed)
         device = choose_device(self.accelerator)
         cuda = device.type == "cuda"
@@ -147,14 +154,17 @@ class Adaptation:
             yield
 
     def test(self) -> Tally:
-        """Score what was kept, and the base model beside it, on the test images; gives what was kept's.
+        """Score the kept model and the base model on the test images.
 
-        The phase ``test`` is no part of the adaptation.
+        The cost is booked to the phase ``test``, which is no part of the adaptation.
+
+        Returns:
+            Losses and predictions of the kept model.
         """
         assert self.data.test is not None
         chain, found = self.classifier.model, self.test_accuracy
         self.meter.end_adaptation()
-        self.classifier.place(choose_device(self.accelerator))  # which Lightning leaves after training
+        self.classifier.place(choose_device(self.accelerator))  # Lightning moves the model off it after training
         with self.meter.phase("test"):
             counted = tally(self.classifier, self.data.test)
             found["kept"] = counted.score().accuracy
@@ -168,11 +178,16 @@ class Adaptation:
         return counted
 
     def add_to(self, record: RunRecord) -> None:
-        """Say in the record what only this kind of adaptation knows."""
+        """Add to the record the fields of this kind of adaptation."""
         record["aligned"] = self.freeze.aligned
 
     def source_card(self) -> SourceCard | None:
-        """The card of the weights that were kept: the base model's own, or measured where a base model was trained."""
+        """Return the source card of the kept weights.
+
+        Returns:
+            The base model's own card where the base model was kept; a measured card where a base model was trained
+            from source data; ``None`` otherwise, and where a trained base model cannot be measured.
+        """
         if self.data.drift.is_source:
             assert self.data.val is not None
             if not self.classifier.model.linear_head or self.data.val.start is not None:
@@ -183,22 +198,26 @@ class Adaptation:
         return base.card if base and self.keep.kept == "base" else None
 
     def score_base(self) -> None:
-        """Score the base model on the validation images, once, if there is one."""
+        """Score the base model, if there is one, on the validation images; only the first call does so."""
         if self.has_base:
             self.keep.score_base(self.classifier.model, self.validate)
 
     def validate(self) -> Score:
-        """Score the network as it stands on the validation images; booked to ``validate``."""
+        """Score the network's present weights on the validation images, booked to the phase ``validate``."""
         assert self.data.val is not None
         with self.meter.phase("validate"):
             return evaluate(self.classifier, self.data.val)
 
 
 def choose_device(accelerator: str | None) -> torch.device:
-    """The device that Lightning's word for it means; ``auto`` and ``None`` are the fastest that is here.
+    """Return the torch device for Lightning's name of an accelerator.
+
+    Args:
+        accelerator: ``cpu``, ``gpu``, ``cuda``, ``mps`` or ``auto``; ``auto`` and ``None`` take CUDA before MPS before
+            the processor, as far as they are present.
 
     Raises:
-        BadInput: if there is no such device.
+        BadInput: if this machine has no such device.
     """
     wanted = accelerator or "auto"
     if wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available():

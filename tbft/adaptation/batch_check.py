@@ -1,4 +1,4 @@
-"""Whether a batch is large enough for the statistics that a network takes from it."""
+"""Check that batches are large enough for BatchNorm."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tbft.models.statistics import inference_mode_of
 
 
 def check_batches(classifier: Classifier, data: LabelledData, links: Sequence[str]) -> None:
-    """Refuse batches of one image where a BatchNorm would see one number of each channel, which has no variance.
+    """Refuse batches of one image where a BatchNorm would see a single number per channel, which has no variance.
 
     Args:
         classifier: the classifier.
         data: opened data.
-        links: that may use the statistics of batches.
+        links: links whose BatchNorms may use batch statistics.
 
     Raises:
         BadInput: if there is such a BatchNorm.

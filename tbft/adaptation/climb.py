@@ -1,4 +1,4 @@
-"""An adaptation that nobody names the drift for: the remedies are climbed from the cheapest up, on evidence."""
+"""An adaptation for an unnamed drift: climb the ladder of remedies from the cheapest up, on evidence."""
 
 from __future__ import annotations
 
@@ -38,29 +38,31 @@ from tbft.schema import RunRecord
 
 @dataclass
 class Climb(Adaptation):
-    """Adapts without a drift level: what is adapted follows from the sample.
+    """Adapts without a drift level: the sample decides what is adapted.
 
-    Two forward passes tell which remedies without gradients help (``tbft.remedies.choose``), over a first part of the
-    images and over all only where these could decide something else; each image is judged by a fit that has not seen
-    its label. At input level the front block is then aligned. Where much is still left below the source's accuracy, a
-    block or the whole network is trained by steps, whichever wins a short race, and kept only on evidence from the
-    validation images. A network so small that training costs less than these choices is trained as a whole instead.
+    Two forward passes show which remedies without gradients help (``tbft.remedies.choose``). They run over a first part
+    of the images, and over all images only where these could change the decision. Each image is judged by a fit that
+    has not seen its label. At input level the front block is then aligned. Where accuracy is still far below the
+    source's, a block or the whole network is trained by steps, whichever wins a short race. Its weights are kept only
+    on evidence from the validation images. A network so small that training costs less than these choices is trained as
+    a whole instead.
 
     Args:
-        ladder: how far to climb.
-        train: trains one level's block, or all, from the weights that stand, for so many epochs or as many as its
-            recipe says; gives the validation score of the best epoch, whose weights the network then has. ``None``
-            trains nothing by steps.
+        ladder: limits of the climb.
+        train: function ``(climb, level, epochs)`` that trains the level's block, or the whole network, from the
+            network's present weights, and loads the weights of the best epoch. Epochs ``None`` takes the recipe's
+            number. It returns the validation score of the best epoch. ``None`` trains nothing by steps.
 
     Attributes:
-        diagnosis: what drifted, once it is known.
-        trail: each remedy that was tried, for the record.
-        aligned: whether the aligned front block stands.
-        standing: state of the BatchNorm statistics.
-        reached: accuracy of what stands, as far as the sample tells.
+        diagnosis: what drifted; ``None`` until the sample was looked at.
+        trail: remedies that were tried, in order, as entries of the record.
+        aligned: whether the network has the aligned front block.
+        standing: state of the network's BatchNorm statistics, ``SOURCE`` or ``REFRESHED``.
+        reached: accuracy of the network as adapted so far, estimated on the sample.
 
     Raises:
-        BadInput: if a level, block or statistics policy is named all the same.
+        BadInput: if a level, block or statistics policy is named, which the ladder chooses itself, or hindsight is
+            asked for without test images.
     """
 
     ladder: Ladder = field(default_factory=Ladder)
@@ -79,26 +81,26 @@ class Climb(Adaptation):
 
     @property
     def trains_by_steps(self) -> bool:
-        """Not decided before the sample is seen; ``train`` makes a trainer where one is needed."""
+        """Always false: training is decided once the sample is seen, and ``train`` then makes its own trainer."""
         return False
 
     @property
     def strategy(self) -> str:
-        """In the record: nobody named one."""
+        """Name of the strategy in the record."""
         return "auto"
 
     @property
     def statistics(self) -> str:
-        """What became of the BatchNorm statistics."""
+        """Policy of the BatchNorm statistics in the record: ``source`` or ``refresh``."""
         return "source" if self.standing == SOURCE else "refresh"
 
     @property
     def card(self) -> SourceCard:
-        """What is known of the source."""
+        """The base model's source card, empty if it has none."""
         return self.classifier.card
 
     def run_without_steps(self) -> None:
-        """Climb; the network ends with what is kept."""
+        """Climb the ladder. Afterwards the network has the kept weights."""
         assert self.data.train is not None and self.data.val is not None
         with self.preparing():
             examples = joined(self.data.train, self.data.val)
@@ -113,7 +115,7 @@ class Climb(Adaptation):
         self._settle(choice)
 
     def _climb_on(self, choice: Choice, look: Look[Observation], examples: Examples, *, train: bool) -> None:
-        """Align the front block, and train where much is left then."""
+        """Align the front block where it is worth it; then train by steps, if ``train``, where much is left to gain."""
         with self.meter.phase("prepare"):
             samples = look.observation.samples
             if self._is_worth_aligning(choice):
@@ -126,14 +128,18 @@ class Climb(Adaptation):
             train_winner(self, choice, samples, look.positions, contenders)
 
     def test(self) -> Tally:
-        """Score what was kept, and in hindsight what was not."""
+        """Score the kept model and the base model on the test images, and all combinations if hindsight is on.
+
+        Returns:
+            Losses and predictions of the kept model.
+        """
         counted = super().test()
         if self.ladder.hindsight:
             score_in_hindsight(self)
         return counted
 
     def add_to(self, record: RunRecord) -> None:
-        """Say what drifted, each remedy that was tried, and what to do next."""
+        """Add to the record the diagnosis with its advice, and each remedy that was tried."""
         record["remedies"] = self.trail
         found = self.diagnosis
         if found is None:
@@ -164,7 +170,7 @@ class Climb(Adaptation):
 
     @property
     def _images_that_train(self) -> int:
-        """Images on which blocks may be trained; 0 where none may."""
+        """Number of images on which blocks may be trained by steps; 0 where training is not allowed."""
         assert self.data.train is not None
         allowed = self.max_epochs != 0 and self.ladder.train and self.train is not None
         held_out = len(self.data.val) if self.data.val is not None and self.data.labelled else 0
@@ -186,7 +192,12 @@ class Climb(Adaptation):
         return not self.meter.over_budget()
 
     def _align(self, choice: Choice, look: Look[Observation], examples: Examples) -> tuple[Choice, Samples]:
-        """Align the front block, and choose again with its features; kept if the evidence is no worse."""
+        """Align the front block and choose again on its features.
+
+        Returns:
+            The new choice and samples if the aligned block is kept (``judge_aligned``); otherwise the old ones, with
+            the network's weights restored.
+        """
         assert self.card.moments is not None
         seen, part = look.observation, examples.subset(look.positions)
         began, before = time.process_time(), copy_weights(self.classifier.model)
@@ -211,7 +222,7 @@ class Climb(Adaptation):
         return found, samples
 
     def _score(self, choice: Choice, samples: Samples) -> None:
-        """Book the base model's accuracy and that of what stands, on all labelled images."""
+        """Note the scores of the base model and of the chosen remedies on the labelled images that were looked at."""
         labels = samples[SOURCE].labels
         if labels is None:
             return
@@ -220,7 +231,7 @@ class Climb(Adaptation):
         self.keep.best = score_of(standing.fit.logits, labels) if standing else self.keep.base
 
     def _may_train_after(self, choice: Choice) -> bool:
-        """Whether steps are allowed at all: not where wrong labels explain what is left."""
+        """Whether training by steps is allowed: the sample drifted, wrong labels are not the cause, budget is left."""
         assert self.diagnosis is not None
         if not self._images_that_train or not choice.drifted or choice.verdict == "cannot tell":
             return False
@@ -238,7 +249,7 @@ class Climb(Adaptation):
         return is_cheap_to_train(self.diagnosis.levels, choice.left, self._images_that_train, seen.forward)
 
     def _settle(self, choice: Choice) -> None:
-        """Say what was kept, and which blocks that changed."""
+        """Note what was kept and why, and make the changed links the target."""
         chain, base = self.classifier.model, self.keep.base_weights
         changed = {
             key for key, value in chain.state_dict().items() if not torch.equal(value, base[key].to(value.device))
@@ -267,7 +278,15 @@ class Climb(Adaptation):
         *,
         cpu_seconds: float | None = None,
     ) -> None:
-        """Add a remedy that takes gradients to the trail."""
+        """Add a remedy that needs gradients to the trail.
+
+        Args:
+            remedies: names of the remedies in the order applied.
+            accepted: whether they are kept.
+            reason: why they are kept or refused.
+            accuracy: accuracy with them.
+            cpu_seconds: CPU-seconds that they took.
+        """
         told: dict[str, Any] = {"remedies": list(remedies), "statistics": REFRESHED, "accepted": accepted}
         told |= {"accuracy": accuracy and asdict(accuracy), "gain": None, "p": None, "cost": None}
         self.trail.append({**told, "reason": reason, "detail": "", "cpu_seconds": cpu_seconds})

@@ -1,4 +1,4 @@
-"""Output-level drift: the head is solved, from as many images as it takes."""
+"""The remedy for output-level drift: solve the head in closed form, from as few images as validation allows."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from tbft.remedies.validated import differing
 log = logging.getLogger(__name__)
 
 _LEVEL = 0.1
-"""Chance, at most, of a gain that asks for more images.
+"""Largest p-value of the sign test at which a gain on the validation images leads to more training images.
 
-On digits and CIFAR-10 with flipped labels (200 to 2,000 images, 24 splits) the rule asked for the same number of images
-with features in fp32 and in bfloat16 each time. One standard error of the accuracy as the gain to exceed asked for 720
-images in one format and 200 in the other on one split, and the heads were no better.
+On digits and CIFAR-10 with flipped labels (200 to 2,000 images, 24 splits) the rule took the same number of images with
+features in fp32 and in bfloat16 each time. A rule that asks for a gain of one standard error of the accuracy took 720
+images in one format and 200 in the other on one split, and its heads were no better.
 """
 
 
 class ClosedFormHead:
-    """Solves the head instead of training it, where ``fc`` is the only target: no epoch runs then.
+    """Solves the head in closed form instead of training it, where ``fc`` is the only target; no epoch runs then.
 
-    Features are computed once, for a growing share of the training images: it doubles as long as the validation images
-    that only the head from more images gets right outnumber those that only the one before gets right by more than
-    chance (exact sign test, p at most 0.1). Whole images are counted, so rounding matters only where it turns a class.
+    Features are computed once, for a growing number of training images. The number doubles as long as the larger one
+    gives a head that is better on the validation images (exact sign test on the images that only one of the two heads
+    gets right, p at most 0.1). Whole images are counted, so rounding matters only where it changes a predicted class.
 
     Args:
-        solve: whether to solve; off leaves the head to the optimiser.
-        images: training images to solve from, at least 2; ``None`` lets validation decide, beginning with 10 a
-            class.
+        solve: whether to solve the head; off leaves the head to the optimiser.
+        images: number of training images to solve from, at least 2; ``None`` lets validation decide, beginning with
+            10 per class.
 
     Raises:
-        BadInput: if there are too few, or the head is no linear layer.
+        BadInput: if ``images`` is below 2.
 
     Attributes:
-        used: training images that the head is solved from.
+        used: number of training images that the head was solved from.
     """
 
     def __init__(self, solve: bool = False, images: int | None = None) -> None:
@@ -50,11 +50,11 @@ class ClosedFormHead:
         self.solve, self.images, self.used = solve, images, 0
 
     def solve_into(self, classifier: Classifier, data: LabelledData) -> None:
-        """Replace the classifier's head by the solved one; from then on the data validates on features.
+        """Replace the classifier's head by the solved one. Afterwards the validation part of the data holds features.
 
         Args:
-            classifier: its chain ends in one linear layer on features.
-            data: its training and validation images.
+            classifier: classifier whose head is one linear layer on features.
+            data: training and validation images.
         """
         if data.augment != "none":
             log.warning("the head is solved from one view of each image: data.augment %s changes them", data.augment)
@@ -64,12 +64,12 @@ class ClosedFormHead:
         log.info("the head is solved from %d images (penalty %g)", self.used, head.penalty)
 
     def _solve_from(self, classifier: Classifier, data: LabelledData) -> SolvedHead:
-        """Grow the sample until validation no longer gains, and give the head that validates best."""
+        """Solve from more and more images until validation no longer gains; return the head that validates best."""
         assert data.train is not None and data.val is not None
         classes = classifier.num_classes
         validation = features_of(classifier, data.val, "fc")
         data.enter_at("fc", val=validation)
-        # Positions in a split are sorted, so a draw keeps every share representative.
+        # Positions in a split are sorted; in a random order the first images of any number are representative.
         order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(data.seed)).tolist()
         size = min(self.images or 10 * classes, len(order))
         x, y = validation[:0], data.train.y[:0]
@@ -81,7 +81,7 @@ class ClosedFormHead:
             y = torch.cat([y, data.train.y[part]])
             head = solve_head((x, y), (validation, data.val.y), classes)
             better, worse = differing(newest.right, head.right) if newest else (0, 0)
-            if best is None or head.right.sum() >= best.right.sum():  # of equals the one from more images
+            if best is None or head.right.sum() >= best.right.sum():  # of equally good heads, the one from more images
                 best, self.used = head, size
             if self.images or size == len(order) or (newest and sign_test(better, worse) > _LEVEL):
                 return best

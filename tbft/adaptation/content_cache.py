@@ -1,4 +1,4 @@
-"""The frozen prefix runs once per image, whoever draws the images, and in whatever order: features by content."""
+"""A feature cache that recognises images by content, for training loops that draw images in any order."""
 
 from __future__ import annotations
 
@@ -17,29 +17,30 @@ from tbft.models.chain import BlockChain
 log = logging.getLogger(__name__)
 
 _CHUNK_MIB = 16
-"""Room is made in pieces of this size, for nobody says beforehand how many images there are."""
+"""MiB that are allocated at a time; the number of images is not known beforehand."""
 _PAYS_FROM = 0.1
-"""Share of training images that must have been met before.
+"""Share of an epoch's training images that must be known from before for the cache to stay on.
 
 A digest took 0.7 % of the time of ResNet-26's first two blocks at 32 px, 1.9 % of ResNet-18's at 224 px (one thread).
 """
 
 
 class ContentCache:
-    """Runs a chain on images, its frozen prefix only on those that it has not met before.
+    """Runs a chain on images, and its frozen prefix only on images that it has not seen before.
 
-    An image is known by the 128-bit digest of its bytes (BLAKE2b, RFC 7693). A cache that cannot pay switches itself
-    off and says why: the images differ in every epoch, the prefix is random or not in inference mode.
+    An image is recognised by the 128-bit digest of its bytes (BLAKE2b, RFC 7693). The cache switches itself off, and
+    logs why, where it cannot help: the images differ in every epoch, the prefix gives other outputs each time, or it is
+    not in inference mode.
 
     Args:
         chain: the network.
-        start: the first link that trains.
-        settings: the limits of the cache, and whether it keeps 16 bits.
-        folder: where the file lies, unless the settings name one.
+        start: first link that trains.
+        settings: limits of the cache, and whether it keeps features in 16 bits.
+        folder: folder of the file on disk, unless the settings name one.
 
     Attributes:
         on: whether the prefix's outputs are kept.
-        training: whether the images are training images, which decide whether the cache pays.
+        training: whether the images that follow are training images; these alone decide whether the cache stays on.
     """
 
     def __init__(self, chain: BlockChain, start: str, settings: FeatureCache, folder: Path) -> None:
@@ -54,7 +55,10 @@ class ContentCache:
         self._seen = self._met = self._epochs = 0
 
     def takes(self, x: object) -> bool:
-        """Whether it runs these inputs: images ``(N, C, H, W)`` that need no gradient themselves."""
+        """Return whether the cache can run this input: images ``(N, C, H, W)`` that need no gradient themselves.
+
+        The first call also checks that the prefix gives the same output twice.
+        """
         if not (self.on and isinstance(x, Tensor) and x.dim() == 4 and len(x)) or x.requires_grad:
             return False
         if any(module.training for module in self._prefix):
@@ -66,12 +70,12 @@ class ContentCache:
         return self.on
 
     def run(self, x: Tensor) -> Tensor:
-        """Images to logits, with gradients from the first link that trains on."""
+        """Return logits ``(N, num_classes)`` of images ``(N, C, H, W)``, with gradients from link ``start`` on."""
         return self.chain(self.features(x), start=self.start)
 
     @torch.no_grad()
     def features(self, x: Tensor) -> Tensor:
-        """What enters the first link that trains ``(N, ...)``."""
+        """Return the input ``(N, ...)`` of the first link that trains, for images ``(N, C, H, W)``."""
         keys = digests_of(x)
         unseen = [key for key in dict.fromkeys(keys) if key not in self._rows]
         if self.training:
@@ -83,7 +87,7 @@ class ContentCache:
         made = self.chain(x[[first[key] for key in unseen]], stop=self.start)
         self._dtype = made.dtype
         if self.settings.half:
-            made = made.bfloat16().to(made.dtype)  # the first epoch trains on what the later ones do
+            made = made.bfloat16().to(made.dtype)  # the first epoch trains on rounded features as later ones do
         try:
             rows = self._store.add(made.bfloat16() if self.settings.half else made)
         except (OSError, MemoryError, RuntimeError) as error:
@@ -98,11 +102,11 @@ class ContentCache:
             features[known] = self._store.take([self._rows[keys[position]] for position in known]).to(made.dtype)
         others = [position for position, key in enumerate(keys) if key in new]
         features[others] = made[[new[keys[position]] for position in others]]
-        self._rows.update(zip(unseen, rows, strict=False))  # those for which there was room
+        self._rows.update(zip(unseen, rows, strict=False))  # images without room have no row
         return features
 
     def end_epoch(self) -> None:
-        """Switch off from the second epoch on if hardly a training image was met before."""
+        """Switch off if, from the second epoch on, fewer than a tenth of the training images were known from before."""
         self._epochs += 1
         seen, met = self._seen, self._met
         self._seen = self._met = 0
@@ -111,14 +115,18 @@ class ContentCache:
             self.switch_off(f"{met} of {seen} images of an epoch had been met before ({why})")
 
     def switch_off(self, reason: str) -> None:
-        """From now on the whole network runs; the features are forgotten."""
+        """Delete all features and run the whole network from now on.
+
+        Args:
+            reason: why, for the log.
+        """
         log.info("the prefix runs in every epoch: %s", reason)
         self.on = False
         self._rows.clear()
         self._store.clear()
 
     def report(self) -> None:
-        """Say what was kept, and where."""
+        """Log how many images are cached and their size, and note place and size in the settings."""
         if self.on and self._rows:
             settings = self.settings
             settings.place, settings.mib = self._store.place, self._store.mib
@@ -134,12 +142,12 @@ class ContentCache:
 
 
 class FeatureStore:
-    """Rows of features, in memory up to a limit, then on disk up to another.
+    """Rows of features, in memory up to one limit, then on disk up to another.
 
     Args:
-        memory_limit: MiB in memory.
-        disk_limit: MiB on disk.
-        folder: where the files lie.
+        memory_limit: largest size in memory, in MiB.
+        disk_limit: largest size on disk, in MiB.
+        folder: folder of the files on disk.
     """
 
     def __init__(self, memory_limit: float, disk_limit: float, folder: Path) -> None:
@@ -147,7 +155,7 @@ class FeatureStore:
         self.clear()
 
     def clear(self) -> None:
-        """Forget all rows."""
+        """Delete all rows."""
         self._chunks: list[Tensor] = []
         self._left = dict(self.limits)
         self._size = self._count = 0
@@ -155,14 +163,17 @@ class FeatureStore:
 
     @property
     def mib(self) -> float:
-        """Size of the rows that are kept."""
+        """Size of the kept rows, in MiB."""
         return self._count * self._mib_of_one
 
     def __len__(self) -> int:
         return self._count
 
     def add(self, features: Tensor) -> range:
-        """Keep features ``(N, ...)`` as far as there is room; gives the rows of the first ones, which are kept.
+        """Keep features ``(N, ...)`` as far as there is room, and none whose shape differs from the rows before.
+
+        Returns:
+            Row numbers of the kept features, which are the first of those given.
 
         Raises:
             OSError: if the disk is full.
@@ -178,7 +189,7 @@ class FeatureStore:
         return range(begin, self._count)
 
     def take(self, rows: Sequence[int]) -> Tensor:
-        """These rows, in this order, on the device of the first."""
+        """Return the features ``(N, ...)`` in these rows, in this order, on the device of the first chunk."""
         first, where = self._chunks[0], torch.tensor(rows)
         taken = room_in_memory(first, len(rows))
         chunk_of = where // self._size
@@ -189,7 +200,7 @@ class FeatureStore:
         return taken
 
     def _grow(self, like: Tensor) -> bool:
-        """Room for more, if the limits allow it."""
+        """Add a chunk of rows like ``like`` ``(1, ...)`` if the limits allow it; return whether they do."""
         mib = like.numel() * like.element_size() / 2**20
         if not self._size:
             enough = [limit for limit in self._left.values() if limit >= mib]
@@ -199,7 +210,7 @@ class FeatureStore:
         self.full = place is None
         if place is None:
             return False
-        with torch.inference_mode(False):  # so that training can write what validation made room for
+        with torch.inference_mode(False):  # so that training can write to room made in validation
             on_disk = place == "disk"
             room = room_on_disk(like, self._size, self.folder) if on_disk else room_in_memory(like, self._size)
         self._chunks.append(room)
@@ -209,7 +220,7 @@ class FeatureStore:
 
 
 def digests_of(images: Tensor) -> list[bytes]:
-    """128 bits of each image ``(N, C, H, W)``, of its type, its shape and its bytes."""
+    """Return the 128-bit digest of the type, shape and bytes of each image ``(N, C, H, W)``."""
     start = hashlib.blake2b(f"{images.dtype} {tuple(images.shape[1:])}".encode(), digest_size=16)
     rows = images.detach().cpu().contiguous().view(len(images), -1).view(torch.uint8).numpy()
     digests = []

@@ -1,4 +1,4 @@
-"""What the network as it stands makes of labelled images."""
+"""Scores and predictions of a classifier on images."""
 
 from __future__ import annotations
 
@@ -14,13 +14,25 @@ from tbft.remedies.validated import Score
 
 
 def evaluate(classifier: Classifier, examples: Examples, batch_size: int = 128) -> Score:
-    """Score a classifier in inference mode; modes are as before when it returns."""
+    """Score a classifier on labelled images, in inference mode; the modes are restored at the end.
+
+    Args:
+        classifier: the classifier.
+        examples: labelled images.
+        batch_size: images in one forward pass.
+    """
     return tally(classifier, examples, batch_size).score()
 
 
 @torch.no_grad()
 def tally(classifier: Classifier, examples: Examples, batch_size: int = 128) -> Tally:
-    """Count what a classifier gets right, image by image and class by class, in inference mode."""
+    """Collect a classifier's predictions and losses on labelled images, in inference mode.
+
+    Args:
+        classifier: the classifier.
+        examples: labelled images.
+        batch_size: images in one forward pass.
+    """
     found, device = Tally(), next(classifier.parameters()).device
     loader = examples.loader(batch_size)
     with inference_mode_of(classifier.model):
@@ -31,11 +43,11 @@ def tally(classifier: Classifier, examples: Examples, batch_size: int = 128) -> 
 
 @torch.no_grad()
 def predict(classifier: Classifier, images: Tensor, batch_size: int = 128) -> Tensor:
-    """Class probabilities ``(N, num_classes)`` of images, on the processor, in inference mode.
+    """Return the class probabilities ``(N, num_classes)`` of images, in processor memory; run in inference mode.
 
     Args:
         classifier: the classifier.
-        images: ``(N, C, H, W)``, uint8, or floating point as the model takes them.
+        images: ``(N, C, H, W)``, uint8, or floating point already normalised for the model.
         batch_size: images in one forward pass.
     """
     labels = torch.zeros(len(images), dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""The frozen prefix runs once per image, not once per epoch."""
+"""The feature cache: run the frozen prefix once per image instead of once per epoch."""
 
 from __future__ import annotations
 
@@ -21,21 +21,20 @@ log = logging.getLogger(__name__)
 class FeatureCache:
     """Runs the blocks before the target once over the training and validation images and keeps the outputs.
 
-    Training and validation then start at the target block. Nothing is cached where nothing is constant: when the
-    first block trains, when the statistics policy is ``batch``, or when images are augmented. The pass that
-    refreshes statistics cannot serve the cache too, for in it each norm uses the batch's statistics and not yet
-    those that are then held.
+    Training and validation then start at the target block. Nothing is cached when the prefix's outputs are not
+    constant: when the first block trains, when the statistics policy is ``batch``, or when images are augmented. The
+    pass that refreshes statistics cannot fill the cache, because each BatchNorm then uses the statistics of the batch
+    and not yet the refreshed ones.
 
-    The cache lies in memory up to a limit, above it in a file without a name that vanishes with the run (so
-    no cache of another model or other data can ever be taken for this one's), and where neither fits the
-    prefix runs in every epoch as if there were no cache.
+    The cache lies in memory up to a limit, and above it in an unnamed file that vanishes with the run, so that no run
+    can read the cache of another model or other data. Where neither has room, the prefix runs in every epoch.
 
     Args:
-        enabled: off runs the prefix in every epoch, with the same result.
-        memory_limit: MiB of features that are kept in memory.
-        disk_limit: MiB of features that are kept on disk when memory does not hold them.
-        folder: where that file lies; ``None`` is the run's folder (``/tmp`` is in memory on small boards).
-        half: keep features in 16 bits (bfloat16), half the space; where convolutions compute in bfloat16
+        enabled: whether to cache; off runs the prefix in every epoch, with the same result.
+        memory_limit: largest size of the features in memory, in MiB.
+        disk_limit: largest size of the features on disk, in MiB, where they exceed ``memory_limit``.
+        folder: folder of the file on disk; ``None`` is the run's folder (``/tmp`` is in memory on small boards).
+        half: keep features in 16 bits (bfloat16) and half the space. Where convolutions compute in bfloat16
             (``model.number_format``), features have 16 bits anyway.
         batch_size: images in one forward pass through the prefix.
 
@@ -43,8 +42,8 @@ class FeatureCache:
         BadInput: if a number is too small.
 
     Attributes:
-        place: where the cache is: ``memory``, ``disk`` or ``none``.
-        mib: its size.
+        place: place of the cache: ``memory``, ``disk`` or ``none``.
+        mib: size of the cache, in MiB.
     """
 
     def __init__(
@@ -63,13 +62,13 @@ class FeatureCache:
         self.place, self.mib = "none", 0.0
 
     def fill(self, classifier: Classifier, data: LabelledData, freeze: BlockFreeze, folder: Path) -> None:
-        """Fill the cache, after the blocks are frozen and their statistics set; from then on the data serves features.
+        """Fill the cache, once blocks are frozen and statistics set. Afterwards the data serves features.
 
         Args:
-            classifier: whose prefix runs.
-            data: its training and validation images.
-            freeze: which blocks train.
-            folder: where the file lies, unless one was named.
+            classifier: classifier whose prefix runs.
+            data: training and validation images; they are replaced by features.
+            freeze: choice of the blocks that train.
+            folder: folder of the file on disk, unless the cache was given one.
         """
         chain = classifier.model
         prefix, target, _ = chain.split(freeze.target)
@@ -104,10 +103,10 @@ class FeatureCache:
         data.enter_at(target[0], train=features[0], val=features[1])
 
     def _reserve(self, like: Tensor, count: int, total: int, folder: Path) -> Tensor:
-        """Room for ``count`` of ``total`` features in the layout of ``like``, where the limits allow it for all.
+        """Make room for ``count`` of ``total`` features like ``like`` ``(N, ...)``, if the limits allow all of them.
 
         Raises:
-            OSError: if they fit neither memory nor disk.
+            OSError: if all features together exceed both limits, or the disk is full.
         """
         like = like.bfloat16() if self.half else like
         self.mib = like[0].numel() * like.element_size() * total / 2**20

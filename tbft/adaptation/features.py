@@ -1,4 +1,4 @@
-"""Outputs of the frozen prefix: what enters the target block, or the head."""
+"""Features: the outputs of the frozen prefix, which enter the target block or the head."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ def features_of(
     batch_size: int = 128,
     reserve: Callable[[Tensor, int], Tensor] | None = None,
 ) -> Tensor:
-    """Outputs of the links before ``stop`` for all examples, in their order ``(N, ...)``.
+    """Return the features ``(N, ...)`` of all examples, in their order: the outputs of the links before ``stop``.
 
     Args:
-        classifier: the classifier, in inference mode.
+        classifier: the classifier, in the modes that the features need (inference, except to estimate statistics).
         examples: images.
-        stop: link before which to end.
+        stop: link at which to stop; it does not run.
         batch_size: images in one forward pass.
-        reserve: makes room for so many features like the given ones; by default in memory.
+        reserve: function ``(like, count)`` that returns a tensor for ``count`` features like ``like``; by default one
+            in memory.
     """
     kept: Tensor | None = None
     position, device = 0, next(classifier.parameters()).device

@@ -1,4 +1,4 @@
-"""Which blocks train, and from which state on: the step that makes fine-tuning Target Block Fine-Tuning."""
+"""Freezing: choose the target block, freeze the rest, and prepare front block and statistics before training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from tbft.schema import LEVELS
 log = logging.getLogger(__name__)
 
 IMAGES_IN_A_BATCH = 256
-"""Of a re-estimate: a layer's statistics are the mean of the batches', and a few large ones estimate best."""
+"""Images in a batch when statistics are re-estimated: they are averaged over batches, and a few large batches estimate
+best."""
 
 Policy = Literal["source", "refresh", "batch"]
 Alignment = Literal["never", "with_card", "for_an_epoch"]
@@ -32,30 +33,29 @@ class BlockFreeze:
     """Trains the target block of a drift level and freezes the rest: parameters, buffers and mode.
 
     Args:
-        level: drift level, ``input``, ``feature`` or ``output``; ``None`` takes the one that the data's drift
-            belongs to.
+        level: drift level, ``input``, ``feature`` or ``output``; ``None`` takes the level of the data's drift.
         blocks: blocks to train instead of the level's own: names, ``all``, or an empty list for none.
-        statistics: BatchNorm statistics. ``source`` keeps the base model's in frozen blocks; ``refresh``
-            re-estimates all of them by one forward pass over training images, then holds those of frozen
-            blocks; ``batch`` lets every block, frozen ones too, use batch statistics and follow them (the
-            paper's protocol). Blocks that train always use batch statistics.
-        statistics_images: training images for the re-estimate. ``None`` is all of them under ``refresh`` and none
-            under ``batch``, where a number lets the statistics start from the target's before they follow it
-            (few steps do not carry them there: each moves them by a tenth).
-        align: ``with_card`` first brings the output of the front block, where that trains by steps and statistics are
-            re-estimated, back to the source's moments without labels (see ``tbft.adaptation.align``), if the base
-            model's file has a source card with moments. ``for_an_epoch`` does so in place of one of several epochs
-            where 500 images train or more; beside a length that somebody chose (``trainer.max_epochs`` and the like)
-            commands take it as ``with_card``. ``never`` begins with the base model's weights.
+        statistics: policy of the BatchNorm statistics. ``source`` keeps the base model's in frozen blocks. ``refresh``
+            re-estimates all of them by one forward pass over training images, then holds those of frozen blocks.
+            ``batch`` makes every block, frozen ones too, use batch statistics and moving averages (the paper's
+            protocol). Blocks that train always use batch statistics.
+        statistics_images: number of training images for the re-estimate. ``None`` is all of them under ``refresh`` and
+            none under ``batch``. A number under ``batch`` re-estimates the statistics before the moving averages start
+            (each step moves these by a tenth, so few steps do not reach the target's statistics).
+        align: whether to align first: train the front block, without labels, until its output has the source's moments
+            (see ``tbft.adaptation.align``). ``with_card`` aligns if the front block trains by steps, statistics are
+            re-estimated, and the base model's file has a source card with moments. ``for_an_epoch`` also drops one of
+            several epochs in return where 500 or more images train; commands treat it as ``with_card`` where a
+            length was chosen (``trainer.max_epochs`` and the like). ``never`` starts from the base model's weights.
         strategy: name of the strategy in the record; ``None`` names it after the blocks.
 
     Raises:
-        BadInput: if statistics are to be re-estimated on no image.
+        BadInput: if ``statistics_images`` is below 1.
 
     Attributes:
-        target: the links that train, once ``freeze`` has run.
-        refreshed: whether the statistics are the target domain's.
-        aligned: whether the front block is aligned.
+        target: links that train, once ``freeze`` has run.
+        refreshed: whether ``prepare`` or ``refresh_from`` has run.
+        aligned: whether the front block was aligned.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class BlockFreeze:
         self.refreshed = self.aligned = False
 
     def target_of(self, chain: BlockChain, drift: Drift) -> tuple[str, ...]:
-        """The links to train, in chain order.
+        """Return the links to train, in chain order.
 
         Args:
             chain: the network.
-            drift: what the data says of its drift; of source data every link trains.
+            drift: drift of the data; on source data every link trains unless blocks are named.
 
         Raises:
             BadInput: if neither the configuration nor the data says what drifted, or a block is unknown.
@@ -93,7 +93,12 @@ class BlockFreeze:
         return (chain.block_of(level),)
 
     def strategy_of(self, chain: BlockChain, drift: Drift) -> str:
-        """Name of the strategy for the record: ``block`` is the level's own block."""
+        """Return the name of the strategy for the record.
+
+        Returns:
+            The given name if there is one; ``base`` on source data; ``full`` if every link trains; ``block`` if only
+            the level's own block does; otherwise the links that train joined by ``+``, or ``none``.
+        """
         if self.strategy is not None:
             return self.strategy
         if drift.is_source:
@@ -107,7 +112,7 @@ class BlockFreeze:
         return "+".join(target) or "none"
 
     def freeze(self, chain: BlockChain, target: tuple[str, ...]) -> None:
-        """Let exactly the target's parameters require gradients, and set every module's mode."""
+        """Make only the target's parameters require gradients, and set every module's mode."""
         self.target = target
         trained = {id(p) for module in chain.modules_of(target) for p in module.parameters(recurse=False)}
         for parameter in chain.parameters():
@@ -115,39 +120,38 @@ class BlockFreeze:
         self.set_modes(chain)
 
     def set_modes(self, chain: BlockChain) -> None:
-        """Inference mode for what is frozen, unless the statistics policy is ``batch``."""
+        """Put frozen links into inference mode and the target into training mode; all train under policy ``batch``."""
         set_modes(chain, chain.links if self.statistics == "batch" else self.target)
 
     @property
     def refreshes(self) -> bool:
-        """Whether statistics are still to be re-estimated before anything trains."""
+        """Whether statistics must still be re-estimated before training."""
         follows = self.statistics == "batch" and self.statistics_images is None
         return self.statistics != "source" and not follows and not self.refreshed
 
     def aligns(self, classifier: Classifier, target: tuple[str, ...], drift: Drift) -> bool:
-        """Whether the front block is to be aligned before a target trains by steps.
+        """Return whether the front block should be aligned before the target trains by steps.
 
         Args:
-            classifier: with the base model's weights.
-            target: the links that will train.
-            drift: what the data says of its drift.
+            classifier: classifier with the base model's weights.
+            target: links that will train.
+            drift: drift of the data.
         """
         return self._would_align(classifier, target, drift) and classifier.card.moments is not None
 
     def _would_align(self, classifier: Classifier, target: tuple[str, ...], drift: Drift) -> bool:
-        """The same where the source is known; source data is never aligned to itself."""
+        """Return what ``aligns`` does, for a base model whose source card has moments. Source data is never aligned."""
         trains_front = not drift.is_source and classifier.model.block_of(LEVELS[0]) in target
         return self.align != "never" and not self.aligned and self.refreshes and trains_front
 
     def prepare(self, classifier: Classifier, data: LabelledData, seed: int, *, by_steps: bool) -> None:
-        """Align the front block if it is to be, then re-estimate the statistics on training images; once.
+        """Align the front block if it should be, then re-estimate the statistics on training images.
 
         Args:
-            classifier: whose front block and statistics are meant; statistics of a network without BatchNorm stay as
-                they are.
-            data: the target domain's images, before any cache.
-            seed: draws what the block is aligned on, and ``statistics_images``.
-            by_steps: whether the target then trains by steps.
+            classifier: classifier to prepare; a network without BatchNorm has no statistics to re-estimate.
+            data: images of the target domain, not yet replaced by cached features.
+            seed: seed of the draws: images to align on, and ``statistics_images``.
+            by_steps: whether the target trains by steps afterwards; if not, nothing is aligned.
         """
         assert data.train is not None
         if by_steps and self._would_align(classifier, self.target, data.drift):
@@ -160,12 +164,12 @@ class BlockFreeze:
         refresh_statistics(classifier, data.train, seed, self.statistics_images)
 
     def refresh_from(self, chain: BlockChain, batches: Iterable[T], run: Callable[[T], object]) -> None:
-        """Re-estimate the statistics on batches, once.
+        """Re-estimate the statistics on given batches.
 
         Args:
-            chain: whose statistics are meant; a network without BatchNorm stays as it is.
-            batches: of training images.
-            run: runs the chain on a batch.
+            chain: chain whose statistics change; a network without BatchNorm stays as it is.
+            batches: batches of training images.
+            run: function that runs the chain on one batch.
         """
         self.refreshed = True
         _re_estimate(chain, batches, run)
@@ -175,10 +179,10 @@ def refresh_statistics(classifier: Classifier, examples: Examples, seed: int, im
     """Re-estimate the statistics by one forward pass.
 
     Args:
-        classifier: whose statistics are meant; a network without BatchNorm stays as it is.
-        examples: images, before any cache.
-        seed: draws the batches.
-        images: how many of the examples to draw; ``None`` takes all.
+        classifier: classifier whose statistics change; a network without BatchNorm stays as it is.
+        examples: images, not features from a cache.
+        seed: seed of the draw of the batches.
+        images: number of examples to draw; ``None`` takes all.
     """
     device = next(classifier.parameters()).device
     count = min(images or len(examples), len(examples))

@@ -1,4 +1,4 @@
-"""What the best choice would have been: every combination of the remedies without gradients, on the test images."""
+"""Hindsight: the test accuracy of every combination of remedies without gradients, to judge what was chosen."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def check_can_test(data: LabelledData) -> None:
     """Refuse hindsight without test images.
 
     Raises:
-        BadInput: if there is none.
+        BadInput: if there are no test images.
     """
     if not data.test:
         raise BadInput("ladder.hindsight tests what was tried and there is no image to test on: leave it out")
 
 
 def score_in_hindsight(climb: Climb) -> None:
-    """Write into the climb's trail what each combination gets right on the test images; booked to ``test``.
+    """Write the test accuracy of each combination into the climb's trail; the cost is booked to the phase ``test``.
 
     Args:
-        climb: that has ended; its network is as before when this returns.
+        climb: climb that has ended; its weights are restored at the end.
     """
     data, classifier = climb.data, climb.classifier
     assert data.train is not None and data.val is not None and data.test is not None
@@ -45,22 +45,22 @@ def score_in_hindsight(climb: Climb) -> None:
         )
         classifier.model.load_state_dict(adapted)
     for step in climb.trail:
-        if step["cost"] is not None:  # estimated for the remedies without gradients alone
+        if step["cost"] is not None:  # only remedies without gradients have an estimated cost
             step["test"] = found.get(tuple(step["remedies"]))
 
 
 def accuracies_of_combinations(
     classifier: Classifier, sample: Examples, test: Examples, card: SourceCard, *, labelled: bool, seed: int
 ) -> dict[tuple[str, ...], float]:
-    """Accuracy on the test images, a fraction of 1, by combination, each fitted to the whole sample.
+    """Return the test accuracy, a fraction of 1, of each combination of remedies, fitted to the whole sample.
 
     Args:
-        classifier: with the base model's weights, placed on its device; refreshed statistics are left in it.
-        sample: the images that the combinations are fitted to.
-        test: the images that they are tested on.
-        card: what is known of the source.
-        labelled: whether the sample's labels count.
-        seed: draws the batches of the refresh.
+        classifier: classifier with the base model's weights, on its device; it keeps the refreshed statistics.
+        sample: images that the combinations are fitted to.
+        test: images that they are tested on.
+        card: source card of the base model.
+        labelled: whether the sample's labels may be used.
+        seed: seed of the draw of the batches that refresh the statistics.
     """
     labelled = labelled and what_labels_lack(sample.y.cpu().numpy(), classifier.num_classes) is None
     seen = observe(classifier, sample, labelled=labelled, seed=seed)

@@ -1,4 +1,4 @@
-"""Never worse than the base: what of an adaptation is kept."""
+"""Choice of the weights that an adaptation keeps: its best ones, or the base model's if those are not better."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ log = logging.getLogger(__name__)
 
 
 class Reading(NamedTuple):
-    """What somebody's own metric says of the validation images.
+    """Value of a user's own metric on the validation images.
 
     Attributes:
-        loss: the metric, or its negative where more is better.
-        value: the metric.
+        loss: the metric, negated where more is better, so that less is better.
+        value: the metric itself.
     """
 
     loss: float
@@ -28,24 +28,31 @@ class Reading(NamedTuple):
 
 
 def reason_to_keep_base_by(base: Reading, adapted: Reading) -> str | None:
-    """Why the base model is kept by one number: the adapted weights must be better, for nothing tells more of them."""
+    """Return why the base model is kept, judged by one metric, or ``None`` if the adapted weights are strictly better.
+
+    Args:
+        base: metric of the base model.
+        adapted: metric of the adapted weights.
+    """
     if adapted.loss < base.loss:
         return None
     return f"the monitored metric is no better ({adapted.value:.4g}, {base.value:.4g} with the base)"
 
 
 class KeepBest:
-    """Keeps the weights with the lowest validation loss, or the base model's.
+    """Keeps the weights with the lowest validation loss, or the base model's weights.
 
-    At the end the best weights are compared with the base model on the validation images, image by image
-    (``reason_to_keep_base``).
+    At the end the best weights are compared with the base model, image by image, on the validation images
+    (``reason_to_keep_base``), or by a user's own metric (``reason_to_keep_base_by``).
 
     Attributes:
-        reading: type of the scores: ``Score``, or ``Reading`` where somebody's own metric decides.
-        base: score of the base model on the validation images; ``None`` when there is none to fall back to.
-        best: score of the kept weights on the validation images, once ``settle`` has run.
-        kept: which weights the network has, once ``settle`` has run.
-        reason: why the base model was kept; ``None`` if it was not.
+        reading: type of the scores: ``Score``, or ``Reading`` where a user's own metric decides.
+        base: score of the base model on the validation images; ``None`` if there is no base model to fall back to.
+        best: lowest-loss score so far on the validation images; once ``settle`` has run, the score of the kept weights.
+        kept: ``adapted`` or ``base``, the weights that the network has once ``settle`` has run.
+        reason: why the base model was kept; ``None`` if the adapted weights were.
+        base_weights: state dict of the base model.
+        best_weights: entries of the best state dict that differ from the base model's.
     """
 
     reading: type[Score] | type[Reading] = Score
@@ -59,27 +66,27 @@ class KeepBest:
         self.best_weights: dict[str, Tensor] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """The scores and the best weights so far: a resumed run decides as an uninterrupted one."""
+        """Return the scores and the best weights so far, so that a resumed run decides like an uninterrupted one."""
         scores = {name: list(score) if score else None for name, score in (("base", self.base), ("best", self.best))}
         return {**scores, "best_weights": self.best_weights}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up where the interrupted run was."""
+        """Restore the scores and the best weights of an interrupted run."""
         self.base = self.reading(*state_dict["base"]) if state_dict["base"] else None
         self.best = self.reading(*state_dict["best"]) if state_dict["best"] else None
         self.best_weights = state_dict["best_weights"]
 
     def remember_base(self, network: nn.Module) -> None:
-        """Remember the base model's weights, before anything changes them."""
+        """Remember the network's weights as the base model's, on the first call only."""
         if not self.base_weights:
             self.base_weights = {key: value.detach().clone() for key, value in network.state_dict().items()}
 
     def score_base(self, network: nn.Module, score: Callable[[], Score | Reading]) -> None:
-        """Score the base model, once, whatever the network's weights are at the moment.
+        """Score the base model's weights, on the first call only; the network's present weights are restored.
 
         Args:
             network: the network.
-            score: scores it as it stands, on the validation images.
+            score: function that scores the network's present weights on the validation images.
         """
         if self.base is None:
             now = {key: value.clone() for key, value in network.state_dict().items()}
@@ -98,15 +105,16 @@ class KeepBest:
             }
 
     def settle(self, network: nn.Module, score: Callable[[], Score | Reading | None]) -> None:
-        """Load the best weights, or the base model's if there is a reason to keep these.
+        """Load the best weights, or the base model's weights if there is a reason to keep them.
 
         Args:
             network: the network.
-            score: scores it as it stands, on the validation images; ``None`` if that is not possible.
+            score: function that scores the network's present weights on the validation images; it returns ``None``
+                if that is not possible. It is called only if no weights were considered.
         """
         if self.best is None:  # the weights were prepared and not trained, or training diverged
             self.best = score()
-        else:  # what the best weights leave unchanged is the base model's
+        else:  # ``best_weights`` lacks the entries that did not change
             network.load_state_dict({**self.base_weights, **self.best_weights})
         if self.best is not None and not math.isfinite(self.best.loss):
             log.warning("training diverged: the validation loss is %g; try a lower learning rate", self.best.loss)

@@ -1,4 +1,4 @@
-"""How far up the ladder of remedies an adaptation may climb where nobody names the drift."""
+"""The ladder: options of an adaptation whose drift nobody names."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from tbft.errors import BadInput
 
 
 class Ladder:
-    """Lets the sample decide what is adapted, from the cheapest remedy up.
+    """Lets the sample decide which remedies are applied, from the cheapest up.
 
     Args:
-        climb: let the sample decide, instead of a drift level by name.
-        train: whether blocks may be trained by steps where what is left to gain is worth it.
-        target_accuracy: stop once the sample shows this accuracy, a fraction of 1.
-        hindsight: test every combination of the remedies without gradients on the test images, after the adaptation
-            and apart from its cost, to see what the best choice would have been.
+        climb: whether the sample decides, instead of a named drift level.
+        train: whether blocks may be trained by steps where enough accuracy is left to gain.
+        target_accuracy: accuracy on the sample, a fraction of 1, at which to stop climbing.
+        hindsight: whether to test every combination of the remedies without gradients on the test images, after the
+            adaptation and apart from its cost, to see which choice would have been best.
 
     Raises:
-        BadInput: if the target is no accuracy, or there is nothing to climb.
+        BadInput: if ``target_accuracy`` is not in (0, 1], or an option is set while ``climb`` is off.
     """
 
     def __init__(
@@ -35,10 +35,10 @@ class Ladder:
 
 
 def check_nothing_is_named(freeze: BlockFreeze, head: ClosedFormHead) -> None:
-    """Refuse a drift level, blocks or statistics beside a ladder, which chooses them itself.
+    """Refuse options that name what the ladder chooses itself: drift level, blocks, statistics, alignment, head.
 
     Raises:
-        BadInput: naming the option.
+        BadInput: if such an option is set; the message names it.
     """
     named = {
         "freeze.level": freeze.level,

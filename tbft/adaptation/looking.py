@@ -1,4 +1,4 @@
-"""A look at a sample in torch; how much of it is looked at is decided in ``tbft.diagnosis.looking``."""
+"""Forward passes over a sample in torch, over a part of it or all, as ``tbft.diagnosis.looking`` decides."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def look_until_decided(
     reserved: int = 0,
     train: int = 0,
 ) -> looking.Look[Observation]:
-    """Look at a first part of a sample, and at all of it if that leaves anything open.
+    """Diagnose a first part of a sample, and all of it if the part leaves the decision open.
 
     Args:
-        classifier: with the base model's weights; as before when this returns.
-        examples: images.
-        card: what is known of the source.
-        labelled: whether the labels count.
-        seed: draws the first part, and the batches in which statistics are estimated.
-        reserved: images at the end of the examples that validate later on, and belong to no first part.
-        train: images on which blocks may be trained by steps afterwards; 0 trains none.
+        classifier: classifier with the base model's weights; its weights and buffers are restored at the end.
+        examples: images of the sample.
+        card: source card of the base model.
+        labelled: whether the labels may be used.
+        seed: seed of the draws: the first part, and the batches that estimate statistics.
+        reserved: number of images at the end of the examples that validate later on; the first part takes none of them.
+        train: number of images on which blocks may be trained by steps afterwards; 0 if training is not allowed.
     """
 
     def observe_at(positions: Ints) -> Observation:

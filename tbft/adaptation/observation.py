@@ -1,4 +1,4 @@
-"""A sample as the network sees it, under the base model's statistics and under refreshed ones."""
+"""Features and logits of a sample, under the base model's BatchNorm statistics and under refreshed ones."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ Samples = dict[str, Sample]
 
 @dataclass(frozen=True)
 class Observation:
-    """Two forward passes over a sample: all that the remedies without gradients take.
+    """Result of two forward passes over a sample: all the input that the remedies without gradients need.
 
     Attributes:
-        samples: by state of the BatchNorm statistics; only ``source`` for a network without BatchNorm.
-        head: of the base model.
+        samples: features, logits and labels by state of the BatchNorm statistics, ``SOURCE`` or ``REFRESHED``; only
+            ``SOURCE`` for a network without BatchNorm or a sample of one image.
+        head: head of the base model.
         forward: multiply-adds of one image's forward pass.
-        refreshed: the network's buffers under refreshed statistics, by state-dict key.
-        cpu_seconds: of the passes, by state of the statistics.
+        refreshed: buffers of the network under refreshed statistics, by state-dict key.
+        cpu_seconds: CPU-seconds of the passes, by state of the statistics.
     """
 
     samples: Samples
@@ -43,16 +44,16 @@ class Observation:
 
 
 def observe(classifier: Classifier, examples: Examples, *, labelled: bool, seed: int) -> Observation:
-    """Look at a sample; the network is as before when this returns.
+    """Run the forward passes over a sample; the network's buffers are restored at the end.
 
     Args:
-        classifier: with the base model's weights, placed on its device.
-        examples: images.
-        labelled: whether their labels count.
-        seed: draws the batches of the refresh.
+        classifier: classifier with the base model's weights, on its device.
+        examples: images of the sample.
+        labelled: whether their labels may be used.
+        seed: seed of the draw of the batches that refresh the statistics.
 
     Raises:
-        BadInput: if the head is more than one linear layer, or the network answers with numbers that are not finite.
+        BadInput: if the head is more than one linear layer, or the network's outputs are not finite.
     """
     chain = classifier.model
     if not chain.linear_head:
@@ -75,13 +76,13 @@ def observe(classifier: Classifier, examples: Examples, *, labelled: bool, seed:
 
 
 def look_at(classifier: Classifier, examples: Examples, head: Head, *, labelled: bool) -> Sample:
-    """One forward pass over a sample, with the network as it stands.
+    """Run one forward pass over a sample with the network's present weights and statistics.
 
     Args:
         classifier: the classifier.
-        examples: images.
-        head: whose logits count.
-        labelled: whether their labels count.
+        examples: images of the sample.
+        head: head that turns the features into the sample's logits.
+        labelled: whether their labels may be used.
     """
     with inference_mode_of(classifier.model):
         return _seen_as(features_of(classifier, examples, "fc"), examples, head, labelled=labelled)
@@ -90,18 +91,20 @@ def look_at(classifier: Classifier, examples: Examples, head: Head, *, labelled:
 def refresh_and_look(
     classifier: Classifier, examples: Examples, head: Head, *, labelled: bool, seed: int, images: int | None = None
 ) -> Sample:
-    """Re-estimate the statistics on a sample, and look at it under them.
+    """Re-estimate the statistics on a sample, and return features and logits under them.
 
-    One batch that is large enough gives both in one pass: normalising by the batch and by what is kept of it differ in
-    the variance alone, which is kept without bias, by less than 1 / ``LARGE_BATCH``.
+    A sample that is one large batch needs a single pass: the statistics of the batch, which normalise it, and the
+    running statistics kept from it differ only in the variance, which is kept without bias, by less than
+    1 / ``LARGE_BATCH``.
 
     Args:
-        classifier: the classifier, whose statistics are then the sample's.
-        examples: images.
-        head: whose logits count.
-        labelled: whether their labels count.
-        seed: draws the batches.
-        images: how many of the images make the statistics where they are more than one batch; ``None`` takes all.
+        classifier: the classifier; it keeps the sample's statistics.
+        examples: images of the sample.
+        head: head that turns the features into the sample's logits.
+        labelled: whether their labels may be used.
+        seed: seed of the draw of the batches.
+        images: number of images to estimate the statistics on, where the sample is not one large batch; ``None``
+            takes all.
     """
     if not LARGE_BATCH <= len(examples) <= IMAGES_IN_A_BATCH:
         refresh_statistics(classifier, examples, seed, images)
@@ -115,8 +118,8 @@ def put_head(classifier: Classifier, head: Head) -> None:
     """Replace the weights of the classifier's head.
 
     Args:
-        classifier: the classifier, whose head gets a bias only if it has one.
-        head: features to logits.
+        classifier: the classifier; if its head has no bias, the given bias is dropped.
+        head: new weights and bias of the linear layer.
     """
     layer = classifier.model.head
     layer.weight.copy_(torch.from_numpy(head.weight).reshape(layer.weight.shape))

@@ -1,4 +1,4 @@
-"""How a target is trained by steps: optimiser, learning rates and schedule."""
+"""Training by steps: optimiser, learning rates and schedule."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ Schedule = Literal["constant", "cosine", "one_cycle"]
 
 @cache
 def without_compiler(kind: Any) -> Any:
-    """The same optimiser, which does not import torch's compiler.
+    """Return a subclass of an optimiser that does the same without importing torch's compiler.
 
     torch 2 imports ``torch._dynamo`` (with triton and sympy, over a CPU-second) when the first optimiser of a process
-    is made and when it steps. Adding parameters, clearing gradients, saving and loading are wrapped by
-    ``torch._disable_dynamo``, which acts in compiled code alone; ``step`` by ``_use_grad_for_differentiable``, which
-    also sets the gradient mode. A method is unwrapped only if its wrapper is exactly one of these two: under a torch
-    that wraps otherwise the method stays as it is.
+    is made and when it steps. The reason is wrappers around its methods. ``torch._disable_dynamo``, which has an effect
+    only in compiled code, wraps the methods that add parameters, clear gradients, save and load.
+    ``_use_grad_for_differentiable``, which also sets the gradient mode, wraps ``step``. A method is unwrapped only if
+    its wrapper is exactly one of these two; under a torch version with other wrappers the method stays as it is.
 
     Args:
-        kind: class of torch's, or of somebody else's.
+        kind: optimiser class, torch's or another one.
     """
 
     def probe() -> None:
-        """Tell by its wrapped form how a wrapper looks."""
+        """Serve as a function to wrap, whose wrapped form shows the code of a wrapper."""
 
     methods: dict[str, Any] = {}
     for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
@@ -44,7 +44,7 @@ def without_compiler(kind: Any) -> Any:
         if method.__code__ is torch._disable_dynamo(probe).__code__:
             methods[name] = method.__wrapped__  # type: ignore[attr-defined]
     hooked = kind.step
-    step: Any = hooked.__wrapped__ if hasattr(hooked, "hooked") else hooked  # whose class was instantiated before
+    step: Any = hooked.__wrapped__ if hasattr(hooked, "hooked") else hooked  # hooked where one was made before
     if getattr(step, "__code__", None) is _use_grad_for_differentiable(probe).__code__:  # type: ignore[arg-type]
         own_step = step.__wrapped__
 
@@ -65,12 +65,12 @@ class Optimization:
     """Optimiser, learning rates and schedule.
 
     Args:
-        make_optimizer: optimiser of the trained parameters.
-        learning_rates: learning rates of single blocks, by name, instead of the optimiser's.
-        schedule: learning rate over the run, as ``ImageClassifier`` describes it.
+        make_optimizer: function from parameter groups to an optimiser.
+        learning_rates: learning rates of single blocks, by name of the block, instead of the optimiser's.
+        schedule: learning rate over the run: ``constant``, ``cosine`` or ``one_cycle`` (see ``ImageClassifier``).
 
     Raises:
-        BadInput: if a learning rate is not above 0, or there is no such schedule.
+        BadInput: if a learning rate is not above 0, or the schedule is unknown.
     """
 
     make_optimizer: OptimizerCallable = _usual
@@ -83,10 +83,14 @@ class Optimization:
             raise BadInput(f"model.schedule is {self.schedule!r}: choose one of {', '.join(get_args(Schedule))}")
 
     def check_length(self, max_epochs: int | None, max_steps: int = -1) -> None:
-        """Refuse a schedule over a run without an end (-1, as the trainer takes it).
+        """Refuse a schedule that depends on the length of the run for a run without an end.
+
+        Args:
+            max_epochs: epochs of the run; -1 for no limit, as in Lightning's trainer.
+            max_steps: optimiser steps of the run; -1 for no limit.
 
         Raises:
-            BadInput: if neither number ends the run.
+            BadInput: if the schedule is not ``constant`` and both are -1.
         """
         if self.schedule != "constant" and max_epochs == max_steps == -1:
             raise BadInput(
@@ -95,10 +99,11 @@ class Optimization:
             )
 
     def check_optimizer(self, network: BlockChain) -> None:
-        """Make the optimiser once, to see whether it takes its arguments.
+        """Make the optimiser once, to check its arguments.
 
         Raises:
-            BadInput: if it does not, or would train with numbers that are none, or that train nothing.
+            BadInput: if it cannot be made, a learning rate is not above 0, another argument is not finite, or a block
+                is unknown.
         """
         network.resolve([*(self.learning_rates or {})])
         try:
@@ -112,7 +117,7 @@ class Optimization:
                     raise BadInput(f"model.optimizer.init_args.{name} is {value}: give a finite number")
 
     def optimizer_for(self, network: BlockChain) -> Optimizer:
-        """The optimiser of what requires gradients, in groups of one learning rate each."""
+        """Make the optimiser of the parameters that require gradients, in one group per learning rate."""
         of_block = {
             id(parameter): rate
             for block, rate in (self.learning_rates or {}).items()
@@ -128,7 +133,7 @@ class Optimization:
         )
 
     def scheduler_for(self, optimizer: Optimizer, steps: int) -> LRScheduler | None:
-        """What sets the learning rates over so many steps; ``None`` where they are constant."""
+        """Make the scheduler of the learning rates over ``steps`` optimiser steps; ``None`` where they are constant."""
         if self.schedule == "constant":
             return None
         if self.schedule == "cosine":
@@ -136,19 +141,19 @@ class Optimization:
         return OneCycleLR(
             optimizer,
             [group["lr"] for group in optimizer.param_groups],
-            total_steps=max(steps, 2),  # the fewest that a cycle can have
+            total_steps=max(steps, 2),  # a cycle has at least two steps
             cycle_momentum=not {"momentum", "betas"}.isdisjoint(optimizer.defaults),
         )
 
 
 def count_steps(batches: int, epochs: int, *, accumulated: int = 1, max_steps: int = -1) -> int:
-    """Optimiser steps of a whole run, at least 1.
+    """Return the number of optimiser steps of a whole run, at least 1.
 
     Args:
-        batches: in an epoch.
-        epochs: negative for a run that ``max_steps`` ends.
-        accumulated: batches in a step.
-        max_steps: negative for a run that ``epochs`` ends.
+        batches: batches in an epoch.
+        epochs: epochs in the run; negative for no limit.
+        accumulated: batches in one optimiser step.
+        max_steps: largest number of optimiser steps; negative for no limit.
     """
     ends = [math.ceil(batches / accumulated) * epochs, max_steps]
     return max(min(end for end in ends if end >= 0), 1)

@@ -1,4 +1,4 @@
-"""How far training by steps has come, and its learning curve."""
+"""Progress of training by steps, and its learning curve."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tbft.schema import CurveEntry
 
 @dataclass
 class Progress:
-    """How far training by steps has come.
+    """Progress of training by steps.
 
     Attributes:
-        curve: validations, oldest first.
-        epochs: that are over.
-        steps: of the optimiser.
+        curve: points of the learning curve, one for each validation, oldest first.
+        epochs: number of finished epochs.
+        steps: number of optimiser steps so far.
     """
 
     curve: list[CurveEntry] = field(default_factory=list)
@@ -23,14 +23,14 @@ class Progress:
     steps: int = 0
 
     def note(self, epoch: int, step: int, score: Score, joules: float, wall_seconds: float) -> None:
-        """Note one more point of the curve.
+        """Add a point to the learning curve.
 
         Args:
-            epoch: counted from 0.
-            step: how many there were.
-            score: on the validation images.
-            joules: of the adaptation so far.
-            wall_seconds: likewise.
+            epoch: index of the epoch, from 0.
+            step: number of optimiser steps so far.
+            score: score on the validation images.
+            joules: energy of the adaptation so far, in joules.
+            wall_seconds: wall time of the adaptation so far, in seconds.
         """
         self.curve.append(
             {

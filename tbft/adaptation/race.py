@@ -1,4 +1,4 @@
-"""A race on the way up the ladder: contenders are trained for a while, the winner to the end, and judged."""
+"""A race within a climb: train each contender for a few epochs, then the winner by its whole recipe, and judge it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 def train_winner(
     climb: Climb, choice: Choice, samples: Samples, positions: Sequence[int], contenders: Sequence[Trained]
 ) -> bool:
-    """Train the winner of a short race; kept only on evidence from the validation images.
+    """Run a short race and train its winner; keep the result only on evidence from the validation images.
 
     Args:
-        climb: whose network has what stands; where nothing is kept, it is as before when this returns.
-        choice: what stands.
-        samples: as the network sees them.
-        positions: of these samples in the training and validation images.
-        contenders: what may be trained; a single one runs no race.
+        climb: climb whose network has the chosen remedies; if the trained weights are not kept, its present weights are
+            restored.
+        choice: remedies that were chosen without training.
+        samples: sample under each state of the BatchNorm statistics.
+        positions: positions of the sample's images among the training images followed by the validation images.
+        contenders: levels whose block may be trained, or ``full`` or ``small``; a single one needs no race.
 
     Returns:
         Whether the trained weights are kept.
@@ -65,7 +66,17 @@ def train_winner(
 
 
 def _train(climb: Climb, level: Trained, start: dict[str, Tensor], epochs: int | None = None) -> Score:
-    """Train from the given weights; a race's part of it is a step of its own in the record."""
+    """Train one contender from the weights ``start``; training within a race is noted in the trail.
+
+    Args:
+        climb: the climb.
+        level: contender to train.
+        start: state dict to start from.
+        epochs: epochs of the race; ``None`` trains by the whole recipe.
+
+    Returns:
+        Validation score of the best epoch, whose weights the network then has.
+    """
     assert climb.train is not None
     began = time.process_time()
     climb.classifier.model.load_state_dict(start)

@@ -1,4 +1,4 @@
-"""What an adaptation did and found: the record in ``result.json``."""
+"""The record of an adaptation, as ``result.json`` stores it."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from tbft.schema import PHASES, SCHEMA, RunRecord, Status
 def make_record(
     adaptation: Adaptation, status: Status, *, name: str, config_hash: str, error: str | None = None
 ) -> RunRecord:
-    """End the meter and say what was done, as ``result.json`` has it.
+    """Stop the meter and return the run's record.
 
     Args:
-        adaptation: the run.
+        adaptation: the adaptation that ran.
         status: ``completed``, ``interrupted`` or ``failed``.
-        name: of the run's folder.
-        config_hash: of the resolved options.
-        error: why the run was not completed, in one line.
+        name: name of the run's folder.
+        config_hash: hash of the resolved options.
+        error: why the run was not completed, in one line; ``None`` if it was.
     """
     meter, keep, freeze = adaptation.meter, adaptation.keep, adaptation.freeze
-    metered = meter.finish(idle=status == "completed")  # who interrupts a run does not want to wait
+    metered = meter.finish(idle=status == "completed")  # measuring idle power would make an interrupted user wait
     process = meter.process_record(adaptation.data.reading_test)
     data, chain, drift = adaptation.data, adaptation.classifier.model, adaptation.data.drift
     level = drift.level or freeze.level
@@ -85,7 +85,7 @@ def make_record(
 
 
 def as_text(record: RunRecord) -> str:
-    """A record as its file has it."""
+    """Return the text of ``result.json``."""
     return json.dumps(record, indent=1) + "\n"
 
 
@@ -104,7 +104,7 @@ def _environment(classifier: Classifier) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's name, or a board's model where there is one (Raspberry Pi)."""
+    """Return the board's model where there is one (Raspberry Pi), else the processor's name."""
     model = Path("/proc/device-tree/model")
     if model.is_file():
         return model.read_text().strip("\0\n ")

@@ -1,4 +1,4 @@
-"""An adaptation with a folder: weights, configuration and record, whatever happens."""
+"""An adaptation with a run folder, which gets weights, configuration and record; a failed run is recorded too."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from tbft.schema import RunRecord, Status
 
 
 class RecordedRun:
-    """Runs an adaptation and leaves its files in a folder.
+    """Runs an adaptation and writes its files into a folder.
 
     Args:
         adaptation: the adaptation.
-        folder: of the run, locked.
-        config_hash: of the resolved options.
-        config: text of ``config.yaml``; ``None`` writes none.
-        test: measure accuracy on the test images, if there are any.
-        loggers: of the run; each may have ``log_image`` and ``finish``.
+        folder: folder of the run, locked.
+        config_hash: hash of the resolved options.
+        config: text of ``config.yaml``; ``None`` writes no such file.
+        test: whether to measure accuracy on the test images, if there are any.
+        loggers: loggers of the run; each may have ``log_image`` and ``finish``.
 
     Attributes:
-        record: the run's record, once it has ended.
+        record: record of the run; empty until the run has ended.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class RecordedRun:
         resume: bool = False,
         tested: Callable[[Tally], None] = lambda tally: None,
     ) -> None:
-        """Adapt, save, test, and record the run whatever happens.
+        """Adapt, save and test; write the record even if the run fails or is interrupted.
 
         Args:
-            adapt: adapts; the network then has the weights that are kept.
-            resume: go on with the run in the folder.
-            tested: hears of the test images.
+            adapt: function that adapts; the network must have the kept weights when it returns.
+            resume: whether to continue the interrupted run in the folder.
+            tested: function that is called with the kept model's losses and predictions on the test images.
         """
         adaptation = self.adaptation
         status: Status = "failed"
@@ -71,7 +71,7 @@ class RecordedRun:
                 adapt()
                 with adaptation.meter.phase("save"):
                     self._save()
-                if self.test and adaptation.data.test:  # an empty test set is skipped
+                if self.test and adaptation.data.test:  # skip an empty test set
                     tested(adaptation.test())
                 status = "completed"
             except (KeyboardInterrupt, SystemExit) as error:
@@ -101,14 +101,14 @@ class RecordedRun:
                     logger.log_image(picture.stem, [str(picture)])
             if hasattr(logger, "finish"):
                 logger.finish(self.record)
-        # Drawing and the loggers' last words are part of what the process costs.
+        # The cost of the process includes drawing and finishing the loggers.
         self.record["process"] = meter.process_record(self.adaptation.data.reading_test)
         self.record["process_cpu_seconds"] = self.record["process"]["cpu_seconds"]
-        with suppress(OSError):  # the record then stays as it was
+        with suppress(OSError):  # the record keeps its earlier process cost
             write_text(file, as_text(self.record))
 
     def _draw(self) -> list[Path]:
-        """Draw the run's power and its climb, if pictures are wanted and there is something to draw."""
+        """Draw the run's power and its climb, if plotting is on and there is something to draw; return the files."""
         meter, folder = self.adaptation.meter, self.folder.path
         for earlier in PICTURES:
             (folder / earlier).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""One pass over labelled images, counted in whole images."""
+"""Count of right predictions in one pass over labelled images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tbft.remedies.validated import Score
 
 
 class Tally:
-    """Collects the batches of one pass over labelled images."""
+    """Collects losses, predictions and labels over the batches of one pass over labelled images."""
 
     def __init__(self) -> None:
         self._losses: list[Tensor] = []
@@ -18,7 +18,7 @@ class Tally:
         self._labels: list[Tensor] = []
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
-        """Take in one batch.
+        """Add a batch.
 
         Args:
             logits: ``(N, C)``.
@@ -39,6 +39,6 @@ class Tally:
         return torch.cat(self._labels)
 
     def score(self) -> Score:
-        """Score of all images so far, of which there must be one."""
+        """Return the score over all images added so far (at least one)."""
         right = (self.predicted == self.labels).cpu()
         return Score(sum(torch.stack(self._losses).tolist()) / len(right), right)

@@ -1,4 +1,4 @@
-"""What a base model's makers measure on source images that it was not trained on."""
+"""Measure a base model's source card on source images that it was not trained on."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from tbft.models.statistics import inference_mode_of
 from tbft.remedies import Head, SourceCard, measure_card
 
 MOST_IMAGES = 2000
-"""Source images that are looked at; more tell little that a device's small sample could be compared with."""
+"""Largest number of source images to measure on; more would add little to a comparison with a device's small sample."""
 
 
 def measure_source_card(classifier: Classifier, data: LabelledData) -> SourceCard:
     """Measure a base model's source card on images that did not train it.
 
-    Of source data these are the validation and test images of the split that trained it (same options and seed); of
-    target data that did not drift, all images.
+    From source data it takes the validation and test images of the split that trained the model (same options and
+    seed); from target data without drift, all images.
 
     Args:
-        classifier: with the base model's weights, placed on its device.
+        classifier: classifier with the base model's weights, on its device.
         data: opened images.
 
     Raises:
-        BadInput: if the images drifted, or the head is more than one linear layer.
+        BadInput: if the images drifted or have no labels, or the head is more than one linear layer.
     """
     assert data.train is not None and data.val is not None and data.test is not None
     drift = data.drift
@@ -58,7 +58,7 @@ def measure_source_card(classifier: Classifier, data: LabelledData) -> SourceCar
 
 
 def head_of(classifier: Classifier) -> Head:
-    """The linear head as the remedies take it."""
+    """Return the linear head as the remedies take it; a missing bias becomes zeros."""
     layer = classifier.model.head
     weight, bias = layer.weight.detach().float().cpu().flatten(1), layer.bias
     zeros = np.zeros(len(weight))

@@ -1,4 +1,4 @@
-"""What a climb keeps account of: scores, steps, and copies of weights."""
+"""Bookkeeping of a climb: scores, steps for the record, and copies of weights."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from tbft.remedies.validated import Score
 
 
 def figures_of(interval: Interval | None) -> dict[str, float] | None:
-    """An interval as the record has it."""
+    """Return an interval as the record stores it."""
     return None if interval is None else asdict(interval)
 
 
 def score_of(logits: np.ndarray, labels: np.ndarray) -> Score:
-    """Score of logits ``(N, C)`` against labels ``(N,)``."""
+    """Return the score of logits ``(N, C)`` against labels ``(N,)``."""
     loss = -float(log_softmax(logits)[np.arange(len(labels)), labels].mean())
     return Score(loss, torch.from_numpy(correct(logits, labels)))
 
 
 def copy_weights(network: torch.nn.Module) -> dict[str, Tensor]:
-    """A network's weights and buffers as they are now."""
+    """Return a copy of a network's present weights and buffers."""
     return {key: value.detach().clone() for key, value in network.state_dict().items()}
 
 
 def recorded_steps(steps: Sequence[Step], looking: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Steps of the remedies without gradients, as the record has them.
+    """Return the steps of the remedies without gradients as the record stores them.
 
     Args:
-        steps: in the order tried.
-        looking: CPU-seconds of the passes over the sample by state of the statistics, booked to the first step that
-            needs them.
+        steps: steps in the order tried.
+        looking: CPU-seconds of the passes over the sample by state of the statistics; they are added to the first step
+            that needs that state.
     """
     left, told = dict(looking), []
     for step in steps:

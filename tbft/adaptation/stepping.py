@@ -1,4 +1,4 @@
-"""Training by steps in a plain loop, to the same weights and the same record as by Lightning's Trainer."""
+"""Training by steps in a plain loop, with the same weights and record as training with Lightning's Trainer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ACCELERATORS = (None, "auto", "cpu", "gpu", "cuda", "mps")
 
 
 def honours(options: Mapping[str, Any]) -> bool:
-    """Whether the loop does what these options of Lightning's trainer say; any other one needs the trainer."""
+    """Return whether the plain loop supports these options of Lightning's trainer; other options need the trainer."""
     given = {name for name, value in options.items() if name != "callbacks" or value}
     epochs = options.get("max_epochs", 1)
     ends = isinstance(epochs, int) and not isinstance(epochs, bool) and epochs >= 0
@@ -31,19 +31,19 @@ def honours(options: Mapping[str, Any]) -> bool:
 
 
 def train_in_loop(adaptation: Adaptation, optimization: Optimization, *, show_progress: bool = False) -> None:
-    """Train the adaptation's target for its ``epochs``; its network ends with what is kept.
+    """Train the adaptation's target for its ``epochs``. Afterwards the network has the kept weights.
 
     Args:
-        adaptation: what is trained, and on what.
-        optimization: how.
-        show_progress: whether an epoch that takes long has a progress bar.
+        adaptation: network, target and images.
+        optimization: optimiser, learning rates and schedule.
+        show_progress: whether a long epoch shows a progress bar.
     """
     classifier, data, meter, keep = adaptation.classifier, adaptation.data, adaptation.meter, adaptation.keep
     chain, progress, epochs = classifier.model, adaptation.progress, adaptation.epochs
     names = ", ".join(adaptation.blocks)
     assert data.val is not None and epochs is not None
     with adaptation.preparing():
-        # Before the statistics are refreshed: a loader chooses the epoch whose augmentation comes next.
+        # The loader is made before the statistics are refreshed, because making it sets the epoch of the augmentation.
         steps = count_steps(len(data.train_dataloader()), epochs)
         adaptation.prepare_network()
         adaptation.cache.fill(classifier, data, adaptation.freeze, Path.cwd())
@@ -51,8 +51,8 @@ def train_in_loop(adaptation: Adaptation, optimization: Optimization, *, show_pr
         optimizer = optimization.optimizer_for(chain)
         scheduler = optimization.scheduler_for(optimizer, steps)
     with meter.phase("train"):
-        stopped = meter.over_budget()  # preparing may have used it up
-        adaptation.score_base()  # on cached features, where statistics are still the source's
+        stopped = meter.over_budget()  # preparing may have used up the budget
+        adaptation.score_base()  # runs on cached features; scored already where statistics were refreshed
         for epoch in range(0 if stopped else epochs):
             loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
             batches: Iterable[Batch] = loader
@@ -76,7 +76,7 @@ def train_in_loop(adaptation: Adaptation, optimization: Optimization, *, show_pr
 
 
 def _step(classifier: Classifier, batch: Batch, optimizer: Optimizer) -> None:
-    """One step of the optimiser, which may ask for the loss more than once."""
+    """Run one optimiser step; the optimiser may compute the loss more than once (as L-BFGS does)."""
     device = next(classifier.parameters()).device
     batch = batch._replace(x=batch.x.to(device), y=batch.y.to(device))
 
@@ -87,4 +87,4 @@ def _step(classifier: Classifier, batch: Batch, optimizer: Optimizer) -> None:
         loss.backward()
         return loss
 
-    optimizer.step(loss_with_gradients)  # type: ignore[arg-type]  # what optimisers do with it takes tensors
+    optimizer.step(loss_with_gradients)  # type: ignore[arg-type]  # typed for float losses, but optimisers take tensors

@@ -1,4 +1,4 @@
-"""What to do about a diagnosis, in sentences."""
+"""Advice on a diagnosis, in sentences."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tbft.remedies.choice import Choice
 from tbft.remedies.evidence import Interval
 
 LABELS_OF_EACH = 5
-"""Labels of each class from which a label map was exact on development drifts, label noise of 30 % included."""
+"""Labels per class from which on a label map was exact on development drifts, also with 30 % label noise."""
 
 WORTH_MORE = 0.03
-"""Accuracy below the source's from which on more is advised: training a block, or collecting labels."""
+"""Least accuracy below the source's at which training a block or collecting labels is advised."""
 
 UNSEEN = 0.05
-"""Accuracy that may be lost without a sample showing it, from which on that is said."""
+"""Least possible loss of accuracy, by the end of its interval, that the advice mentions where no drift is seen."""
 
 REMEDY_WORDS = {
     "keep": "nothing",
@@ -33,7 +33,7 @@ REMEDY_WORDS = {
 """Each remedy without gradients in a few words."""
 
 OF_THE_CHOICE = ("use ", "keep the model", "training a block", "labels may pay")
-"""Beginnings of advice that a climb has followed, or goes beyond, by the time it ends."""
+"""Beginnings of advice that is out of date once a climb has ended, because the climb has done this or more."""
 
 
 def advise(
@@ -44,14 +44,14 @@ def advise(
     *,
     labels: NDArray[np.int64],
 ) -> list[str]:
-    """What to do about a labelled sample.
+    """Return advice on a labelled sample.
 
     Args:
-        choice: of the sample.
-        findings: levels that drifted.
-        accuracy: of the base model on the sample.
-        card: what is known of the source.
-        labels: of the sample ``(N,)``.
+        choice: remedies chosen for the sample.
+        findings: evidence for each level.
+        accuracy: accuracy of the base model on the sample.
+        card: source card of the base model.
+        labels: labels of the sample ``(N,)``.
     """
     advice: list[str] = []
     classes, images = choice.head.num_classes, len(labels)
@@ -83,7 +83,7 @@ def advise(
 
 
 def advise_without_labels(choice: Choice) -> list[str]:
-    """What to do about an unlabelled sample, and whether labels are worth collecting."""
+    """Return advice on an unlabelled sample, also on whether to collect labels."""
     labels = math.ceil(LABELS_OF_EACH * choice.head.num_classes / 10) * 10
     unseen = f"unlabelled pictures do not show whether the labels changed their meaning: {labels} labels would"
     if choice.verdict == "cannot tell":
@@ -99,7 +99,7 @@ def advise_without_labels(choice: Choice) -> list[str]:
 
 
 def _forgotten(choice: Choice, labels: NDArray[np.int64]) -> list[str]:
-    """What is lost of classes that the sample does not have, where the head follows the sample."""
+    """Return a warning about classes that the sample lacks, if the chosen remedies adapt the head to its classes."""
     absent = np.setdiff1d(np.arange(choice.head.num_classes), labels)
     if not len(absent) or not {"prior", "merge", "head"} & set(choice.remedies):
         return []
@@ -130,7 +130,7 @@ def _points(left: Interval | None) -> str:
 
 
 def _held_by_single_images(choice: Choice) -> int:
-    """Images without any one of which the chosen label map would be another one."""
+    """Return the number of images each of which, if left out, would change the chosen label map."""
     names = tuple(name for name in choice.remedies if name not in ("prior", "head"))
     if not {"relabel", "merge"} & set(names):
         return 0

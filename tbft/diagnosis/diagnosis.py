@@ -1,4 +1,4 @@
-"""What drifted on a device, how sure that is, and what to do about it; nothing is changed."""
+"""The diagnosis of a sample: what drifted, the evidence, and advice; the model is not changed."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Diagnosis(DiagnosisData):
-    """What a sample says of a base model, as ``DiagnosisData`` holds it; it prints and draws itself."""
+    """The diagnosis of a sample for a base model; prints and draws itself (attributes: see ``DiagnosisData``)."""
 
     def table(self) -> str:
-        """The diagnosis as plain text: the verdict, the evidence, the remedies, and what to do."""
+        """Return the diagnosis as plain text: verdict, evidence, remedies and advice."""
         return table_of(self)
 
     def plot(self, path: str | Path | None = None) -> Figure:
-        """Draw the diagnosis: what drifted, what each remedy would bring, and what to do.
+        """Draw the diagnosis: evidence of drift, gain of each remedy, and advice.
 
         Args:
-            path: where to write the picture, as PNG or SVG by its ending; ``None`` writes none.
+            path: file to write, PNG or SVG by its ending; ``None`` writes none.
 
         Returns:
-            A figure of matplotlib, which a notebook shows by itself.
+            A matplotlib figure, which a notebook displays.
 
         Raises:
-            BadInput: if the picture cannot be drawn here, as on a device without matplotlib, or not be written.
+            BadInput: if the picture cannot be drawn, as on a device without matplotlib, or cannot be written.
         """
         try:
             from tbft.diagnosis_figure import draw_diagnosis, save_figure
@@ -69,15 +69,15 @@ def diagnose(
     level: float = DRIFT_LEVEL,
     training: Mapping[str, float] | None = None,
 ) -> Diagnosis:
-    """Say what drifted, from the same arrays that the remedies take.
+    """Diagnose a sample: choose remedies, find the levels that drifted, and advise.
 
     Args:
-        samples: the sample by state of the statistics: ``source`` and, where computed, ``refreshed``.
-        head: of the base model.
-        card: what is known of the source; less is told without one.
-        forward: multiply-adds of one image's forward pass, for the costs.
-        level: at which the sample counts as drifted.
-        training: see ``Diagnosis``, where it is known.
+        samples: sample by state of the statistics: ``source`` and, where computed, ``refreshed``.
+        head: head of the base model.
+        card: source card of the base model; without one there is less evidence.
+        forward: multiply-adds of one image's forward pass, for the costs; 0 if not known.
+        level: level, corrected for the number of tests, at which the sample counts as drifted.
+        training: cost of the remedies that train, if known (see ``DiagnosisData``).
     """
     card = card or SourceCard()
     source = samples[SOURCE]
@@ -114,5 +114,5 @@ def diagnose(
 
 
 def _levels_without_labels(choice: Choice) -> tuple[str, ...]:
-    """What an accepted remedy without labels stands for; lost confidence alone does not tell the level."""
+    """Return the levels of the remedies chosen without labels; lost confidence alone does not show the level."""
     return tuple({"refresh": "input", "prior": "prior"}[name] for name in choice.remedies if name != "keep")

@@ -1,4 +1,4 @@
-"""What a sample says of a base model: findings, remedies and advice, as numbers and sentences."""
+"""The contents of a diagnosis: findings, remedies and advice, as numbers and sentences."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from tbft.remedies.evidence import Interval
 
 @dataclass(frozen=True, repr=False)
 class DiagnosisData:
-    """What a sample says of a base model.
+    """The contents of a diagnosis of a sample for a base model.
 
     Attributes:
-        verdict: ``keep``, ``adapt``, ``undecided`` or ``cannot tell``, as of the remedies.
-        reason: one sentence.
-        levels: that drifted, of ``input``, ``feature``, ``output``, ``prior``; empty for none.
-        findings: the evidence for each level.
+        verdict: ``keep``, ``adapt``, ``undecided`` or ``cannot tell`` (see ``Choice``).
+        reason: reason for the verdict, in one sentence.
+        levels: levels that drifted, of ``input``, ``feature``, ``output``, ``prior``; empty for none.
+        findings: evidence for each level.
         signs: tests of whether anything drifted at all.
-        accuracy: of the base model on the sample: counted, or estimated without labels; ``None`` if neither can be.
-        source_accuracy: of the base model on its source domain; ``None`` without a source card.
-        choice: every remedy that was tried, and the one to use.
-        offers: what each of them would bring over the base model, and cost.
-        training: what the remedies that train would cost, by name, in forward passes over the sample; what they would
-            bring is not known before they are tried, and at most ``choice.left``.
-        advice: what to do, in sentences.
-        images: in the sample.
-        labelled: whether they came with labels.
+        accuracy: accuracy of the base model on the sample, counted, or estimated without labels; ``None`` if neither is
+            possible.
+        source_accuracy: accuracy of the base model on its source domain; ``None`` without a source card.
+        choice: remedies that were tried, and the ones to use.
+        offers: gain over the base model and cost of each combination of remedies.
+        training: cost of each remedy that trains, by name, in forward passes over the sample. Its gain is not known
+            before it is tried, and at most ``choice.left``.
+        advice: advice, in sentences.
+        images: number of images in the sample.
+        labelled: whether the images have labels.
     """
 
     verdict: Verdict
@@ -51,17 +52,17 @@ class DiagnosisData:
 
     @property
     def has_wrong_labels(self) -> bool:
-        """Whether wrong labels explain what is left, and nothing may be trained on them.
+        """Whether wrong labels explain the lost accuracy, so that nothing may be trained on them.
 
-        The labels contradict a model that is as sure of the images as of its source's. Of new sub-populations it is
-        less sure, though they too can be answered wrong with confidence.
+        That is so if the labels contradict the model's answers and the model is as confident as on the source. On new
+        sub-populations it is less confident, although its answers can be confident and wrong there too.
         """
         if not any(finding.found and finding.level == "labels" for finding in self.findings):
             return False
         return not any(sign.name == "confidence" and sign.p <= LEVEL for sign in self.signs)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything but the arrays, fit for JSON."""
+        """Return everything but the arrays as values for JSON."""
         choice = self.choice
         return {
             "verdict": self.verdict,
@@ -90,12 +91,12 @@ class DiagnosisData:
 
 
 def _untimed(step: Step) -> dict[str, Any]:
-    """A step without what fitting it took, which is another number each time."""
+    """Return a step as a dictionary without its CPU-seconds, which vary from run to run."""
     return {name: value for name, value in _plain(step).items() if name != "cpu_seconds"}
 
 
 def _plain(value: Any) -> Any:
-    """A dataclass as a dictionary of plain values; ``None`` stays."""
+    """Return a dataclass as a dictionary of plain values; ``None`` stays ``None``."""
     return None if value is None else _listed(asdict(value))
 
 

@@ -1,4 +1,4 @@
-"""Which levels drifted, told from the combinations that were tried."""
+"""Find the levels that drifted, by comparing the combinations of remedies that were tried."""
 
 from __future__ import annotations
 
@@ -18,38 +18,42 @@ from tbft.remedies.sample import REFRESHED, SOURCE, Bools, Ints, Sample, correct
 Level = Literal["input", "feature", "output", "prior", "labels"]
 
 LEVEL = 0.05
-"""Level of the test of each finding, in a sample that counts as drifted."""
+"""Level of the test of a finding, in a sample that counts as drifted."""
 
 STRICT_LEVEL = 0.01
-"""The same for what no remedy has to prove by a gain: other class shares, and labels in doubt."""
+"""Level of the test for other class shares, for labels in doubt, and for a feature drift without a source card."""
 
 PART = 0.2
-"""Part of the lost accuracy that a remedy has to bring back for its level to be named."""
+"""Least part of the lost accuracy that refreshed statistics must bring back for ``input`` to be named."""
 
 RELABELLED = 0.3
-"""The same for a label map, which a sample can be fitted with more easily."""
+"""Least part of the lost accuracy that a label map must bring back for ``output`` to be named. It is larger because a
+label map fits a sample more easily."""
 
 DEFICIT = 0.2
-"""Accuracy below the source's, after statistics, label map and prior, from which on a feature drift is named. Refreshed
-statistics left 0.06 to 0.10 on the corruptions it was set on, and 0.29 on the sub-populations."""
+"""Least accuracy below the source's, after statistics, label map and prior, at which ``feature`` is named. Refreshed
+statistics left 0.06 to 0.10 on the corruptions on which it was set, and 0.29 on the sub-populations. Without a source
+card a solved head must gain half of it."""
 
 DOUBT = 0.1
-"""Accuracy on the labels below what the model's confidence claims from which on the labels are in doubt; half of the
-confidence that was lost comes on top, for a claim is worth less the more of it is lost."""
+"""Least amount by which the accuracy that the model's confidence claims must exceed its accuracy on the labels, for the
+labels to be in doubt. Half of the difference between the source's accuracy and the claimed one is added, because a
+claim is less reliable the more confidence is lost."""
 
 _MAPS: tuple[tuple[str, ...], ...] = ((), ("relabel",), ("merge",))
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What speaks for a drift at one level.
+    """The evidence for a drift at one level.
 
     Attributes:
-        level: ``input``, ``feature``, ``output``, ``prior``; ``labels`` says that the labels contradict themselves.
-        found: whether it counts.
-        statistic: what was tested.
-        p: one-sided.
-        effect: in accuracy (or shares of images, for ``prior``), with its 95 % interval.
+        level: ``input``, ``feature``, ``output`` or ``prior``; ``labels`` means that the labels contradict confident
+            answers of the model.
+        found: whether the evidence suffices to name the level.
+        statistic: what was compared, in words.
+        p: p-value of the test.
+        effect: size of the effect in accuracy (in shares of the images for ``prior``), with its 95 % interval.
     """
 
     level: Level
@@ -60,16 +64,16 @@ class Finding:
 
 
 def find_levels(choice: Choice, samples: Mapping[str, Sample], card: SourceCard) -> tuple[Finding, ...]:
-    """The levels at which a labelled sample drifted, with the evidence for each.
+    """Return the evidence for each level in a labelled sample.
 
-    A level is named only where its remedy brings back a part of what was lost: refreshed statistics for ``input``, a
-    label map for ``output``. What neither they nor the prior bring back is ``feature``, if the model has lost
-    confidence or a solved head brings it back; otherwise the labels are in doubt.
+    ``input`` and ``output`` are found only if their remedy, refreshed statistics or a label map, brings back a part of
+    the lost accuracy. Accuracy that neither they nor the prior bring back is put down to ``feature`` if the model has
+    lost confidence or a solved head brings it back, and otherwise to doubtful ``labels``.
 
     Args:
-        choice: of this sample; nothing is found where it cannot tell, or found no drift.
-        samples: by state of the statistics.
-        card: what is known of the source; without its accuracy ``feature`` is judged by the solved head alone.
+        choice: remedies chosen for this sample; without drift, or with verdict ``cannot tell``, nothing is found.
+        samples: sample by state of the statistics.
+        card: source card; without its accuracy ``feature`` is judged by the solved head alone.
     """
     labels = samples[SOURCE].labels
     assert labels is not None
@@ -85,7 +89,12 @@ def find_levels(choice: Choice, samples: Mapping[str, Sample], card: SourceCard)
 
 
 class _Evidence:
-    """The combinations by name, and whether each is right on each image."""
+    """The combinations by their names, and whether each is right on each image.
+
+    Args:
+        choice: remedies chosen for the sample, with all that were tried.
+        labels: labels of the sample ``(N,)``.
+    """
 
     def __init__(self, choice: Choice, labels: Ints) -> None:
         self.tried: dict[tuple[str, ...], Candidate] = {c.names_without_keep: c for c in choice.tried}
@@ -94,7 +103,14 @@ class _Evidence:
         self.best = max(float(hits.mean()) for hits in self.hits.values())
 
     def best_statistics(self, goal: float) -> tuple[tuple[str, ...], Finding]:
-        """Whether refreshed statistics bring accuracy back, with whatever label map suits."""
+        """Test whether refreshed statistics bring accuracy back, each state with its best label map.
+
+        Args:
+            goal: accuracy without drift.
+
+        Returns:
+            Names of the remedies for the statistics to go on with, and the finding.
+        """
         if ("refresh",) not in self.tried:
             return (), Finding("input", False, "no refreshed statistics at hand", 1.0, Interval(0.0, 0.0, 0.0))
         plain = max(_MAPS, key=self._accuracy)
@@ -105,7 +121,15 @@ class _Evidence:
         return (("refresh",) if found else ()), finding
 
     def best_map(self, goal: float, statistics: tuple[str, ...]) -> tuple[Finding, tuple[str, ...]]:
-        """Whether a label map brings accuracy back."""
+        """Test whether a label map brings accuracy back.
+
+        Args:
+            goal: accuracy without drift.
+            statistics: names of the remedies for the statistics.
+
+        Returns:
+            The finding, and the names of the remedies to go on with.
+        """
         options = [(*statistics, *names) for names in _MAPS[1:]]
         best = max(options, key=self._accuracy)
         gain = paired_gain(self.hits[statistics], self.hits[best])
@@ -114,7 +138,14 @@ class _Evidence:
         return finding, best if found else statistics
 
     def prior(self, mapped: tuple[str, ...]) -> tuple[Finding, tuple[str, ...]]:
-        """Whether class shares differ from the source's under the label map."""
+        """Test whether class shares differ from the source's under the label map.
+
+        Args:
+            mapped: names of the remedies for statistics and label map.
+
+        Returns:
+            The finding, and the names of the remedies to go on with.
+        """
         expected = self.tried[mapped].fit.whole.prior
         counts = np.bincount(self.labels, minlength=len(expected))
         p = counts_differ(counts, expected)
@@ -127,7 +158,14 @@ class _Evidence:
         return Finding("prior", found, named, p, moved), weighted if found and weighted in self.hits else mapped
 
     def rest(self, names: tuple[str, ...], goal: float, sample: Sample, card: SourceCard) -> list[Finding]:
-        """What is still lost: to the features, or to labels that contradict themselves."""
+        """Put the accuracy that is still lost down to the features, or to labels that contradict the model.
+
+        Args:
+            names: names of the remedies for statistics, label map and prior.
+            goal: accuracy without drift.
+            sample: sample under the chosen statistics.
+            card: source card of the base model.
+        """
         right, images = int(self.hits[names].sum()), len(self.labels)
         accuracy = clopper_pearson(right, images)
         solved = max((n for n in self.hits if n and n[-1] == "head"), key=self._accuracy)

@@ -1,4 +1,4 @@
-"""How much of a sample is looked at: a first part, and the rest only where it can still decide something."""
+"""Diagnose a first part of a sample, and all of it only where more images could change the decision."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ from tbft.remedies.race import is_worth_training
 from tbft.remedies.sample import REFRESHED, Head, Ints, Sample
 
 IMAGES_OF_EACH = 20
-"""Images of each class, on average, in the first part: label maps were exact from five on development drifts."""
+"""Least number of images per class, on average, in the first part. On development drifts five sufficed for exact label
+maps."""
 
 FIRST_IMAGES = 200
-"""Images in the first part at least. Where an accuracy of 0.85 has fallen by 8 points, the test of accuracy alone asks
-for the rest, or is certain, in 87 of 100 such samples (simulated)."""
+"""Least number of images in the first part. After a fall from an accuracy of 0.85 by 8 points, the test of accuracy
+alone shows drift or leads to a look at the rest in 87 of 100 such samples (simulated)."""
 
 UNSURE = 0.25
-"""Corrected p-value of the signs of drift below which, though drift is not certain, all images are looked at."""
+"""Corrected p-value of the signs of drift below which all images are looked at although drift is not certain."""
 
 
 class Observed(Protocol):
-    """What forward passes over some images gave."""
+    """The result of forward passes over some images."""
 
     @property
     def samples(self) -> Mapping[str, Sample]:
-        """By state of the BatchNorm statistics."""
+        """Features, logits and labels by state of the BatchNorm statistics."""
 
     @property
     def head(self) -> Head:
-        """Of the base model."""
+        """Head of the base model."""
 
     @property
     def forward(self) -> float:
@@ -44,7 +45,7 @@ class Observed(Protocol):
 
     @property
     def cpu_seconds(self) -> Mapping[str, float]:
-        """Of the passes, by state of the statistics."""
+        """CPU-seconds of the passes, by state of the statistics."""
 
 
 Seen = TypeVar("Seen", bound=Observed)
@@ -52,13 +53,13 @@ Seen = TypeVar("Seen", bound=Observed)
 
 @dataclass(frozen=True)
 class Look(Generic[Seen]):
-    """What was seen of a sample.
+    """The images of a sample that were looked at, and their diagnosis.
 
     Attributes:
-        positions: the images that were looked at, in ascending order.
-        observation: of them.
-        diagnosis: what they say.
-        cpu_seconds: of all passes by state of the statistics, those of a first part that did not decide included.
+        positions: positions of these images in the sample, in ascending order.
+        observation: result of the forward passes over them.
+        diagnosis: diagnosis of them.
+        cpu_seconds: CPU-seconds of all passes by state of the statistics, also of a first part that did not decide.
     """
 
     positions: list[int]
@@ -76,20 +77,20 @@ def look_until_decided(
     classes: int,
     train: int = 0,
 ) -> Look[Seen]:
-    """Look at a first part of a sample, and at all of it if that leaves anything open.
+    """Diagnose a first part of a sample, and all of it if the part leaves the decision open.
 
-    Refreshed statistics and the aligned block take no label, and training takes all images later on; what the other
-    labels could add to them is not worth two forward passes. Each of two looks gets half of the level at which a
-    sample counts as drifted, so that together they are wrong no more often than one.
+    The rest is not looked at where refreshed statistics, an aligned block or training follow: the first two use no
+    labels, and training uses all images anyway, so more labels are not worth two forward passes. Each of two looks has
+    half of the level at which a sample counts as drifted, so that two looks have no more false alarms than one.
 
     Args:
-        observe: looks at the images at these positions.
-        images: in the sample.
-        order: positions of the images that may be in a first part, drawn at random; those that validate later on
+        observe: function that runs the forward passes over the images at given positions.
+        images: number of images in the sample.
+        order: positions of the images that may be in the first part, in random order; images that validate later on
             may not.
-        card: what is known of the source.
-        classes: of the model.
-        train: images on which blocks may be trained by steps afterwards; 0 trains none.
+        card: source card of the base model.
+        classes: number of classes of the model.
+        train: number of images on which blocks may be trained by steps afterwards; 0 if training is not allowed.
     """
     count = max(FIRST_IMAGES, IMAGES_OF_EACH * classes)
     parts = [np.arange(images)]
@@ -106,7 +107,7 @@ def look_until_decided(
 
 
 def _is_open(found: Diagnosis, card: SourceCard, train: int) -> bool:
-    """Whether more images of the same kind could change what is done."""
+    """Return whether more images of the same kind could change the decision."""
     choice = found.choice
     if choice.verdict in ("cannot tell", "undecided"):
         return True
@@ -114,7 +115,7 @@ def _is_open(found: Diagnosis, card: SourceCard, train: int) -> bool:
         return min(holm([sign.p for sign in choice.signs])) < UNSURE
     if not found.labelled:
         return choice.verdict == "keep"
-    if "prior" in found.levels:  # class shares are counted, and every label counts
+    if "prior" in found.levels:  # class shares are more exact with every label
         return True
     if is_worth_training(choice.left, card, train):
         return False

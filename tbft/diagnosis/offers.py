@@ -1,4 +1,4 @@
-"""What each remedy would bring over the base model, and what it would cost."""
+"""The offers of a diagnosis: gain over the base model and cost of each combination of remedies."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Offer:
-    """What one combination of remedies would bring.
+    """Gain and cost of one combination of remedies.
 
     Attributes:
-        remedies: names, in the order applied.
-        accuracy: with its 95 % interval: leave-one-out, or estimated without labels.
-        gain: over the base model, with its 95 % interval; ``None`` for the base model itself, and for what no estimate
-            without labels tells from it.
+        remedies: names of the remedies in the order applied.
+        accuracy: leave-one-out accuracy, or an estimate without labels, with its 95 % interval.
+        gain: gain in accuracy over the base model, with its 95 % interval; ``None`` for the base model itself, and for
+            remedies whose gain cannot be estimated without labels.
         cost: estimated multiply-adds beyond the forward pass of the sample.
-        passes: the same in forward passes over the sample; ``None`` where a pass's cost is not known.
-        same_as: an earlier combination that ends with the same model, such as one whose label map changes nothing.
-        chosen: whether this one is to be used.
+        passes: cost in forward passes over the sample; ``None`` if the cost of a pass is not known.
+        same_as: earlier combination that gives the same model, as when a label map changes nothing; ``None`` if none.
+        chosen: whether this is the combination to use.
     """
 
     remedies: tuple[str, ...]
@@ -41,16 +41,16 @@ class Offer:
 
     @property
     def name(self) -> str:
-        """The remedies, one after another."""
+        """Names of the remedies, joined by ``+``."""
         return " + ".join(self.remedies)
 
 
 def offers_of(choice: Choice, source: Sample, forward: float) -> tuple[Offer, ...]:
-    """An offer for each step of a choice, in the same order.
+    """Return an offer for each step of a choice, in the same order.
 
     Args:
-        choice: of this sample.
-        source: the sample under the base model's statistics.
+        choice: remedies chosen for the sample.
+        source: sample under the base model's statistics.
         forward: multiply-adds of one image's forward pass; 0 if not known.
     """
     tried = {candidate.remedies: candidate for candidate in choice.tried}
@@ -67,7 +67,7 @@ def offers_of(choice: Choice, source: Sample, forward: float) -> tuple[Offer, ..
 
 
 def distinct(offers: Sequence[Offer]) -> list[Offer]:
-    """Those that end with a model of their own, and the chosen one."""
+    """Return the offers that give different models; the chosen one is always among them."""
     return [offer for offer in offers if offer.same_as is None or offer.chosen]
 
 
@@ -77,16 +77,16 @@ def _gain_of(step: Step, candidate: Candidate, first: Step, base: Candidate, sou
     labels = source.labels
     if labels is not None:
         return paired_gain(correct(base.fit.logits, labels), correct(candidate.fit.logits, labels)).interval
-    if candidate.statistics == base.statistics:  # without labels such a remedy is judged by its signs alone
+    if candidate.statistics == base.statistics:  # without labels there is no estimate of its gain
         return None
     return _difference(first.accuracy, step.accuracy)
 
 
 def _difference(before: Interval, after: Interval) -> Interval:
-    """The difference of two estimates, as if they were independent.
+    """Return the difference of two estimates, with an interval that treats them as independent.
 
-    From their own intervals (Zou and Donner 2008, Statistics in Medicine 27). Two estimates of one sample agree more
-    than that, so that the interval is rather too wide.
+    The interval follows from the intervals of the estimates (Zou and Donner 2008, Statistics in Medicine 27). Estimates
+    from one sample are positively correlated, so it is rather too wide.
     """
     gain = after.value - before.value
     down = math.hypot(after.value - after.low, before.high - before.value)

@@ -1,4 +1,4 @@
-"""A diagnosis as plain text: the verdict, the evidence, the remedies, and what to do."""
+"""A diagnosis as plain text: verdict, evidence, remedies and advice."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tbft.remedies.choice import Step
 from tbft.remedies.evidence import Interval
 
 SMALLEST_P = 1e-4
-"""p-values below are not told apart: exact tests give numbers of which only the smallness means anything."""
+"""p-values below this are printed as ``<0.0001``: their exact size has no meaning."""
 
 
 def table_of(diagnosis: DiagnosisData) -> str:
-    """The whole diagnosis, in at most 140 columns."""
+    """Return the whole diagnosis as text of at most 140 columns."""
     kind = "labelled" if diagnosis.labelled else "unlabelled"
     lines = [
         f"drift     {name_levels(diagnosis)} ({diagnosis.images} {kind} images)",
@@ -37,7 +37,7 @@ def table_of(diagnosis: DiagnosisData) -> str:
 
 
 def name_levels(diagnosis: DiagnosisData) -> str:
-    """What drifted, in a few words."""
+    """Return the levels that drifted, or in a few words why none is named."""
     if diagnosis.levels:
         return ", ".join(diagnosis.levels)
     if diagnosis.verdict == "cannot tell":
@@ -48,12 +48,12 @@ def name_levels(diagnosis: DiagnosisData) -> str:
 
 
 def format_p(p: float) -> str:
-    """A p-value in two digits, down to where its size stops meaning anything."""
+    """Return a p-value with two digits, or ``<0.0001`` below ``SMALLEST_P``."""
     return f"{p:.2g}" if p >= SMALLEST_P else f"<{SMALLEST_P:.4f}"
 
 
 def equation_of_p(p: float) -> str:
-    """The same as a statement, such as ``p = 0.02``."""
+    """Return a p-value as a statement, such as ``p = 0.02`` or ``p < 0.0001``."""
     return f"p = {p:.2g}" if p >= SMALLEST_P else f"p < {SMALLEST_P:.4f}"
 
 
@@ -97,7 +97,7 @@ def _remedies(diagnosis: DiagnosisData) -> list[str]:
 def _judgement(offer: Offer, step: Step, diagnosis: DiagnosisData) -> str:
     if offer.chosen:
         return "<- use" if diagnosis.verdict == "adapt" else "<- keep"
-    if step.gain is None:  # without labels, or the base model
+    if step.gain is None:  # a step without labels, or the base model
         return "" if step.remedies == ("keep",) else step.reason
     if not diagnosis.choice.drifted:
         return ""
@@ -113,19 +113,19 @@ def _gain(offer: Offer) -> str:
 
 
 def format_passes(passes: float | None) -> str:
-    """A cost in forward passes in two digits; empty where it is not known."""
+    """Return a cost in forward passes with two digits; empty if it is not known."""
     if passes is None:
         return ""
     return f"{passes:.2g}" if passes >= 0.01 or passes == 0 else "<0.01"
 
 
 def list_training(diagnosis: DiagnosisData) -> str:
-    """The remedies that train, each with its cost in forward passes."""
+    """Return the remedies that train, each with its cost in forward passes."""
     return ", ".join(f"{name} {format_passes(passes)}" for name, passes in diagnosis.training.items())
 
 
 def format_percent(interval: Interval) -> str:
-    """An accuracy with its interval, in percent."""
+    """Return an accuracy with its interval, in percent."""
     return f"{100 * interval.value:.1f} % [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
 
 

@@ -25,14 +25,14 @@ _PATIENCE = 5.0
 def build_backbone(
     architecture: str, *, num_classes: int, image_size: int | None = None, spec: ChainSpec | None = None
 ) -> TracedChain:
-    """A network of timm or torchvision as a chain of blocks, with the normalisation of its pretrained weights.
+    """Build a network of timm or torchvision as a chain of blocks, with the normalisation of its pretrained weights.
 
     Args:
-        architecture: ``timm:NAME`` or ``torchvision:NAME``; with ``@pretrained`` behind it weights are downloaded by
-            that library's own code, and the head is fresh where it tells other than their classes apart.
-        num_classes: outputs of the head.
-        image_size: side of the images, in pixels. ``None`` is the pretrained weights' own.
-        spec: how it was cut before; ``None`` cuts it anew.
+        architecture: ``timm:NAME`` or ``torchvision:NAME``. With ``@pretrained`` appended the library downloads
+            weights; the head stays fresh if it has another number of classes than they have.
+        num_classes: number of outputs of the head.
+        image_size: side of the images, in pixels; ``None`` takes the size of the pretrained weights.
+        spec: cuts of an earlier chain of this network; ``None`` chooses the cuts.
 
     Raises:
         BadInput: if there is no such network, it cannot be a chain at this size, or weights cannot be downloaded.
@@ -73,7 +73,7 @@ def _from_timm(name: str, num_classes: int, image_size: int | None, pretrained: 
 
     try:
         network = make(img_size=image_size) if image_size else make()
-    except TypeError:  # it takes images of any size
+    except TypeError:  # the network has no such option and takes images of any size
         network = make()
     known: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
     return network, int(known["input_size"][-1]), tuple(known["mean"]), tuple(known["std"])
@@ -87,7 +87,7 @@ def _from_torchvision(name: str, num_classes: int, image_size: int | None, pretr
         raise BadInput(_unknown(f"torchvision:{name}", known, name))
     weights = models.get_model_weights(name).DEFAULT
     preset = weights.transforms()
-    # Auxiliary heads give more than logits in training.
+    # With auxiliary heads the network returns more than logits in training.
     options: dict[str, Any] = (
         {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
     )
@@ -110,15 +110,15 @@ def _from_torchvision(name: str, num_classes: int, image_size: int | None, pretr
             raise BadInput(f"the weights of torchvision:{name} cannot be downloaded: {_first_line(error)}") from None
         own = network.state_dict()
         fitting = {key: value for key, value in found.items() if key in own and own[key].shape == value.shape}
-        network.load_state_dict(fitting, strict=False)  # all but the head of other classes, and auxiliary heads
+        network.load_state_dict(fitting, strict=False)  # without auxiliary heads, and a head of other classes
     return network, preset.crop_size[0], tuple(preset.mean), tuple(preset.std)
 
 
 def _check_timm_weights(name: str, config: Any) -> None:
-    """Say at once that weights cannot be had: the hub's client would try again and again.
+    """Check that pretrained weights can be had; the hub's own client retries for a long time.
 
     Raises:
-        BadInput: if there are none of that name, or no server answers.
+        BadInput: if there are no pretrained weights of this network, or no server answers.
     """
     repository, url = getattr(config, "hf_hub_id", None), getattr(config, "url", None)
     if not (repository or url):
@@ -136,10 +136,10 @@ def _check_timm_weights(name: str, config: Any) -> None:
 
 
 def _check_reachable(url: str, name: str) -> None:
-    """Ask a server for a sign of life.
+    """Check that a server answers.
 
     Raises:
-        BadInput: if it gives none within a few seconds.
+        BadInput: if it does not answer within a few seconds.
     """
     failed: list[str] = ["no answer"]
 
@@ -147,13 +147,13 @@ def _check_reachable(url: str, name: str) -> None:
         try:
             urlopen(Request(url, method="HEAD"), timeout=_PATIENCE).close()
         except HTTPError:
-            pass  # an answer
+            pass  # an error status is an answer too
         except (OSError, ValueError) as error:
             failed[0] = _first_line(error)
             return
         failed.clear()
 
-    thread = threading.Thread(target=ask, daemon=True)  # finding the address can take longer than any timeout
+    thread = threading.Thread(target=ask, daemon=True)  # name resolution ignores the timeout
     thread.start()
     thread.join(_PATIENCE + 1)
     if failed:

@@ -1,4 +1,4 @@
-"""The file of a base model's weights: where it lies, how it is read and written."""
+"""Find, read and write the weights file of a base model."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from tbft.remedies.card import SourceCard
 
 BUNDLED = Path(__file__).parent / "weights"
 METADATA = "tbft"
-"""Key of a run's checkpoint under which what safetensors calls metadata lies."""
+"""Key of a run's checkpoint that holds what safetensors calls metadata."""
 _CHECKSUM = "sha256"
 _PREFIXES = ("module.", "model.", "network.")
 
 
 @dataclass(frozen=True)
 class BaseWeights:
-    """A state dict in a network's own keys, and what is known of the model that it belongs to.
+    """The weights and the metadata of a base model's file.
 
     Attributes:
-        path: file that it was read from.
-        weights: tensors by state-dict key.
-        classes: class names in label order; empty if the file does not say.
-        image_size: side of the images that it was trained on, in pixels, if the file says so.
-        network: arguments of ``build`` that the file says, or its keys and shapes tell.
-        mean, std: normalisation of the images that it was trained on; empty if the file does not say.
-        card: what its makers measured on the source domain; ``None`` if the file does not say.
+        path: file that was read.
+        weights: tensors by state-dict key of the network.
+        classes: class names in the order of the outputs; empty if the file has none.
+        image_size: side of the training images, in pixels; ``None`` if the file has none.
+        network: arguments of ``build``, from the file's metadata or from its keys and shapes.
+        mean, std: normalisation of the training images; empty if the file has none.
+        card: source card of the base model; ``None`` if the file has none.
     """
 
     path: Path
@@ -56,10 +56,10 @@ class BaseWeights:
 
 
 def find_weights(name: str) -> Path:
-    """A weights file by path, or one that ships with the package by bare name.
+    """Return the path of a weights file, given by path or, if it ships with the package, by bare name.
 
     Raises:
-        BadInput: if there is neither.
+        BadInput: if there is no such file.
     """
     path, bundled = user_path(name), BUNDLED / f"{name}.safetensors"
     for file in (path, bundled):
@@ -72,15 +72,16 @@ def find_weights(name: str) -> Path:
 def read_weights(name: str, architecture: str | None = None) -> BaseWeights:
     """Read a base model from safetensors, a state dict, or a Lightning checkpoint.
 
-    Prefixes such as ``module.`` (data parallel) and ``model.`` (LightningModule) are taken off. Files are
-    read by ``safetensors`` or by ``torch.load(weights_only=True)``: neither runs code from the file.
+    Prefixes such as ``module.`` (data parallel) and ``model.`` (LightningModule) are removed. Files are read by
+    ``safetensors`` or by ``torch.load(weights_only=True)``; neither runs code from the file.
 
     Args:
-        name: file, or a shipped base model by name.
-        architecture: ``timm:NAME`` or ``torchvision:NAME`` of a file that does not say it.
+        name: path of the file, or name of a shipped base model.
+        architecture: ``timm:NAME`` or ``torchvision:NAME``, for a file without this in its metadata.
 
     Raises:
-        BadInput: if the file is missing, is not a checkpoint, or belongs to no known architecture.
+        BadInput: if the file is missing, is not a checkpoint, was changed since it was written, or belongs to no known
+            architecture.
     """
     path = find_weights(name)
     metadata: dict[str, str] = {}
@@ -129,7 +130,7 @@ def read_weights(name: str, architecture: str | None = None) -> BaseWeights:
 def _network(
     path: Path, architecture: str, metadata: Mapping[str, str], weights: Mapping[str, Tensor]
 ) -> dict[str, Any]:
-    """Arguments of ``build`` for a network of timm or torchvision, as the file says them."""
+    """Return the arguments of ``build`` for a network of timm or torchvision, from a file's metadata."""
     network: dict[str, Any] = {"architecture": architecture.partition("@")[0]}
     if "spec" in metadata:
         spec = ChainSpec.from_json(metadata["spec"])
@@ -143,7 +144,7 @@ def _network(
 
 
 def _reason(path: Path, error: Exception) -> str:
-    """Why a file could not be read; never torch's advice to read it without a guard."""
+    """Return why a file could not be read, without torch's advice to load it with ``weights_only=False``."""
     if not path.stat().st_size:
         return "it is empty"
     if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):
@@ -156,13 +157,18 @@ def _reason(path: Path, error: Exception) -> str:
 
 
 def _metadata_in(checkpoint: Any) -> dict[str, str]:
-    """What a checkpoint of a run says of its model, as ``metadata_of`` writes it."""
+    """Return the metadata in a run's checkpoint, as ``metadata_of`` writes them; empty if there are none."""
     said = checkpoint.get(METADATA) if isinstance(checkpoint, dict) else None
     return {str(key): str(value) for key, value in said.items()} if isinstance(said, dict) else {}
 
 
 def _state_dict(content: Any, named: bool = False) -> dict[str, Tensor]:
-    """The tensors of a checkpoint without wrappers and prefixes; of a named architecture, without those of all keys."""
+    """Return the tensors of a checkpoint, without wrappers and prefixes.
+
+    Args:
+        content: content of the file.
+        named: whether the architecture is known by name; then a prefix is removed only if all keys have it.
+    """
     for key in ("state_dict", "model_state_dict", "net", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -188,19 +194,19 @@ def save_weights(
     std: Sequence[float] | None = None,
     card: SourceCard | None = None,
 ) -> None:
-    """Write a network's weights as safetensors, with what a device must know of them, atomically.
+    """Write a network's weights and metadata as a safetensors file, atomically.
 
     Args:
-        chain: the network, whose image size is written too.
+        chain: the network.
         path: file to write.
-        classes: names in label order.
-        mean: normalisation of the images that it takes; ``None`` is its kind's usual one.
-        std: likewise.
-        card: of these very weights.
+        classes: class names in the order of the outputs.
+        mean: mean of the image normalisation, on the scale 0 to 1; ``None`` takes the chain's.
+        std: standard deviation of the image normalisation, on the scale 0 to 1; ``None`` takes the chain's.
+        card: source card of these weights.
 
     Raises:
-        FloatingPointError: if a weight is NaN or infinite; an older file then stays as it was.
-        OSError: if the file cannot be written; likewise.
+        FloatingPointError: if a weight is NaN or infinite; an older file stays as it was.
+        OSError: if the file cannot be written; an older file stays as it was.
     """
     from safetensors.torch import save
 
@@ -221,7 +227,7 @@ def metadata_of(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> dict[str, str]:
-    """What must be known of a network beside its weights, as ``read_weights`` understands it (see ``save_weights``)."""
+    """Return the metadata of a network as ``read_weights`` reads them; for the arguments see ``save_weights``."""
     metadata = {
         "classes": json.dumps(list(classes)),
         "image_size": str(chain.image_size),

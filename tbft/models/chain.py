@@ -1,4 +1,4 @@
-"""A network seen as an ordered chain of named blocks."""
+"""A network as an ordered chain of named blocks."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from tbft.schema import LEVELS, block_of
 
 
 class BlockChain(nn.Module, ABC):
-    """A classifier that runs as a chain of links and can be entered at any of them.
+    """A classifier that runs as a chain of links; a forward pass can start and stop at any of them.
 
-    The links, in order, are the whole network. Those that the paper tunes are its *blocks*:
-    ``block1`` (stem and first stage), ``block2``, ..., ``fc`` (the linear layer). Between the last stage
-    and ``fc`` lies the link ``pool`` (last norm if there is one, global pooling): it is in none of the
-    paper's blocks and trains only when all of the network does.
+    The links, in order, are the whole network. The links that the paper tunes are its *blocks*: ``block1`` (stem and
+    first stage), ``block2``, ..., ``fc`` (the linear layer). The link ``pool`` (last norm if there is one, global
+    pooling) lies between the last stage and ``fc``. It belongs to none of the paper's blocks and trains only when the
+    whole network does.
 
     Attributes:
-        num_classes: how many classes the head tells apart.
+        num_classes: number of outputs of the head.
         image_size: side of the images that the network was built for, in pixels.
-        channels: of the images.
-        mean, std: normalisation of images on the scale 0 to 1 with which such networks are usually trained.
-        architecture: name under which ``build`` makes it; empty if the network is the user's own.
-        spec: how the network is cut; ``None`` for the ResNets, which are told from their keys.
+        channels: number of channels of the images.
+        mean, std: usual normalisation of images for this kind of network, on the scale 0 to 1.
+        architecture: name under which ``build`` makes the network; empty if it is the user's own.
+        spec: cuts of the network; ``None`` for the ResNets, which are recognised by their keys.
         linear_head: whether the link ``fc`` is one linear layer on features ``(N, F)`` and nothing else.
     """
 
@@ -41,7 +41,7 @@ class BlockChain(nn.Module, ABC):
 
     @abstractmethod
     def chain(self) -> dict[str, tuple[nn.Module, ...]]:
-        """The links in the order in which they run: name to the modules that it runs one after the other."""
+        """Return the links in the order in which they run: for each name the modules that run one after the other."""
 
     @property
     def links(self) -> tuple[str, ...]:
@@ -55,7 +55,7 @@ class BlockChain(nn.Module, ABC):
 
     @property
     def head(self) -> nn.Linear | nn.Conv2d:
-        """The layer that makes the logits ``(N, num_classes)``, of features ``(N, F)`` or of a feature map."""
+        """Layer that makes the logits ``(N, num_classes)`` from features ``(N, F)`` or from a feature map."""
         (head,) = self.chain()["fc"]
         assert isinstance(head, nn.Linear)
         return head
@@ -64,10 +64,9 @@ class BlockChain(nn.Module, ABC):
         """Run the chain from link ``start`` up to, not including, link ``stop``.
 
         Args:
-            x: what ``start`` takes: images ``(N, C, H, W)`` for the first link, the previous link's output
-                for any other.
-            start: first link to run; ``None`` is the first of the chain.
-            stop: link before which to end; ``None`` runs to the end.
+            x: input of ``start``: images ``(N, C, H, W)`` for the first link, the previous link's output for others.
+            start: first link to run; ``None`` starts at the first of the chain.
+            stop: link at which to stop, which does not run; ``None`` runs to the end.
 
         Returns:
             The output of the last link that ran: logits ``(N, num_classes)`` at the end of the chain,
@@ -82,7 +81,7 @@ class BlockChain(nn.Module, ABC):
         return x
 
     def span(self, start: str | None = None, stop: str | None = None) -> list[tuple[nn.Module, ...]]:
-        """The modules of each link from ``start`` up to, not including, ``stop`` (see ``forward``).
+        """Return the modules of each link from ``start`` up to, not including, ``stop`` (see ``forward``).
 
         Raises:
             KeyError: if there is no such link.
@@ -97,14 +96,14 @@ class BlockChain(nn.Module, ABC):
         return [chain[name] for name in names[first:last]]
 
     def modules_of(self, names: Sequence[str]) -> Iterator[nn.Module]:
-        """Every module inside the named links, containers included."""
+        """Yield every module inside the named links, containers included."""
         chain = self.chain()
         for name in names:
             for module in chain[name]:
                 yield from module.modules()
 
     def block_of(self, level: str) -> str:
-        """The block that the method tunes for a drift level (paper, section 3).
+        """Return the block that the method tunes for a drift level (paper, section 3).
 
         Raises:
             BadInput: if the level is not one of ``LEVELS``.
@@ -114,9 +113,9 @@ class BlockChain(nn.Module, ABC):
         return block_of(level, self.blocks)
 
     def resolve(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Links to tune, in chain order, for block names as a user gives them.
+        """Return the links to tune, in chain order, for block names as a user gives them.
 
-        ``all``, or every block by name, is the whole network, ``pool`` included; an empty list is no block.
+        ``all``, or every block by name, gives the whole network with ``pool``; an empty list gives no link.
 
         Raises:
             BadInput: if a name is not a block of this chain.
@@ -138,9 +137,9 @@ class BlockChain(nn.Module, ABC):
             tuned: links that train, in any order.
 
         Returns:
-            ``(prefix, target, suffix)``: the links before the first tuned one, the tuned ones, and every
-            other link after the first tuned one (the gradient passes through these). Without a tuned
-            link all of the chain is prefix.
+            ``(prefix, target, suffix)``: the links before the first tuned one, the tuned ones, and all other links
+            after the first tuned one, through which the gradient passes. Without a tuned link the whole chain is
+            prefix.
         """
         names = self.links
         if not tuned:

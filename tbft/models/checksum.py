@@ -1,4 +1,4 @@
-"""Whether a weights file is as it was written: neither ``torch.load`` nor ``safetensors`` compares a checksum."""
+"""Checksums of weights files, because neither ``torch.load`` nor ``safetensors`` compares one."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from torch import Tensor
 
 
 def check_zip(path: Path) -> None:
-    """Compare the checksums in a file that ``torch.save`` wrote.
+    """Check the checksums in a file that ``torch.save`` wrote.
 
     Raises:
-        zipfile.BadZipFile: if the file is not whole, or was changed.
-        OSError: if it cannot be read.
+        zipfile.BadZipFile: if the file is incomplete or was changed.
+        OSError: if the file cannot be read.
     """
     with zipfile.ZipFile(path) as archive:
         try:
             changed = archive.testzip()
-        except (NotImplementedError, EOFError, ValueError, RuntimeError) as error:  # a changed header
+        except (NotImplementedError, EOFError, ValueError, RuntimeError) as error:  # caused by a changed header
             raise zipfile.BadZipFile(str(error)) from None
         if changed is not None:
             raise zipfile.BadZipFile(f"its part {changed} was changed since it was written")
 
 
 def digest(weights: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> str:
-    """SHA-256 of tensors (names, types, shapes, values) and of what a file says about them.
+    """Return the SHA-256 digest of tensors (names, types, shapes, values) and of their metadata.
 
     Args:
         weights: tensors by state-dict key, in any order, on any device.
-        metadata: strings that stand beside them.
+        metadata: metadata in the same file.
 
     Returns:
-        64 hexadecimal digits.
+        Digest of 64 hexadecimal digits.
     """
     found = hashlib.sha256(json.dumps(dict(metadata or {}), sort_keys=True).encode())
     for key, value in sorted(weights.items()):

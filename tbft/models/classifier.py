@@ -1,4 +1,4 @@
-"""What turns a chain of blocks into a classifier of images: normalisation, class names and number format."""
+"""A chain of blocks as a classifier of images, with normalisation, class names and number format."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ from tbft.remedies.card import SourceCard
 
 
 class Classifier(nn.Module):
-    """A chain of blocks with what must be known to feed it.
+    """A chain of blocks, and all that is needed to run it on images.
 
     Attributes:
         model: the chain.
-        architecture: name under which ``build`` made it; empty for a network given from Python.
-        base: the base model as its file holds it; ``None`` for fresh weights, and for a network given from Python.
-        classes: class names in the order of the outputs; empty if nobody said.
-        mean, std: normalisation of images on the scale 0 to 1.
-        number_format: in which convolutions compute; ``None`` until ``cheapest`` is resolved for a device.
+        architecture: name under which ``build`` made the network; empty for a network given from Python.
+        base: weights and metadata of the base model's file; ``None`` for fresh weights and for a network given from
+            Python.
+        classes: class names in the order of the outputs; empty if they are not known.
+        mean, std: normalisation of images, on the scale 0 to 1.
+        number_format: number format and memory layout of convolutions; ``None`` until ``cheapest`` is resolved for a
+            device.
     """
 
     model: BlockChain
@@ -42,7 +44,7 @@ class Classifier(nn.Module):
 
     @property
     def num_classes(self) -> int:
-        """Outputs of the head."""
+        """Number of outputs of the head."""
         return self.model.num_classes
 
     @property
@@ -56,21 +58,21 @@ class Classifier(nn.Module):
         return (self.base and self.base.card) or SourceCard()
 
     def place(self, device: torch.device) -> None:
-        """Move to a device, and compute in the number format that was chosen or is cheapest there."""
+        """Move the network to a device, and set the chosen number format, or the cheapest one there."""
         self.to(device)
         self.compute_in(self.number_format or resolve_format("cheapest", device, self.model))
 
     def compute_in(self, number_format: NumberFormat) -> None:
-        """Compute in this format from now on."""
+        """Set the number format of all following passes."""
         self.number_format = number_format
         if number_format.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, batch: Batch, stop: str | None = None) -> Tensor:
-        """Run a batch through the chain, from where it enters up to, not including, the link ``stop``.
+        """Run a batch through the chain, from the link at which it enters up to, not including, link ``stop``.
 
         Returns:
-            Logits ``(N, num_classes)`` in fp32, or, before ``stop``, features as the links make them.
+            Logits ``(N, num_classes)`` in fp32; with ``stop``, features ``(N, ...)`` in the format of the links.
         """
         x, how = batch.x, self.number_format or FORMATS["channels_last"]
         if how.channels_last and x.dim() == 4:
@@ -87,14 +89,17 @@ class Classifier(nn.Module):
         image_size: int | None = None,
         width: int | None = None,
     ) -> None:
-        """Build the network and take the base model's weights.
+        """Build the network and load the base model's weights.
+
+        The arguments after ``base`` are those of ``build``; ``None`` takes the base model's own value. Without a base
+        model ``architecture`` and ``num_classes`` are needed.
 
         Args:
-            base: weights file, or a shipped base model by name; ``None`` keeps fresh weights.
-            architecture: see ``build``; this and what follows is the base model's own by default.
-            num_classes: likewise.
-            image_size: likewise.
-            width: likewise.
+            base: weights file, or name of a shipped base model; ``None`` keeps fresh weights.
+            architecture: name of the network.
+            num_classes: number of outputs of the head.
+            image_size: side of the images, in pixels.
+            width: channels of the first stage of a pre-activation network.
 
         Raises:
             BadInput: if the base model is missing or does not fit, or there is no network to build.
@@ -112,7 +117,7 @@ class Classifier(nn.Module):
         if not self.base and (architecture is None or num_classes is None):
             raise BadInput("there is no network: give model.base, or model.architecture and model.num_classes")
         name = str(chosen["architecture"])
-        if self.base:  # its weights are put in: none are to be downloaded
+        if self.base:  # the base model's weights replace pretrained ones, so none are downloaded
             name = name.partition("@")[0]
         self.architecture = name
         network: dict[str, Any] = {
@@ -128,10 +133,14 @@ class Classifier(nn.Module):
             load_weights(self.model, self.base)
 
     def describe_images(self, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
-        """Set the normalisation: the given one, or the base model's own, or that of the network's kind.
+        """Set the normalisation of images: the given one, else the base model's, else the usual one of the network.
+
+        Args:
+            mean: mean of each channel, on the scale 0 to 1.
+            std: standard deviation of each channel, on the scale 0 to 1.
 
         Raises:
-            BadInput: if it makes no sense.
+            BadInput: if the numbers are no normalisation of images.
         """
         self.mean = tuple(mean if mean is not None else (self.base and self.base.mean) or self.model.mean)
         self.std = tuple(std if std is not None else (self.base and self.base.std) or self.model.std)
@@ -142,7 +151,7 @@ class PlainClassifier(Classifier):
     """A classifier without Lightning.
 
     Args:
-        number_format: see ``ImageClassifier``.
+        number_format: name of the number format (see ``ImageClassifier``).
     """
 
     def __init__(self, number_format: str = "channels_last") -> None:

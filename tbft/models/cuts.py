@@ -1,4 +1,4 @@
-"""Where a traced network is cut into blocks."""
+"""Choose the places at which a traced network is cut into blocks."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from tbft.models.operations import Operations, name_inside
 from tbft.models.spec import HEAD, POOL, ChainSpec, LinkSpec
 from tbft.models.tracing import is_layer, modules_around
 
-_PARTS = 3  # of a network whose features never shrink
+_PARTS = 3  # blocks, besides the head, of a network with one resolution
 _SAME_RESOLUTION = 0.6
-"""Fewer positions than this share of those before are another resolution (class tokens come and go within one)."""
+"""A new resolution begins where the number of positions falls below this share of the one before. Class tokens change
+the number a little within one resolution."""
 IMAGES = 3
-"""Images in the pass that observes shapes: a first dimension of 3 is the images' and not two of something."""
+"""Number of images in the pass that observes shapes; a first dimension of 3 is then very likely that of the images."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A place between two operations where one tensor holds all that the network knows of its images.
+    """A place between two operations where a single tensor holds all that later operations need of the images.
 
     Attributes:
         after: index of the operation after which to cut.
-        positions: how many places an image has here: ``H * W`` of a feature map, the length of a token sequence.
-        width: values of one place.
+        positions: positions of an image in the tensor: ``H * W`` of a feature map, or the length of a token sequence.
+        width: number of values at one position.
     """
 
     after: int
@@ -36,10 +37,10 @@ class Cut:
 
 
 def find_head(operations: Operations) -> int:
-    """Index of the operation that makes the logits: the last one with parameters.
+    """Return the index of the operation that makes the logits, the last one with parameters.
 
     Raises:
-        BadInput: if it is neither a linear layer nor a 1 x 1 convolution.
+        BadInput: if that operation is neither a linear layer nor a 1 x 1 convolution.
     """
     last = max((i for i, names in enumerate(operations.parameters) if names), default=None)
     module = operations.module(operations.nodes[last]) if last is not None else None
@@ -56,12 +57,12 @@ def find_head(operations: Operations) -> int:
 def choose_cuts(operations: Operations) -> ChainSpec:
     """Cut a network into stages, ``pool`` and head.
 
-    A stage is a resolution at which the network branches (residual connections, squeeze and excitation, attention);
-    in a network that never branches (VGG) it is every resolution of more than one place that has parameters. Layers
-    before the first stage belong to it. At each stage's resolution the cut with the fewest values is taken, the later
-    of equals; not before its first branch (or parameters), for that would leave the stage out. A network with one
-    stage (a ViT) is cut there into three parts with about equally many parameters. What is left before the head is
-    ``pool``. Blocks that share a parameter are one block.
+    A stage is a resolution at which the network branches (residual connections, squeeze and excitation, attention). In
+    a network that never branches (VGG), a stage is any resolution of more than one position that has parameters. Layers
+    before the first stage belong to it. A stage ends at the cut of its resolution with the fewest values, and of equal
+    ones at the last. That cut must not lie before the first branch of the stage (or its first parameters), because the
+    block would then lack the stage. A network with one stage (a ViT) is cut into three parts with about equally many
+    parameters. The rest before the head is ``pool``. Blocks that share a parameter are joined.
 
     Raises:
         BadInput: if there is no linear head, or it shares parameters with a block.
@@ -73,17 +74,17 @@ def choose_cuts(operations: Operations) -> ChainSpec:
     if len(stages) == 1:
         candidates = _equal_parts(operations, _narrowest(stages[0]))
     ends: list[int] = []
-    for end in candidates:  # a block that has nothing to tune (pooling alone) is part of the next one
+    for end in candidates:  # a block without parameters (pooling alone) is joined to the next one
         if _parameters(operations, ends[-1] if ends else -1, end):
             ends.append(end)
     return spec_of(operations, ends, cuts[-1].after if cuts else -1, head)
 
 
 def cut_behind(operations: Operations, modules: Sequence[str]) -> ChainSpec:
-    """Cut a network behind the named modules: ``block1`` ends with the first of them, and so on.
+    """Cut a network after the named modules: ``block1`` ends with the first of them, and so on.
 
     Raises:
-        BadInput: if there is no such module, or more than one tensor is alive behind it.
+        BadInput: if there is no such module, or later operations need more than one tensor there.
     """
     head = find_head(operations)
     cuts = [cut.after for cut in _cuts(operations) if cut.after < head]
@@ -99,13 +100,13 @@ def cut_behind(operations: Operations, modules: Sequence[str]) -> ChainSpec:
 
 
 def spec_of(operations: Operations, ends: list[int], before_head: int, head: int) -> ChainSpec:
-    """The chain whose blocks end after these operations.
+    """Return the spec of the chain whose blocks end after given operations.
 
     Args:
-        operations: the network's.
-        ends: last operation of each block, in order.
-        before_head: last operation before the head's link; -1 if the head is all of the network.
-        head: operation that makes the logits.
+        operations: operations of the network.
+        ends: index of the last operation of each block, in order.
+        before_head: index of the last operation before the head's link; -1 if the head is the whole network.
+        head: index of the operation that makes the logits.
 
     Raises:
         BadInput: if the head shares parameters or statistics with a block.
@@ -113,7 +114,7 @@ def spec_of(operations: Operations, ends: list[int], before_head: int, head: int
     ends = ends or [before_head]
     edges = sorted({-1, *ends, before_head, len(operations.nodes) - 1})
     start = 1
-    while start < len(edges) - 1:  # where two links have a parameter or statistics in common, nothing is cut between
+    while start < len(edges) - 1:  # join links that share a parameter or statistics
         if _state(operations, -1, edges[start]) & _state(operations, edges[start], edges[-1]):
             del edges[start]
         else:
@@ -133,19 +134,22 @@ def spec_of(operations: Operations, ends: list[int], before_head: int, head: int
 
 
 def levels_of(names: Sequence[str]) -> dict[str, str]:
-    """Drift level to block: front, last stage, head (paper, section 3)."""
+    """Return the block of each drift level: first stage, last stage, head (paper, section 3)."""
     stages = [name for name in names if name not in (POOL, HEAD)]
     return dict(zip(LEVELS, (stages[0], stages[-1], HEAD), strict=True))
 
 
 def _parameters(operations: Operations, after: int, last: int) -> set[str]:
-    """What the operations from the one behind ``after`` up to ``last`` read, also where they need others for it."""
+    """Return the names of the parameters that the operations after ``after``, up to ``last``, read.
+
+    Parameters count too that they read through operations that do not depend on the images.
+    """
     nodes = operations.span(after + 1, last)
     return {name for node in nodes for name in operations.parameters[operations.index[node]]}
 
 
 def _state(operations: Operations, after: int, last: int) -> set[str]:
-    """What ``_parameters`` gives, and the norms whose statistics these operations change in training."""
+    """Return the names that ``_parameters`` gives, and of the norms whose statistics these operations change."""
     nodes = operations.span(after + 1, last)
     return _parameters(operations, after, last) | {
         name for node in nodes for name in operations.statistics[operations.index[node]]
@@ -153,9 +157,9 @@ def _state(operations: Operations, after: int, last: int) -> set[str]:
 
 
 def _cuts(operations: Operations) -> list[Cut]:
-    """Every place where one tensor with the images' dimension is alive, in order.
+    """Return all places where the only tensor that is still needed has the images' dimension, in order.
 
-    ``positions`` is 0 where the tensor has no places (features ``(N, F)``) or is another view of the one before.
+    ``positions`` is 0 if the tensor has no positions (features ``(N, F)``) or is a mere view of the one before.
     """
     found = []
     for i, living in enumerate(operations.alive()):
@@ -173,19 +177,19 @@ def _cuts(operations: Operations) -> list[Cut]:
 
 
 def _positions(value: Tensor) -> int:
-    """Places that an image has in a square feature map or a token sequence; 0 for features ``(N, F)``."""
+    """Return the positions of an image in a square feature map or a token sequence; 0 for features ``(N, F)``."""
     if value.dim() == 4:
-        return value.shape[2] ** 2  # of C, H, W and of H, W, C alike
+        return value.shape[2] ** 2  # dimension 2 is a side in N, C, H, W and in N, H, W, C
     return value.shape[1] if value.dim() == 3 else 0
 
 
 def _overwrites(operations: Operations, user: fx.Node, node: fx.Node) -> bool:
-    """Whether an operation writes into the tensor that it gets: a link must leave its input as it was."""
+    """Return whether an operation overwrites its input, which no link may do."""
     return user.args[:1] == (node,) and operations.in_place(user)
 
 
 def _stages(operations: Operations, cuts: list[Cut]) -> list[list[Cut]]:
-    """The cuts of each stage, in order: those at its resolution, behind the place where it begins to branch."""
+    """Return the cuts of each stage, in order: those at its resolution, from its first branch (or parameters) on."""
     resolutions: list[list[Cut]] = []
     largest = 0
     for cut in reversed(cuts):
@@ -209,13 +213,13 @@ def _stages(operations: Operations, cuts: list[Cut]) -> list[list[Cut]]:
 
 
 def _narrowest(stage: list[Cut]) -> list[Cut]:
-    """Those cuts of one resolution that have the fewest values."""
+    """Return the cuts of one resolution that have the fewest values."""
     width = min(cut.width for cut in stage)
     return [cut for cut in stage if cut.width == width]
 
 
 def _equal_parts(operations: Operations, cuts: list[Cut]) -> list[int]:
-    """Ends of three parts with about equally many parameters, the last of them at the last cut."""
+    """Return the ends of three parts with about equally many parameters; the last part ends at the last cut."""
     sizes = {name: parameter.numel() for name, parameter in operations.network.named_parameters()}
     read = [sum(sizes[name] for name in _parameters(operations, -1, cut.after)) for cut in cuts]
     ends = []
@@ -226,7 +230,7 @@ def _equal_parts(operations: Operations, cuts: list[Cut]) -> list[int]:
 
 
 def _hides_a_branch(operations: Operations, i: int) -> bool:
-    """Whether an operation runs a module whole that keeps its input's shape, as residual blocks do."""
+    """Return whether an operation runs an untraced module that keeps its input's shape, as residual blocks do."""
     module, value = operations.module(operations.nodes[i]), operations.values[i]
     if module is None or is_layer(module) or value is None or not operations.parameters[i]:
         return False

@@ -1,4 +1,4 @@
-"""Whether a chain is the network that it was made from: outputs, gradients, BatchNorm statistics."""
+"""Check that a chain computes the same as its network: outputs, gradients and BatchNorm statistics."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from torch import Tensor, nn
 from tbft.errors import BadInput
 
 OUTPUTS, GRADIENTS = 1e-6, 1e-5
-"""Largest difference that counts as none, relative to the largest value."""
+"""Largest difference of outputs and of gradients that counts as equal, relative to the largest value of the tensor."""
 _SMALL = 1e-3
-"""A tensor whose gradient is below this share of the largest one is held against that share."""
+"""Least reference value for differences of gradients, as a share of the largest gradient of all tensors."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a network makes of images in one mode.
+    """Result of one forward and backward pass of a network in one mode.
 
     Attributes:
         output: logits ``(N, num_classes)``.
-        gradients: of a weighted sum of the logits, by parameter name, and of the images as ``images``.
-        buffers: values after the pass, by name.
+        gradients: gradients of a weighted sum of the logits, by name of the parameter; ``images`` for the images.
+        buffers: buffers after the pass, by name.
     """
 
     output: Tensor
@@ -33,15 +33,15 @@ class Result:
 
 
 def check_chain(chain: nn.Module, network: nn.Module, images: Tensor) -> None:
-    """Compare a chain with its network in training and in inference mode; both stay as they were.
+    """Compare a chain with its network in training and in inference mode; both are left unchanged.
 
     Args:
-        chain: the chain, which shares parameters and buffers with the network.
+        chain: chain that shares parameters and buffers with the network.
         network: the network.
         images: random images ``(N, C, H, W)``.
 
     Raises:
-        BadInput: if they differ.
+        BadInput: if they differ, or the network has no gradients.
     """
     name = type(network).__name__
     with _as_they_were(chain, network, images.device):
@@ -54,7 +54,7 @@ def check_chain(chain: nn.Module, network: nn.Module, images: Tensor) -> None:
             try:
                 differing = _difference(expected, _run(chain, network, images, training))
                 why = f"its {differing} differ"
-            except RuntimeError as error:  # modules named by hand that do not fit one another
+            except RuntimeError as error:  # as with modules named by hand that do not fit together
                 differing = why = f"it fails with {str(error).splitlines()[0][:120]}"
             if differing:
                 raise BadInput(
@@ -64,10 +64,15 @@ def check_chain(chain: nn.Module, network: nn.Module, images: Tensor) -> None:
 
 
 def count_classes(network: nn.Module, images: Tensor) -> int:
-    """The number of classes that a network tells apart.
+    """Return the number of classes of a network.
+
+    Args:
+        network: the network.
+        images: images to run it on ``(N, C, H, W)``.
 
     Raises:
-        BadInput: if it does not take such images, or does not give logits ``(N, num_classes)`` in both modes.
+        BadInput: if the network fails on such images, or does not return finite logits ``(N, num_classes)`` in both
+            modes.
     """
     name, classes = type(network).__name__, 0
     with _as_they_were(network, network, images.device), torch.no_grad():
@@ -97,13 +102,20 @@ def _mode(training: bool) -> str:
 
 
 def _run(module: nn.Module, network: nn.Module, images: Tensor, training: bool) -> Result:
-    """One pass forward and backward from the same buffers and random numbers as every other."""
+    """Run one forward and backward pass, always from the same buffers and random numbers.
+
+    Args:
+        module: chain or network to run.
+        network: network whose parameters and buffers are read.
+        images: ``(N, C, H, W)``.
+        training: whether to run in training mode.
+    """
     module.train(training)
     torch.manual_seed(0)
     leaf = images.clone().requires_grad_()
     parameters = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
     with _buffers_kept(network):
-        output = module(leaf * 1)  # a network may write into what it gets
+        output = module(leaf * 1)  # a copy, as a network may overwrite its input
         after = {name: buffer.clone() for name, buffer in network.named_buffers()}
         weights = torch.linspace(-1, 1, output.numel(), device=output.device, dtype=output.dtype).view_as(output)
         gradients = torch.autograd.grad((output * weights).sum(), [leaf, *parameters.values()], allow_unused=True)
@@ -112,7 +124,7 @@ def _run(module: nn.Module, network: nn.Module, images: Tensor, training: bool) 
 
 
 def _difference(expected: Result, found: Result) -> str:
-    """What differs, in words; empty if nothing does."""
+    """Return in words what differs; empty if nothing does."""
     if not _close(expected.output, found.output, OUTPUTS):
         return "outputs"
     if expected.gradients.keys() != found.gradients.keys():
@@ -138,7 +150,7 @@ def _close(a: Tensor, b: Tensor, tolerance: float, least: float = 0.0) -> bool:
 
 @contextmanager
 def _buffers_kept(network: nn.Module) -> Iterator[None]:
-    """The buffers of before, after it: the same tensors with the same values."""
+    """Restore the buffers at the end: the same tensors with the same values."""
     kept = [(module._buffers, dict(module._buffers)) for module in network.modules()]
     values = [(buffer, buffer.clone()) for _, buffers in kept for buffer in buffers.values() if buffer is not None]
     try:
@@ -154,7 +166,7 @@ def _buffers_kept(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _as_they_were(chain: nn.Module, network: nn.Module, device: torch.device) -> Iterator[None]:
-    """Modes and random numbers of before, after it."""
+    """Restore modes and random number generators at the end."""
     modes = [(module, module.training) for root in (chain, network) for module in root.modules()]
     devices = [device] if device.type != "cpu" else []
     try:

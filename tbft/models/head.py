@@ -1,4 +1,4 @@
-"""The head in closed form: features once, then a convex problem that is solved, not trained."""
+"""Solve the head in closed form on features that are computed once."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _SCALES = tuple(2.0**power for power in range(7))
 
 
 class SolvedHead(NamedTuple):
-    """A linear head and how it was chosen.
+    """A solved linear head.
 
     Attributes:
-        layer: F features to C logits.
-        penalty: the penalty chosen, relative to the mean variance of a feature summed over the images.
-        right: which validation images it gets right ``(N,)``, boolean.
+        layer: linear layer from F features to C logits.
+        penalty: chosen penalty, in units of the mean variance of a feature times the number of images.
+        right: whether each validation image is right ``(N,)``, boolean.
     """
 
     layer: nn.Linear
@@ -30,7 +30,7 @@ class SolvedHead(NamedTuple):
 
     @property
     def accuracy(self) -> float:
-        """On the validation images, a fraction of 1."""
+        """Accuracy on the validation images, a fraction of 1."""
         return int(self.right.sum()) / len(self.right)
 
 
@@ -41,16 +41,16 @@ def solve_head(
     num_classes: int,
     penalties: Sequence[float] = PENALTIES,
 ) -> SolvedHead:
-    """Ridge regression onto one-hot labels, the penalty and the scale of the logits chosen on validation.
+    """Solve a head by ridge regression of one-hot labels; choose penalty and logit scale on validation images.
 
-    The scale, which no prediction depends on, makes the logits fit for a softmax: it is the power of two
-    with the lowest cross-entropy.
+    The penalty is the one with most right predictions. The scale, on which no prediction depends, makes the logits fit
+    for a softmax: it is the power of two with the lowest cross-entropy.
 
     Args:
-        train: features ``(N, F)`` and labels ``(N,)``.
-        validation: likewise.
-        num_classes: C.
-        penalties: strengths to choose from.
+        train: features ``(N, F)`` and labels ``(N,)`` of the training images.
+        validation: features ``(M, F)`` and labels ``(M,)`` of the validation images.
+        num_classes: number of classes C.
+        penalties: penalties to choose from.
     """
     x, y = train[0].double().cpu().numpy(), train[1].cpu().numpy()
     val_x, val_y = validation[0].float(), validation[1].to(validation[0].device)
@@ -63,7 +63,7 @@ def solve_head(
         layer.bias.data = torch.from_numpy(solution.bias).float()
         layer = layer.to(val_x.device)
         right = layer(val_x).argmax(1) == val_y
-        if best is None or right.sum() > best[2].sum():  # of equals the strongest penalty
+        if best is None or right.sum() > best[2].sum():  # of equally good penalties, the strongest
             best = layer, chosen, right
     assert best is not None
     layer, penalty, right = best

@@ -1,4 +1,4 @@
-"""What one image's forward pass costs, in multiply-adds."""
+"""Count the multiply-adds of one image's forward pass."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tbft.models.statistics import inference_mode_of
 
 
 def count_multiply_adds(chain: BlockChain, image: Tensor) -> float:
-    """Multiply-adds of convolutions and linear layers for one image; what else a network does is small beside them.
+    """Return the multiply-adds of convolutions and linear layers for one image; all other operations cost little.
 
     Args:
         chain: the network.
@@ -23,7 +23,12 @@ def count_multiply_adds(chain: BlockChain, image: Tensor) -> float:
 
 @torch.no_grad()
 def multiply_adds_by_link(chain: BlockChain, image: Tensor) -> dict[str, float]:
-    """The same for each link of the chain by its name."""
+    """Return the multiply-adds of convolutions and linear layers for one image, by link of the chain.
+
+    Args:
+        chain: the network.
+        image: ``(1, C, H, W)``, on the network's device.
+    """
     counted = dict.fromkeys(chain.links, 0.0)
 
     def count(module: nn.Module, _: Any, output: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Number format and memory layout of convolutions: which there are, and the cheapest one of a machine."""
+"""Number formats and memory layouts of convolutions, and the cheapest one on a machine."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import nn
 
 @dataclass(frozen=True)
 class NumberFormat:
-    """How a network computes.
+    """Number format and memory layout in which a network computes.
 
     Attributes:
-        channels_last: memory layout N, H, W, C of images and features.
-        bf16: convolutions in bfloat16 (autocast), and so what passes between blocks; weights, statistics and
-            logits stay in fp32.
+        channels_last: whether images and features have the memory layout N, H, W, C.
+        bf16: whether convolutions compute in bfloat16 (autocast), so that features between blocks are bfloat16 too;
+            weights, statistics and logits stay in fp32.
     """
 
     channels_last: bool = True
@@ -26,7 +26,7 @@ class NumberFormat:
 
     @property
     def name(self) -> str:
-        """As ``model.number_format`` calls it."""
+        """Name of the format, as the option ``model.number_format`` takes it."""
         return "bf16" if self.bf16 else "channels_last" if self.channels_last else "plain"
 
 
@@ -39,23 +39,23 @@ Control")."""
 
 
 def resolve_format(name: str, device: torch.device, network: nn.Module | None = None) -> NumberFormat:
-    """The format of this name on a device; ``cheapest`` is decided by what the device can do, without a clock.
+    """Return the format of a name; ``cheapest`` depends on the features of the device and not on a measurement.
 
-    Machines of one type therefore compute alike, whatever else runs on them. ``cheapest`` is
+    Machines of one type therefore get the same format, whatever else runs on them. ``cheapest`` is
 
-    - bfloat16 where the hardware multiplies it: x86 with AVX512-BF16 or AMX, Arm with BF16, CUDA from compute
+    - bfloat16 where the hardware can multiply it: x86 with AVX512-BF16 or AMX, Arm with BF16, CUDA from compute
       capability 8.0 on;
     - fp32, channels last, on other processors, and on all of them for a network with depthwise convolutions, whose
       training steps bfloat16 makes slower (MobileNetV3-Small at 64 px, with AVX512-BF16: 2.9 ms an image, 1.2 in fp32);
     - fp32 in torch's own layout on other accelerators, whose fast channels-last kernels are those of 16 bits.
 
-    ``ONEDNN_MAX_CPU_ISA`` and ``ATEN_CPU_CAPABILITY``, which make a processor compute as a lesser one, count. A
-    processor's features are read where Linux shows them; elsewhere it is taken to have no bfloat16.
+    ``ONEDNN_MAX_CPU_ISA`` and ``ATEN_CPU_CAPABILITY``, which limit the instructions of a processor, are respected. The
+    features of a processor are read on Linux; elsewhere it is assumed to have no bfloat16.
 
     Args:
-        name: a key of ``FORMATS``, or ``cheapest``.
-        device: that computes.
-        network: that is computed, where it is known.
+        name: key of ``FORMATS``, or ``cheapest``.
+        device: device that computes.
+        network: network that is computed, if it is known.
     """
     if name != "cheapest":
         return FORMATS[name]
@@ -67,7 +67,7 @@ def resolve_format(name: str, device: torch.device, network: nn.Module | None = 
 
 
 def _is_depthwise(network: nn.Module | None) -> bool:
-    """Whether a network has a convolution of each channel on its own."""
+    """Return whether a network has a depthwise convolution."""
     parts = network.modules() if network is not None else ()
     return any(isinstance(part, nn.Conv2d) and part.groups == part.in_channels > 1 for part in parts)
 
@@ -84,7 +84,7 @@ def _processor_multiplies_bf16() -> bool:
 
 
 def _processor_features() -> set[str]:
-    """Names that Linux has for what the processor can do; empty elsewhere."""
+    """Return Linux's names of the processor's features; empty on other systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""What a traced network does with images, operation by operation."""
+"""The operations of a traced network, with the tensors, parameters and statistics of each."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from tbft.models.tracing import Caller, Trace
 
 
 class Operations:
-    """The operations of a traced network in order, with what flows between them.
+    """The operations of a traced network in order, with the tensors between them.
 
     Args:
         network: the network.
-        trace: its trace.
-        images: images to observe shapes with ``(N, C, H, W)``.
+        trace: trace of the network.
+        images: images ``(N, C, H, W)`` to run it on, to observe shapes.
 
     Attributes:
-        nodes: the operations.
-        values: the tensor that each one made of the images, ``None`` where it made something else.
-        of_images: whether an operation depends on the images; one that does not can be run wherever it is needed.
-        parameters: names of the network's parameters that each one reads.
-        statistics: names of the norms with running statistics that each one runs.
+        nodes: operations in order.
+        index: index of each operation in ``nodes``.
+        values: tensor that each operation made from the images; ``None`` if it made no tensor.
+        of_images: for each operation, whether it depends on the images; others can run in any link that needs them.
+        parameters: for each operation, names of the network's parameters that it reads.
+        statistics: for each operation, names of the norms with running statistics that it runs.
     """
 
     def __init__(self, network: nn.Module, trace: Trace, images: Tensor) -> None:
@@ -43,7 +44,7 @@ class Operations:
         self.statistics = [tuple(norms[i] for i in self._modules_of(node) if i in norms) for node in self.nodes]
 
     def module(self, node: fx.Node) -> nn.Module | None:
-        """The module that an operation runs, if it runs one."""
+        """Return the module that an operation runs; ``None`` if it runs none."""
         return self.network.get_submodule(name_inside(node)) if node.op == "call_module" else None
 
     def _read_by(self, node: fx.Node) -> Iterator[nn.Parameter]:
@@ -60,7 +61,7 @@ class Operations:
         return [id(part) for part in module.modules()] if module is not None else []
 
     def alive(self) -> list[list[int]]:
-        """For each operation, those that depend on the images and whose results are still needed after it."""
+        """Return for each operation the indices of image-dependent operations whose results are needed after it."""
         last = [max((self.index[user] for user in node.users), default=-1) for node in self.nodes]
         needed: list[int] = []
         living: list[list[int]] = []
@@ -70,7 +71,10 @@ class Operations:
         return living
 
     def span(self, first: int, last: int) -> list[fx.Node]:
-        """The operations of a link, in order: those of the images from ``first`` to ``last``, and what they need."""
+        """Return the operations of a link in order.
+
+        These are the image-dependent operations from index ``first`` to ``last``, and all others that they need.
+        """
         needed: set[fx.Node] = set()
         pending = [node for i, node in enumerate(self.nodes) if first <= i <= last and self.of_images[i]]
         while pending:
@@ -81,7 +85,7 @@ class Operations:
         return sorted(needed, key=self.index.__getitem__)
 
     def in_place(self, node: fx.Node) -> bool:
-        """Whether an operation writes into its first argument."""
+        """Return whether an operation overwrites its first argument."""
         name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
         by_name = node.op != "call_module" and (
             name.endswith("_") or (name.startswith("i") and hasattr(Tensor, f"__{name}__"))
@@ -89,29 +93,34 @@ class Operations:
         return by_name or bool(node.kwargs.get("inplace")) or getattr(self.module(node), "inplace", False) is True
 
     def overwrites(self, nodes: Sequence[fx.Node], entering: fx.Node) -> bool:
-        """Whether one of these operations writes into the memory of a tensor, be it through a view of it."""
+        """Return whether one of these operations overwrites a tensor, directly or through a view.
+
+        Args:
+            nodes: operations to check.
+            entering: operation that made the tensor.
+        """
         memory = _memory(self.values[self.index[entering]])
         first = [(node, node.args[0]) for node in nodes if node.args and isinstance(node.args[0], fx.Node)]
         return any(self.in_place(node) and _memory(self.values[self.index[arg]]) == memory for node, arg in first)
 
 
 def name_inside(node: fx.Node) -> str:
-    """Name of the module, parameter or buffer that an operation uses, as the network calls it."""
+    """Return the network's name of the module, parameter or buffer that an operation uses."""
     return str(node.target).removeprefix("network.")
 
 
 def _follows_batches(module: nn.Module) -> bool:
-    """Whether a module has running statistics, which change in training."""
+    """Return whether a module has running statistics, which change in training."""
     return isinstance(module, _NormBase) and module.track_running_stats
 
 
 def _memory(value: Tensor | None) -> int | None:
-    """Where a tensor's values lie: the same for its views."""
+    """Return the address of a tensor's storage, which its views share."""
     return None if value is None else value.untyped_storage().data_ptr()
 
 
 class _Observer(fx.Interpreter):
-    """Runs a trace and keeps what every operation makes."""
+    """Runs a trace and keeps the tensor that each operation makes."""
 
     def __init__(self, network: nn.Module, trace: Trace) -> None:
         super().__init__(Caller(network), graph=trace.graph)
@@ -119,19 +128,19 @@ class _Observer(fx.Interpreter):
         self.made: list[Tensor | None] = []
 
     def run_node(self, n: fx.Node) -> object:
-        """Run one operation."""
+        """Run one operation and keep its result."""
         value = super().run_node(n)
         self.made.append(value if isinstance(value, Tensor) else None)
         return value
 
     def fetch_attr(self, target: str) -> object:
-        """An attribute of the network, or a constant of its trace."""
+        """Return an attribute of the network, or a constant of its trace."""
         return self.constants[target] if target in self.constants else super().fetch_attr(target)
 
 
 @torch.no_grad()
 def _observe(network: nn.Module, trace: Trace, images: Tensor) -> list[Tensor | None]:
     observer = _Observer(network, trace)
-    with inference_mode_of(observer.module):  # statistics and random numbers stay as they are
+    with inference_mode_of(observer.module):  # running statistics and random numbers do not change
         observer.run(images)
     return observer.made

@@ -10,10 +10,10 @@ from tbft.models.chain import BlockChain
 
 
 class PreActBlock(nn.Module):
-    """BN, ReLU, conv, BN, ReLU, conv around a shortcut without parameters.
+    """BN, ReLU, conv, BN, ReLU, conv, and a shortcut without parameters.
 
-    Where the stage changes resolution the shortcut is a 2 x 2 average pool and the missing channels are
-    zeros, so a checkpoint has no keys for it (layout of the paper's checkpoints).
+    Where the stage changes resolution, the shortcut is a 2 x 2 average pool and the additional channels are zeros, so a
+    checkpoint has no keys for it (as in the paper's checkpoints).
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -26,7 +26,7 @@ class PreActBlock(nn.Module):
         self.extra = outputs - inputs
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, inputs, H, W)`` to ``(N, outputs, H / stride, W / stride)``."""
+        """Map ``(N, inputs, H, W)`` to ``(N, outputs, H / stride, W / stride)``."""
         y = self.conv1(F.relu(self.bn1(x)))
         y = self.conv2(F.relu(self.bn2(y)))
         if self.stride > 1:
@@ -40,13 +40,13 @@ class PreActResNet(BlockChain):
     """ResNet of depth 6n + 2 with n pre-activation blocks in each of three stages.
 
     ``fc`` follows an 8 x 8 average pool, so it takes ``64 * (image_size / 32) ** 2`` features at width 16:
-    64 at 32 px and 1024 at 128 px, as in the paper's checkpoints. Images smaller than 32 px are pooled whole.
+    64 at 32 px and 1024 at 128 px, as in the paper's checkpoints. Below 32 px the pool covers the whole feature map.
 
     Args:
-        depth: layers with weights, 6n + 2 (26 in the paper).
+        depth: number of layers with weights, 6n + 2 (26 in the paper).
         width: channels of the first stage; the others have two and four times as many.
-        num_classes: outputs of the head.
-        image_size: side of the images, in pixels.
+        num_classes: number of outputs of the head.
+        image_size: side of the images, in pixels, a multiple of 4 of at least 8.
     """
 
     def __init__(self, depth: int = 26, width: int = 16, num_classes: int = 10, image_size: int = 32) -> None:
@@ -72,7 +72,7 @@ class PreActResNet(BlockChain):
         torch.nn.init.zeros_(self.fc.bias)
 
     def chain(self) -> dict[str, tuple[nn.Module, ...]]:
-        """``block1`` = stem and first stage, ``block2``, ``block3``, ``pool`` = last norm to features, ``fc``."""
+        """Return ``block1`` (stem, first stage), ``block2``, ``block3``, ``pool`` (last norm to features), ``fc``."""
         return {
             "block1": (self.conv1, self.layer1),
             "block2": (self.layer2,),

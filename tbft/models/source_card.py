@@ -1,4 +1,4 @@
-"""The source card in a weights file's metadata: one line of JSON, arrays in fp32 and base64."""
+"""Write and read the source card in a weights file's metadata: one line of JSON, with arrays as fp32 in base64."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tbft.errors import BadInput
 from tbft.remedies.card import Moments, SourceCard
 
 KEY = "source_card"
-"""Name of the card among a file's metadata."""
+"""Key of the card in a file's metadata."""
 
 _MOST_BYTES = 50_000
-"""Of one array of logits or features; a larger one (the confusion of 1,000 classes) is left out, so that a card stays
-near 100 kB. Moments are as long as ``measure_moments`` lets them be, which is up to 100 kB more."""
+"""Largest size of one array of the card, apart from the moments. A larger array (the confusion of 1,000 classes) is
+left out, so that a card stays near 100 kB. Moments have up to 100 kB more, limited by ``measure_moments``."""
 
 _MOST_CONFIDENCES = 500
 _VERSION = 1
@@ -28,7 +28,7 @@ _SYMMETRIC = ("covariance", "moments_covariance")
 
 
 def card_to_text(card: SourceCard) -> str:
-    """Write a card; what is too large for it is left out."""
+    """Return a card as text; arrays that are too large are left out."""
     confidences = card.confidences
     if confidences is not None and len(confidences) > _MOST_CONFIDENCES:
         confidences = np.quantile(confidences, np.linspace(0, 1, _MOST_CONFIDENCES))
@@ -55,12 +55,12 @@ def card_from_text(path: Path, text: str, num_classes: int | None) -> SourceCard
     """Read a card.
 
     Args:
-        path: file that it is from, for messages.
-        text: as ``card_to_text`` writes it.
-        num_classes: outputs of the network that it describes; ``None`` if they are not known yet.
+        path: file that holds the card, for messages.
+        text: text that ``card_to_text`` wrote.
+        num_classes: number of outputs of the network that the card describes; ``None`` if not known yet.
 
     Raises:
-        BadInput: if it is none, or of another network.
+        BadInput: if the text is no card, or the card belongs to another network.
     """
     try:
         return _read(json.loads(text), num_classes)
@@ -72,7 +72,7 @@ def card_from_text(path: Path, text: str, num_classes: int | None) -> SourceCard
 
 
 class _ContradictionError(ValueError):
-    """A card that can be read and makes no sense."""
+    """A readable card whose contents are contradictory."""
 
 
 def _read(said: Any, num_classes: int | None) -> SourceCard:
@@ -114,7 +114,7 @@ def _number(said: dict[str, Any], name: str, low: float, high: float) -> float |
 
 
 def _packed(array: np.ndarray, name: str) -> np.ndarray:
-    """Little-endian fp32; of a symmetric matrix the upper triangle."""
+    """Return an array as little-endian fp32; of a symmetric matrix only the upper triangle."""
     kept = array[np.triu_indices(len(array))] if name in _SYMMETRIC else array
     return np.ascontiguousarray(kept, "<f4")
 

@@ -1,4 +1,4 @@
-"""How a network is cut into a chain: what stands beside it, and travels in its weights' file."""
+"""The spec of a chain: where a network is cut, as stored in its weights file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from tbft.errors import BadInput
 
 HEAD, POOL = "fc", "pool"
-"""Names of the last link, and of the one before it that is no block."""
+"""Names of the last link, and of the link before it, which is no block."""
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class LinkSpec:
     """One link of a chain.
 
     Attributes:
-        name: ``block1``, ..., ``pool``, ``fc``.
-        end: name of the last traced operation that belongs to it; empty where modules are named by hand.
-        modules: names of the modules that it runs one after the other, where they are named by hand.
+        name: name of the link: ``block1``, ..., ``pool``, ``fc``.
+        end: name of the last traced operation of the link; empty where modules are named by hand.
+        modules: names of the modules that run one after the other, where they are named by hand.
     """
 
     name: str
@@ -29,12 +29,12 @@ class LinkSpec:
 
 @dataclass(frozen=True)
 class ChainSpec:
-    """A network as a chain of links.
+    """The links of a chain.
 
     Attributes:
-        links: in the order in which they run; the last one is the head's.
+        links: links in the order in which they run; the last one holds the head.
         head: name of the module that makes the logits: an ``nn.Linear`` or a 1 x 1 convolution.
-        levels: drift level to the name of the block that is tuned for it.
+        levels: name of the block that is tuned for each drift level.
     """
 
     links: tuple[LinkSpec, ...]
@@ -52,15 +52,15 @@ class ChainSpec:
         return tuple(name for name in self.names if name != POOL)
 
     def to_json(self) -> str:
-        """As one line of JSON, the form in which it stands in a weights' file."""
+        """Return the spec as one line of JSON, as a weights file stores it."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> ChainSpec:
-        """Read what ``to_json`` wrote.
+        """Read a spec that ``to_json`` wrote.
 
         Raises:
-            BadInput: if the text is something else.
+            BadInput: if the text is no spec, or the spec contradicts itself.
         """
         try:
             value: Any = json.loads(text)

@@ -1,4 +1,4 @@
-"""BatchNorm statistics: re-estimated on target images, and held."""
+"""BatchNorm statistics and modes: re-estimate the statistics, and set training and inference mode."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def estimating_statistics(chain: BlockChain) -> Iterator[None]:
-    """Re-estimate every running mean and variance from the batches that run forward inside.
+    """Re-estimate every running mean and variance from the batches that run forward in the body.
 
-    Each layer normalises with the statistics of the batch at hand, and its running statistics become the
-    mean of the batches' (momentum ``None`` in ``torch.nn.BatchNorm2d``): what Schneider et al. 2020
-    (arXiv:2006.16971) call full adaptation, N = 0. It needs no labels and makes no gradients; a few large
-    batches estimate best. Modes and momenta are as before when it ends. A network without BatchNorm (LayerNorm's
-    statistics are each image's own) stays as it is.
+    Each layer normalises with the statistics of the present batch, and its running statistics become the mean over the
+    batches (momentum ``None`` in ``torch.nn.BatchNorm2d``). Schneider et al. 2020 (arXiv:2006.16971) call this full
+    adaptation, N = 0. It needs no labels and no gradients; a few large batches estimate best. Modes and momenta are
+    restored at the end. A network without BatchNorm stays as it is (LayerNorm has no running statistics).
     """
     norms = [module for module in chain.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
@@ -41,7 +40,7 @@ def estimating_statistics(chain: BlockChain) -> Iterator[None]:
 
 @contextmanager
 def inference_mode_of(network: nn.Module) -> Iterator[None]:
-    """Inference mode for every module inside, the modes of before after it."""
+    """Put every module into inference mode for the body, and restore the modes at the end."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
@@ -59,7 +58,7 @@ def set_modes(chain: BlockChain, training: Iterable[str]) -> None:
 
 
 def can_refresh(chain: BlockChain) -> bool:
-    """Whether there are statistics to re-estimate; says so where there are none."""
+    """Return whether the chain has statistics to re-estimate; log it if there are none."""
     if has_statistics(chain.modules()):
         return True
     log.info("there are no statistics to refresh: the network has no BatchNorm")
@@ -67,5 +66,5 @@ def can_refresh(chain: BlockChain) -> bool:
 
 
 def has_statistics(modules: Iterable[nn.Module]) -> bool:
-    """Whether any of the modules keeps batch statistics."""
+    """Return whether any of the modules is a BatchNorm."""
     return any(isinstance(module, _BatchNorm) for module in modules)

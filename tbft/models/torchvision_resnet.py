@@ -1,4 +1,4 @@
-"""torchvision's ResNets, wide ones and ResNeXts too, as a chain of blocks, under torchvision's own keys."""
+"""torchvision's ResNets, wide ResNets and ResNeXts as chains of blocks, with torchvision's own keys."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class TorchvisionResNet(BlockChain):
 
     Args:
         name: one of ``NAMES``.
-        num_classes: outputs of the head.
+        num_classes: number of outputs of the head.
         image_size: side of the images, in pixels (any size of at least 32 works; 224 is usual).
     """
 
-    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision's own weights take it
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as for torchvision's own weights
 
     def __init__(self, name: str = "resnet18", num_classes: int = 10, image_size: int = 224) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class TorchvisionResNet(BlockChain):
         self.flatten = nn.Flatten()
 
     def chain(self) -> dict[str, tuple[nn.Module, ...]]:
-        """The stem joins the first stage in ``block1``; ``pool`` has no parameters here."""
+        """Return ``block1`` (stem and first stage), ``block2``, ..., ``block4``, ``pool`` (no parameters), ``fc``."""
         child = dict(self.named_children())
         stem = (child["conv1"], child["bn1"], child["relu"], child["maxpool"])
         return {

@@ -1,4 +1,4 @@
-"""Any classifier as a chain of blocks: the user's module, cut by tracing or by the names of its modules."""
+"""Any classifier as a chain of blocks, cut by tracing or by names of its modules."""
 
 from __future__ import annotations
 
@@ -23,13 +23,12 @@ from tbft.models.tracing import trace_network
 
 
 class TracedChain(BlockChain):
-    """A user's network as a chain: the same modules, parameters, buffers and keys.
+    """A user's network as a chain with the same modules, parameters, buffers and keys.
 
     Args:
         network: the network; it stays usable, and shares all weights with the chain.
-        spec: how it is cut.
-        links: modules that each link runs, one after the other, by its name.
-        num_classes: outputs of the head.
+        spec: cuts of the network.
+        links: for each link's name the modules that it runs, one after the other.
         facts: other attributes of a ``BlockChain``, such as ``num_classes``, by name.
     """
 
@@ -40,9 +39,9 @@ class TracedChain(BlockChain):
         self, network: nn.Module, spec: ChainSpec, links: Mapping[str, tuple[nn.Module, ...]], **facts: Any
     ) -> None:
         super().__init__()
-        # Past nn.Module's own table of names: the network can have children and buffers of the same ones.
+        # These bypass nn.Module's tables of names, because the network can have children or buffers of the same names.
         self.__dict__.update(facts, spec=spec, network=network, _chain=dict(links))
-        # One table for both: what is moved or loaded in the chain is moved and loaded in the network.
+        # Chain and network share their tables, so moving or loading one moves or loads the other.
         self._parameters, self._buffers = network._parameters, network._buffers
         self._non_persistent_buffers_set = network._non_persistent_buffers_set
         self._modules = dict(network._modules)
@@ -50,35 +49,35 @@ class TracedChain(BlockChain):
         self.training = network.training
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        """Pickle the network, and cut it again when it is read: the links' code has no name to be found under."""
+        """Pickle the network and cut it again when it is loaded, because the code of the links cannot be pickled."""
         names = ("image_size", "channels", "spec", "mean", "std", "architecture")
         known = {name: self.__dict__[name] for name in names}
         return partial(chain_of, **known), (self.__dict__["network"],)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TracedChain:
-        """Copy the links too: cutting takes as long as tracing."""
+        """Copy the chain with its links, because cutting the copy again would need another trace."""
         twin = memo[id(self)] = type(self).__new__(type(self))
         twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return twin
 
     def chain(self) -> dict[str, tuple[nn.Module, ...]]:
-        """The links by name."""
+        """Return the modules of each link by its name."""
         return self.__dict__["_chain"]
 
     @property
     def head(self) -> nn.Linear | nn.Conv2d:
-        """The layer that makes the logits."""
+        """Layer that makes the logits."""
         head = self.__dict__["network"].get_submodule(self.spec.head)
         assert isinstance(head, nn.Linear | nn.Conv2d)
         return head
 
     def block_of(self, level: str) -> str:
-        """The block that the spec gives for a drift level."""
+        """Return the spec's block for a drift level."""
         block = super().block_of(level)
         return self.spec.levels.get(level, block)
 
     def modules_of(self, names: Sequence[str]) -> Iterator[nn.Module]:
-        """The named links, and every module of the network that they run."""
+        """Yield the modules of the named links, and every module of the network that they run."""
         for module in super().modules_of(names):
             yield module
             if isinstance(module, TracedLink):
@@ -97,22 +96,23 @@ def chain_of(
     std: tuple[float, ...] = (0.5,),
     architecture: str = "",
 ) -> TracedChain:
-    """See a classifier as a chain of blocks.
+    """Turn a classifier into a chain of blocks.
 
-    The network is traced and cut where one tensor is alive (``choose_cuts`` has the rule); the chain is then
-    compared with it on random images: outputs, gradients and BatchNorm statistics, in training and in inference.
+    The network is traced and cut where later operations need a single tensor (see ``choose_cuts``). The chain is then
+    compared with the network on random images: outputs, gradients and BatchNorm statistics, in training and in
+    inference mode.
 
     Args:
-        network: images ``(N, channels, image_size, image_size)`` to logits ``(N, num_classes)``.
+        network: module from images ``(N, channels, image_size, image_size)`` to logits ``(N, num_classes)``.
         image_size: side of the images, in pixels.
-        channels: channels of the images.
-        blocks: where to cut, instead. A list names the modules at whose outputs ``block1``, ``block2``, ... end. A
-            mapping names all modules by link (``block1``, ..., perhaps ``pool``, ``fc``), which then run one after
-            the other, with the features flattened before the head: it needs no tracing.
-        spec: how it was cut before: nothing is chosen then.
-        mean: normalisation of the images that it takes, on the scale 0 to 1.
-        std: likewise.
-        architecture: name under which ``build`` makes it.
+        channels: number of channels of the images.
+        blocks: places to cut, instead of choosing them. A list names the modules at whose outputs ``block1``,
+            ``block2``, ... end. A mapping names the modules of each link (``block1``, ..., perhaps ``pool``, ``fc``);
+            they run one after the other, with the features flattened before the head, and tracing is not needed.
+        spec: cuts of an earlier chain of this network, instead of choosing them.
+        mean: mean of the image normalisation, on the scale 0 to 1.
+        std: standard deviation of the image normalisation, on the scale 0 to 1.
+        architecture: name under which ``build`` makes the network; empty for a user's own.
 
     Raises:
         BadInput: if the network cannot be traced, has no linear head, gives no logits, or the chain is not exact.
@@ -134,7 +134,7 @@ def chain_of(
         "linear_head": linear_head,
     }
     chain = TracedChain(network, spec, links, **facts, mean=mean, std=std, architecture=architecture)
-    check_chain(chain, network, images[:2])  # another number than was traced: none may be baked in
+    check_chain(chain, network, images[:2])  # other than in tracing, so that a fixed number of images would show
     return chain
 
 
@@ -171,7 +171,7 @@ def _by_tracing(
 
 
 def _shared_without_state(operations: Operations, spans: Sequence[Sequence[fx.Node]]) -> set[fx.Node]:
-    """The operations of all links that run a module without parameters and buffers that another link runs too."""
+    """Return the operations that run a module without parameters and buffers which several links run."""
     links_of: dict[int, set[int]] = {}
     running = {node: module for span in spans for node in span if (module := operations.module(node)) is not None}
     for i, span in enumerate(spans):
@@ -206,7 +206,7 @@ def _by_hand(network: nn.Module, blocks: Mapping[str, Sequence[str]]) -> tuple[C
 
 @torch.no_grad()
 def _is_plain(module: nn.Module | None) -> bool:
-    """Whether a solved head can stand in a module's place: a linear layer with a bias that does nothing more."""
+    """Return whether a solved head can replace a module: it must be a mere linear layer with a bias."""
     if not isinstance(module, nn.Linear) or set(module.state_dict()) != {"weight", "bias"}:
         return False
     x = torch.linspace(-2, 3, 2 * module.in_features).view(2, -1).to(module.weight)
@@ -214,7 +214,7 @@ def _is_plain(module: nn.Module | None) -> bool:
 
 
 def _shared_by_hand(links: Links) -> str:
-    """What two links have in common that only one of them may train or let drop, in words; empty if nothing."""
+    """Return in words which parameter, buffer, stateful module or dropout two links share; empty if none."""
     owner: dict[int, str] = {}
     for name, modules in links.items():
         parts = [part for module in modules for part in module.modules()]

@@ -1,4 +1,4 @@
-"""One link of a traced network: the operations between two cuts, as a module."""
+"""A link of a traced network: the operations between two cuts, as a module."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from tbft.models.tracing import MODE
 
 
 class TracedLink(nn.Module):
-    """The operations of one link, as a module that runs those of the network and owns none of them.
+    """The operations of one link, as a module that runs the network's modules without owning them.
 
-    The parameters that operations read themselves (a ViT's ``cls_token``) are its own too, and the mode in which
-    functions run (``F.dropout``) is its own; neither stands in its state dict, for the network's has them. It runs a
-    copy of a module without state that other links run too: one ``nn.Dropout`` can have one mode alone.
+    Parameters that operations read directly (a ViT's ``cls_token``) are registered here too, and the mode of functions
+    (``F.dropout``) is the link's own. The link's state dict is empty, because the network's has all parameters. A
+    module without state that several links run is copied, because a single ``nn.Dropout`` can have only one mode.
 
     Args:
         network: the network.
-        nodes: the operations, in order.
-        source: operation whose result enters the link.
-        result: operation whose result leaves it; ``None`` in the last link.
-        constants: tensors that the network makes from nothing, by name.
-        shared: operations that run a module without state that other links run too.
-        keeps: whether the operations write into what enters the link: they get a copy of it then.
+        nodes: operations of the link, in order.
+        source: operation whose result is the input of the link.
+        result: operation whose result is the output of the link; ``None`` in the last link.
+        constants: tensors that the network creates in its ``forward``, by name.
+        shared: operations that run a module without state which several links run.
+        keeps: whether the link works on a copy of its input, because its operations overwrite it.
 
     Attributes:
-        runs: the modules of the network that it runs.
-        reads_mode: whether functions in it depend on the mode.
+        runs: modules of the network that the link runs.
+        reads_mode: whether functions of the link depend on the mode.
     """
 
     runs: list[nn.Module]
@@ -72,16 +72,16 @@ class TracedLink(nn.Module):
         code = graph.python_code("self")
         scope = dict(code.globals)
         exec(compile(code.src, f"<a link of {type(network).__name__}>", "exec"), scope)  # as fx.GraphModule does
-        # Not registered: the chain has the network's modules already.
+        # These are not registered, because the chain has the network's modules already.
         reads_mode = any(node.op == "get_attr" and node.target == MODE for node in nodes)
         self.__dict__.update(network=network, runs=runs, run=scope["forward"], reads_mode=reads_mode)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The previous link's output to this one's."""
+        """Return the output of the link for the output of the previous one."""
         return self.run(self, x)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        """Add nothing: the parameters stand under the network's own keys."""
+        """Add nothing: the network's own keys hold the parameters."""
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        """Take nothing, likewise."""
+        """Load nothing: the network's own keys hold the parameters."""

@@ -1,4 +1,4 @@
-"""One network as a list of operations, true in training and in inference mode (``torch.fx``)."""
+"""Trace a network with ``torch.fx`` into one graph that is right in training and in inference mode."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from torch.fx.node import map_aggregate
 from tbft.errors import BadInput
 
 MODE = "training"
-"""Attribute that stands for the mode in a graph."""
+"""Name of the attribute by which a graph reads the mode."""
 _ROUNDS = 12
-"""How often more modules are kept whole because the two modes differ, before a network is refused."""
+"""Largest number of attempts, each with more modules kept untraced because they differ between the two modes."""
 _CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 class Caller(nn.Module):
-    """Calls a network with images alone, whatever optional arguments its ``forward`` has."""
+    """Calls a network with images alone, so that optional arguments of its ``forward`` are not traced."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images to what the network makes of them."""
+        """Run the network on images ``(N, C, H, W)``."""
         return self.network(x)
 
 
 @dataclass
 class Trace:
-    """What a network does with images.
+    """The trace of a network.
 
     Attributes:
-        graph: its operations, with ``network.`` before the names of its modules, parameters and buffers. The
-            attribute ``training`` stands for the mode where a function of the network (not a module) reads it.
-        constants: tensors that are made in ``forward`` from nothing, by attribute name.
+        graph: operations of the network, with ``network.`` before the names of modules, parameters and buffers. A
+            function of the network (not a module) that depends on the mode reads the attribute ``training``.
+        constants: tensors that ``forward`` creates, by attribute name.
     """
 
     graph: fx.Graph
@@ -48,13 +48,13 @@ class Trace:
 
 
 def trace_network(network: nn.Module) -> Trace:
-    """Trace a network in both modes and make one graph of it.
+    """Trace a network in both modes and merge the two graphs into one.
 
-    A module whose ``forward`` cannot be traced (its control flow depends on data), or does other things in training
-    than in inference, is kept whole: as one operation that runs the module itself.
+    A module is kept whole, as one operation that runs the module itself, if its ``forward`` cannot be traced (its
+    control flow depends on data) or has other operations in training than in inference.
 
     Raises:
-        BadInput: if the network's own ``forward`` is of that kind.
+        BadInput: if that is true of the network's own ``forward``.
     """
     whole: set[str] = set()
     modes = [(module, module.training) for module in network.modules()]
@@ -77,14 +77,14 @@ def trace_network(network: nn.Module) -> Trace:
 
 
 def is_layer(module: nn.Module) -> bool:
-    """Whether a module is one of torch's own layers, or derived from one; containers are none."""
+    """Return whether a module is one of torch's own layers or derived from one; containers are not layers."""
     return any(
         kind.__module__.startswith("torch.nn.modules.") and kind not in _CONTAINERS for kind in type(module).__mro__
     )
 
 
 class _Tracer(fx.Tracer):
-    """A tracer that keeps whole what it cannot look into."""
+    """A tracer that keeps modules whole which it cannot trace."""
 
     proxy_buffer_attributes = True
 
@@ -94,11 +94,11 @@ class _Tracer(fx.Tracer):
         self.constants: dict[str, Tensor] = {}
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Layers, and the modules that are kept whole."""
+        """Return whether a module is not traced inside: layers, and modules that are kept whole."""
         return is_layer(m) or module_qualified_name in self.whole
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """Look into a module; where that fails, forget what was seen and call it as one operation."""
+        """Trace a module; if that fails, remove its operations again and call it as one operation."""
         depth, last = len(self.module_stack), next(iter(reversed(self.graph.nodes)))
         name = self.path_of_module(m)
         try:
@@ -111,14 +111,14 @@ class _Tracer(fx.Tracer):
         node = next(iter(reversed(self.graph.nodes)))
         while node is not last:
             before = node.prev
-            if node.op != "get_attr":  # the tracer remembers these
+            if node.op != "get_attr":  # the tracer reuses these
                 self.graph.erase_node(node)
             node = before
         self.whole.add(name)
         return super().call_module(m, forward, args, kwargs)
 
     def create_arg(self, a: Any) -> Any:
-        """Keep a tensor that is no parameter and no buffer beside the graph, not in the network."""
+        """Store a tensor that is neither parameter nor buffer in ``constants``, not in the network."""
         of_network = isinstance(a, nn.Parameter) or not isinstance(a, Tensor)
         if of_network or any(a is buffer for buffer in self.root.buffers()):
             return super().create_arg(a)
@@ -145,10 +145,10 @@ def _trace(network: nn.Module, whole: set[str]) -> Trace:
 
 
 def _merge_modes(training: fx.Graph, inference: fx.Graph) -> set[str]:
-    """Let the training graph read the mode where it has a constant for it.
+    """Make the training graph read the mode wherever the two graphs have different boolean constants.
 
     Returns:
-        Names of the modules whose operations differ otherwise; if there are any, nothing is changed.
+        Names of the modules whose operations differ in other ways; if there are any, the graph is not changed.
     """
     nodes, others = list(training.nodes), list(inference.nodes)
     differing: set[str] = set()
@@ -175,14 +175,14 @@ def _merge_modes(training: fx.Graph, inference: fx.Graph) -> set[str]:
 
 
 def _leaves(node: fx.Node) -> list[Any]:
-    """The arguments of an operation, out of their lists and slices, in a fixed order."""
+    """Return the arguments of an operation, unpacked from lists and slices, in a fixed order."""
     found: list[Any] = []
     map_aggregate((node.args, node.kwargs), found.append)
     return found
 
 
 def _read_mode(graph: fx.Graph, node: fx.Node, flags: list[bool]) -> None:
-    """Replace the flagged constants of a node: true in training is the mode, false in training its opposite."""
+    """Replace the flagged constants of a node: those true in training by the mode, the others by its negation."""
     flag = iter(flags)
 
     def read(value: Any) -> Any:
@@ -201,12 +201,12 @@ def _signature(node: fx.Node) -> tuple[str, Any, str]:
 
 
 def modules_around(node: fx.Node) -> list[str]:
-    """Names of the modules in which an operation stands, from the outermost on, itself included."""
+    """Return the names of the modules around an operation, outermost first, its own module included."""
     return [name for name, _ in node.meta.get("nn_module_stack", {}).values()]
 
 
 def _module_of(node: fx.Node) -> str:
-    """Name of the module in whose ``forward`` an operation stands."""
+    """Return the name of the module whose ``forward`` has an operation."""
     around = modules_around(node)
     if node.op == "call_module" and around and around[-1] == node.target:
         around.pop()

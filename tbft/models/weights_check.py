@@ -1,4 +1,4 @@
-"""What a weights file may hold: tensors that a network can compute with, and a description that fits them."""
+"""Check the contents of a weights file: tensors that a network can use, and metadata that fit them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tbft.errors import BadInput
 from tbft.normalisation import check_normalisation
 
 IMAGE_SIZES = (8, 4096)
-"""Smallest and largest side of the images that a network is built for, in pixels."""
+"""Smallest and largest image side that a network can be built for, in pixels."""
 
 _FLOATING = ("weight", "bias", "running_mean", "running_var")
 
 
 class Description(NamedTuple):
-    """What a file's metadata say of the model; empty, or ``None``, where they do not.
+    """Metadata of a weights file about its model.
 
     Attributes:
-        classes: names in label order.
-        image_size: side of the images, in pixels.
-        mean, std: normalisation of the images.
+        classes: class names in the order of the outputs; empty if the file has none.
+        image_size: side of the images, in pixels; ``None`` if the file has none.
+        mean, std: normalisation of the images, on the scale 0 to 1; empty if the file has none.
     """
 
     classes: tuple[str, ...]
@@ -36,15 +36,15 @@ class Description(NamedTuple):
 
 
 def usable_weights(path: Path, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights in fp32; counters and index tables as they are.
+    """Check weights and return them in fp32; integer tensors (counters, index tables) stay as they are.
 
     Args:
         path: file that they are from, for messages.
         weights: tensors by state-dict key, floating-point ones of any precision.
 
     Raises:
-        BadInput: naming the first tensor that is complex, quantized, sparse, empty, without memory of its own, made
-            of integers though a weight, not finite, or a negative variance.
+        BadInput: if a tensor is complex, quantized, sparse, empty, without memory of its own or not finite, or a weight
+            is made of integers, or a variance is negative; the message names the first such tensor.
     """
     usable = {}
     for key, given in weights.items():
@@ -61,7 +61,7 @@ def usable_weights(path: Path, weights: Mapping[str, Tensor]) -> dict[str, Tenso
 
 
 def _unusable(key: str, tensor: Tensor) -> str | None:
-    """Why a network cannot have this tensor, apart from its values."""
+    """Return why a network cannot use this tensor, apart from its values; ``None`` if it can."""
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex() or tensor.is_nested:
         kind = "quantized" if tensor.is_quantized else "complex" if tensor.is_complex() else "sparse"
         return f"is {kind}, and weights are dense real numbers"
@@ -75,10 +75,10 @@ def _unusable(key: str, tensor: Tensor) -> str | None:
 
 
 def check_finite(weights: Mapping[str, Tensor]) -> None:
-    """Make sure that no NaN and no infinity is passed on.
+    """Refuse weights that are NaN or infinite.
 
     Raises:
-        FloatingPointError: naming the first tensor that holds one.
+        FloatingPointError: if there are any; the message names the first such tensor.
     """
     for key, tensor in weights.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
@@ -89,15 +89,15 @@ def check_finite(weights: Mapping[str, Tensor]) -> None:
 
 
 def read_description(path: Path, metadata: Mapping[str, str], num_classes: int | None) -> Description:
-    """What a file says of its model, made sure of.
+    """Read and check a file's metadata about its model.
 
     Args:
         path: the file, for messages.
-        metadata: text by name, as safetensors keeps it; ``classes``, ``mean`` and ``std`` are JSON lists.
-        num_classes: outputs of the network; ``None`` if the file does not tell.
+        metadata: text by name, as safetensors stores it; ``classes``, ``mean`` and ``std`` are JSON lists.
+        num_classes: number of outputs of the network; ``None`` if not known.
 
     Raises:
-        BadInput: if the metadata are of another kind, or contradict the network.
+        BadInput: if an entry has the wrong form, or contradicts the network.
     """
     classes, mean, std = (_listed(path, metadata, name) for name in ("classes", "mean", "std"))
     if not all(isinstance(name, str) and name for name in classes):
@@ -119,7 +119,7 @@ def read_description(path: Path, metadata: Mapping[str, str], num_classes: int |
 
 
 def _listed(path: Path, metadata: Mapping[str, str], name: str) -> tuple[Any, ...]:
-    """A list in a file's metadata; empty if the file does not say."""
+    """Return a list from a file's metadata; empty if there is no such entry."""
     try:
         value = json.loads(metadata.get(name, "[]"))
     except (ValueError, RecursionError):

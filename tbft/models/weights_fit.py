@@ -1,4 +1,4 @@
-"""Whether a base model's weights fit a network, and how they get into it."""
+"""Check that a base model's weights fit a network, and load them."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ from tbft.models.chain import BlockChain
 from tbft.models.zoo import build, describe
 
 MOST_PARAMETERS = 10**9
-"""A network with fresh weights has at most so many parameters: 4 GB in fp32."""
+"""Largest number of parameters of a network with fresh weights: 4 GB in fp32."""
 
 
 def check_network(base: BaseWeights | None, architecture: str, num_classes: int, image_size: int, width: int) -> None:
-    """Find out whether a network can be built and take its base model's weights, without its memory.
+    """Check that a network can be built and can load its base model's weights, without allocating its memory.
+
+    The arguments after ``base`` are those of ``build``.
 
     Args:
-        base: the base model, or ``None`` for fresh weights.
-        architecture: see ``build``; the other arguments too.
-        num_classes: likewise.
-        image_size: likewise.
-        width: likewise.
+        base: base model; ``None`` for fresh weights.
+        architecture: name of the network.
+        num_classes: number of outputs of the head.
+        image_size: side of the images, in pixels.
+        width: channels of the first stage of a pre-activation network.
 
     Raises:
-        BadInput: if it is too large, or the weights are of another network.
+        BadInput: if a network with fresh weights is too large, or the base model's weights are of another network.
     """
     try:
         with torch.device("meta"):
             outline = build(architecture, num_classes=num_classes, image_size=image_size, width=width)
         parameters = sum(parameter.numel() for parameter in outline.parameters())
-    except RuntimeError:  # the number of bytes does not fit 64 bits
+    except RuntimeError:  # the number of bytes exceeds 64 bits
         outline, parameters = None, 2**63
     if base and outline:
         check_fits(outline, base)
@@ -43,10 +45,10 @@ def check_network(base: BaseWeights | None, architecture: str, num_classes: int,
 
 
 def load_weights(chain: BlockChain, base: BaseWeights) -> None:
-    """Put a base model's weights into a network.
+    """Load a base model's weights into a network.
 
     Raises:
-        BadInput: if they are of another number of classes or of another architecture.
+        BadInput: if the weights have another number of classes or another architecture.
     """
     check_fits(chain, base)
     own = chain.state_dict()
@@ -54,10 +56,10 @@ def load_weights(chain: BlockChain, base: BaseWeights) -> None:
 
 
 def check_fits(chain: BlockChain, base: BaseWeights) -> None:
-    """Compare the shapes of a base model's weights with those of a network, which may lie on the meta device.
+    """Check that a base model's weights have the shapes of a network, which may be on the meta device.
 
     Raises:
-        BadInput: if they are of another number of classes or of another architecture.
+        BadInput: if the weights have another number of classes or another architecture.
     """
     own = chain.state_dict()
     given = {key: value for key, value in base.weights.items() if key in own}

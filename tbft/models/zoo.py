@@ -1,4 +1,4 @@
-"""Networks by name."""
+"""Build networks by name, and recognise them by their weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KNOWN = (
     "timm:NAME and torchvision:NAME, "
     f"torchvision's {', '.join(TORCHVISION)}, and pre-activation resnet8, resnet14, resnet20, resnet26, ... (6n + 2)"
 )
-"""Every network that ``build`` makes and ``describe`` recognises, as a message names them."""
+"""Names of all networks that ``build`` makes, for messages."""
 
 _KINDS: dict[tuple[int, ...], str] = {
     (64, 64): "resnet{}",
@@ -30,7 +30,7 @@ _KINDS: dict[tuple[int, ...], str] = {
     (256, 4): "resnext{}_64x4d",
     (128, 128): "wide_resnet{}_2",
 }
-"""torchvision's names by the first block's 3 x 3 convolution: channels out, and channels in of one group."""
+"""torchvision's names by the first block's 3 x 3 convolution: output channels, and input channels of one group."""
 
 
 def build(
@@ -41,23 +41,24 @@ def build(
     width: int = 16,
     spec: ChainSpec | None = None,
 ) -> BlockChain:
-    """A network with fresh weights.
+    """Build a network, with fresh weights unless pretrained ones are asked for.
 
     Args:
-        architecture: ``resnet18``, ``resnet34``, ``resnet50``, ... are torchvision's; ``resnet8``,
-            ``resnet14``, ``resnet20``, ``resnet26``, ... (6n + 2) the paper's pre-activation ones; ``timm:NAME`` and
-            ``torchvision:NAME`` are any classifier of theirs, ``timm:NAME@pretrained`` with weights to download.
-        num_classes: outputs of the head.
-        image_size: side of the images, in pixels. ``None`` is 32, or what the pretrained weights of a network of
-            timm or torchvision take.
+        architecture: name of the network. ``resnet18``, ``resnet34``, ``resnet50``, ... are torchvision's; ``resnet8``,
+            ``resnet14``, ``resnet20``, ``resnet26``, ... (6n + 2) are the paper's pre-activation networks;
+            ``timm:NAME`` and ``torchvision:NAME`` are any classifier of these libraries, with ``@pretrained`` appended
+            to download weights.
+        num_classes: number of outputs of the head.
+        image_size: side of the images, in pixels. ``None`` is 32, or, for ``timm:NAME`` and ``torchvision:NAME``, the
+            size of the pretrained weights.
         width: channels of the first stage of a pre-activation network.
-        spec: how a network of timm or torchvision is cut; ``None`` chooses.
+        spec: cuts of a network of timm or torchvision; ``None`` chooses them.
 
     Raises:
         BadInput: if the name or the image size does not fit any network.
     """
     if architecture.startswith(("timm:", "torchvision:")):
-        from tbft.models.backbones import build_backbone  # torch.fx, which ResNets do not need
+        from tbft.models.backbones import build_backbone  # imports torch.fx, which ResNets do not need
 
         return build_backbone(architecture, num_classes=num_classes, image_size=image_size, spec=spec)
     image_size = 32 if image_size is None else image_size
@@ -73,11 +74,11 @@ def build(
 
 
 def describe(weights: Mapping[str, Tensor]) -> dict[str, int | str] | None:
-    """Arguments for ``build`` that fit a state dict, told from its keys and shapes.
+    """Return the arguments for ``build`` that fit a state dict, found from its keys and shapes.
 
     Returns:
-        ``{"architecture", "num_classes", "width"}``, and for pre-activation networks the smallest
-        ``image_size``; ``None`` if no known network has these keys.
+        ``architecture``, ``num_classes`` and ``width``, and for pre-activation networks an ``image_size`` that fits (a
+        multiple of 32); ``None`` if the keys are those of no known ResNet.
     """
     shapes = {key: tuple(value.shape) for key, value in weights.items()}
     if len(shapes.get("fc.weight", ())) != 2 or len(shapes.get("conv1.weight", ())) != 4:

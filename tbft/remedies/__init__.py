@@ -1,4 +1,4 @@
-"""Remedies without gradients: forward passes over a small sample, then numpy; torch is never imported."""
+"""Remedies that need no gradients: they work in numpy on features and logits of a sample and never import torch."""
 
 from tbft.remedies.card import Moments, SourceCard, measure_card
 from tbft.remedies.choice import Choice, Sign, Step

@@ -1,4 +1,4 @@
-"""The best one-to-one assignment (Hungarian method), and the best one without each image."""
+"""The one-to-one assignment of least cost (Hungarian method), and how it changes when one column's costs rise."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from tbft.remedies.sample import Floats, Ints
 
 
 class Assignment:
-    """Rows assigned to columns so that the sum of the costs is the least.
+    """Assigns rows to columns one to one with the least sum of costs.
 
-    Shortest augmenting paths with potentials (Kuhn 1955; Jonker and Volgenant 1987): each column is matched in turn,
-    which takes O(C^2). ``changed`` exploits that a rise of the costs of one column leaves the potentials feasible.
+    It uses shortest augmenting paths with potentials (Kuhn 1955; Jonker and Volgenant 1987): columns are matched one
+    after another, in O(C^2) each. ``changed`` matches one column again, because the potentials stay feasible when the
+    costs of one column rise.
 
     Args:
-        costs: ``(C, C)``, rows by columns.
+        costs: cost of each row (first axis) at each column, ``(C, C)``.
 
     Attributes:
         row_of: row assigned to each column ``(C,)``.
@@ -30,11 +31,11 @@ class Assignment:
             self._match(column)
 
     def changed(self, column: int, rise: Floats) -> Ints:
-        """The best assignment after the costs of one column rise; this one stays as it is.
+        """Return the best assignment after the costs of one column rise; this object stays as it is.
 
         Args:
-            column: the column whose costs rise.
-            rise: by how much, at least 0 ``(C,)``.
+            column: column whose costs rise.
+            rise: rise of the cost of each row ``(C,)``, at least 0.
 
         Returns:
             Row of each column ``(C,)``.
@@ -77,7 +78,7 @@ class Assignment:
         self._columns[column] += length
         self._columns[self._column_of[inside]] += gained
         self._rows[inside] -= gained
-        while True:  # turn the path over
+        while True:  # swap matched and unmatched edges along the path
             before = int(previous[row])
             self._column_of[row] = before
             self.row_of[before], row = row, int(self.row_of[before])

@@ -1,4 +1,4 @@
-"""The source card: what a base model's makers measured on source images that it was not trained on."""
+"""The source card: measurements of a base model on source images that it was not trained on."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Moments:
     """First and second moments of a block's output, over images and positions.
 
     Attributes:
-        mean: ``(D,)``: C channels, or C times the positions of a neighbourhood.
-        covariance: ``(D, D)``.
-        neighbourhood: side of the square of positions whose channels are taken together.
+        mean: mean vector ``(D,)``; D is the number of channels times the positions of a neighbourhood.
+        covariance: covariance matrix ``(D, D)``.
+        neighbourhood: side, in positions, of the square neighbourhood whose channels form one vector.
     """
 
     mean: Floats
@@ -29,18 +29,18 @@ class Moments:
 
 @dataclass(frozen=True)
 class SourceCard:
-    """What is known of a base model on its source domain; each part may be missing.
+    """Known properties of a base model on its source domain; each may be missing.
 
     Attributes:
-        accuracy: a fraction of 1.
-        images: how many it was measured on.
+        accuracy: accuracy on source images, a fraction of 1.
+        images: number of images that the accuracy was measured on.
         prior: share of each class in training ``(C,)``.
-        confusion: of source images of a class, the share that is predicted as each class ``(C, C)``.
-        temperature: divides the logits so that confidence is accuracy on average.
+        confusion: share of the source images of each class (row) that is predicted as each class (column) ``(C, C)``.
+        temperature: divisor of the logits that makes mean confidence about equal to accuracy.
         confidences: largest class probability of some source images, at that temperature ``(M,)``.
-        class_means: mean feature of each class ``(C, F)``.
-        covariance: of the features about their class's mean ``(F, F)``.
-        moments: of the output of the block that is tuned for input-level drift.
+        class_means: mean feature vector of each class ``(C, F)``.
+        covariance: covariance of the features about the mean of their class ``(F, F)``.
+        moments: moments of the output of the front block, which is tuned for input-level drift.
     """
 
     accuracy: float | None = None
@@ -54,11 +54,11 @@ class SourceCard:
     moments: Moments | None = None
 
     def prior_of(self, num_classes: int) -> Floats:
-        """The class prior in training; all classes alike where the card does not say."""
+        """Return the class prior ``(C,)`` in training; the uniform prior if the card has none."""
         return np.full(num_classes, 1 / num_classes) if self.prior is None else np.asarray(self.prior, np.float64)
 
     def left_above(self, accuracy: Interval) -> Interval | None:
-        """By how much the source's accuracy is above another one; ``None`` where the card does not say."""
+        """Return how far an accuracy is below the source's, at least 0; ``None`` if the card has no accuracy."""
         if self.accuracy is None:
             return None
         left = accuracy.below(self.accuracy)
@@ -66,13 +66,13 @@ class SourceCard:
 
 
 def measure_card(features: Floats, labels: Ints, head: Head, prior: Floats | None = None) -> SourceCard:
-    """The card of a base model, from source images that it was not trained on.
+    """Return the card of a base model, measured on source images that it was not trained on; without moments.
 
     Args:
-        features: ``(N, F)``.
-        labels: ``(N,)``.
-        head: of the base model.
-        prior: of its training images ``(C,)``; ``None`` takes that of these images.
+        features: features of the images ``(N, F)``.
+        labels: labels of the images ``(N,)``.
+        head: head of the base model.
+        prior: class prior of the base model's training images ``(C,)``; ``None`` takes that of these images.
     """
     logits, classes = head.logits(features), head.num_classes
     temperature = fit_temperature(logits, labels)
@@ -96,6 +96,11 @@ def measure_card(features: Floats, labels: Ints, head: Head, prior: Floats | Non
 
 
 def fit_temperature(logits: Floats, labels: Ints) -> float:
-    """The temperature with the least cross-entropy (Guo et al. 2017, arXiv:1706.04599), from a grid 2^(k / 4)."""
+    """Return the temperature with the least cross-entropy (Guo et al. 2017, arXiv:1706.04599), on a grid 2^(k / 4).
+
+    Args:
+        logits: ``(N, C)``.
+        labels: ``(N,)``.
+    """
     rows = np.arange(len(labels))
     return min(_TEMPERATURES, key=lambda t: -float(log_softmax(logits / t)[rows, labels].mean()))

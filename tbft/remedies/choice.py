@@ -1,4 +1,4 @@
-"""What was tried, what was found, and what to do."""
+"""The result of choosing remedies: signs of drift, steps that were tried, and the choice."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Sign:
     """One test of whether anything drifted.
 
     Attributes:
-        name: of the test.
-        p: one-sided, not corrected.
-        effect: in accuracy, confidence or shares of the images, with its 95 % interval.
+        name: name of the test.
+        p: p-value, not corrected for the number of signs.
+        effect: size of the drift in accuracy, confidence or share of the images, with its 95 % interval.
         says: what was compared, in words.
     """
 
@@ -31,19 +31,21 @@ class Sign:
 
 @dataclass(frozen=True)
 class Step:
-    """One combination, and what was found.
+    """The trial of one combination of remedies against the combination accepted before it.
 
     Attributes:
-        remedies: names, in the order applied.
-        statistics: state of the BatchNorm statistics.
-        accuracy: leave-one-out, with its exact 95 % interval.
-        gain: against what stood when it was tried; ``None`` for the base model itself.
-        p: of its gain in log-likelihood against what stood, by sign flips; 1 for the base model.
+        remedies: names of the remedies in the order applied.
+        statistics: state of the BatchNorm statistics, ``source`` or ``refreshed``.
+        accuracy: leave-one-out accuracy with its exact 95 % interval, or an estimate without labels.
+        gain: gain in accuracy over the combination accepted before; ``None`` for the base model and without labels.
+        p: p-value of the gain in log-likelihood over the combination accepted before, by sign flips; for ``prior``
+            added to that combination, p-value of the change of class shares; without labels, p-value of the sign that
+            calls for the remedy; 1 for the base model.
         cost: estimated multiply-adds beyond the forward pass of the sample.
-        accepted: whether it stood afterwards.
-        reason: why, or why not.
-        detail: what was fitted.
-        cpu_seconds: what fitting it took, beyond the combinations before it.
+        accepted: whether the combination was accepted in place of the one before.
+        reason: why it was accepted or refused.
+        detail: what was fitted, in words.
+        cpu_seconds: CPU-seconds of fitting it, without those of the combinations that it builds on.
     """
 
     remedies: tuple[str, ...]
@@ -60,22 +62,22 @@ class Step:
 
 @dataclass(frozen=True)
 class Choice:
-    """What to do with a base model, from one sample.
+    """The remedies chosen for a base model on the evidence of one sample.
 
     Attributes:
-        verdict: ``adapt``, ``keep`` (no drift, or no remedy helps), ``undecided`` (more labels would tell) or
-            ``cannot tell`` (the labels say nothing).
-        reason: one sentence.
-        remedies: names of the combination chosen; ``("keep",)`` for the base model.
+        verdict: ``adapt``, ``keep`` (no drift, or no remedy helps), ``undecided`` (more labels could decide) or
+            ``cannot tell`` (the labels, or the source card without labels, do not suffice).
+        reason: reason for the verdict, in one sentence.
+        remedies: names of the chosen combination in the order applied; ``("keep",)`` for the base model.
         statistics: state of the BatchNorm statistics to use.
-        head: to save in place of the base model's.
-        drifted: whether the signs, corrected for their number, say that anything drifted.
+        head: head to save in place of the base model's.
+        drifted: whether the signs, corrected for their number, show drift.
         signs: tests of drift.
-        steps: every combination in the order tried.
-        accuracy: of what was chosen: leave-one-out, or estimated without labels; ``None`` where nothing tells.
-        left: what the source's accuracy is above it; ``None`` without a card.
-        labels_needed: how many labels would tell the best combination from what stands, where undecided.
-        tried: the combinations themselves, for whoever reports on them.
+        steps: trials of all combinations, in order.
+        accuracy: accuracy of the chosen combination, leave-one-out or estimated without labels; ``None`` if unknown.
+        left: accuracy below the source's; ``None`` without a source card.
+        labels_needed: number of labels, in all, that would decide for the best combination; only if undecided.
+        tried: fitted combinations, for reports.
     """
 
     verdict: Verdict

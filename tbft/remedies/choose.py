@@ -1,8 +1,8 @@
-"""Which remedies a sample calls for: every combination tried, each kept only on evidence.
+"""Choose remedies for a sample: try every combination, and accept each only on evidence.
 
-The evidence is asked for twice. That anything drifted has to be certain, corrected for everything that was tried, for
-a model that is right must not be touched. Which remedy then is best is a choice among a few that were meant for this,
-and waiting for certainty at each step would cost more accuracy than a wrong step does.
+There are two thresholds. Drift itself must be certain, corrected for the number of tests, because a model that is right
+must not change. The choice among remedies then has a lower threshold, because demanding certainty at each step would
+cost more accuracy than a wrong step does.
 """
 
 from __future__ import annotations
@@ -31,23 +31,25 @@ from tbft.remedies.sample import SOURCE, Bools, Head, Ints, Sample, correct
 from tbft.remedies.signs import labelled_signs
 
 DRIFT_LEVEL = 0.02
-"""Level, corrected for the number of tests, at which a sample counts as drifted; without drift nothing changes."""
+"""Level, corrected for the number of tests, at which a sample counts as drifted; otherwise the base model stays."""
 
 STEP_LEVEL = 0.1
-"""Level of each step against what stands, once the sample counts as drifted."""
+"""Level of the test of a combination against the one accepted before, in a sample that counts as drifted."""
 
 CHANCE_LEVEL = 0.01
-"""Level at which what is left to stand has to agree with the labels better than the most frequent label does."""
+"""Level of the test that the chosen combination agrees with the labels better than the most frequent label does."""
 
 LEAST_AGREEMENT = 0.2
-"""Part of the way from the most frequent label's accuracy to 1 that it has to go: labels that are all wrong exclude a
-class and so tell a little, which is no reason to follow them."""
+"""Least agreement of the chosen combination with the labels, on a scale from 0 at the accuracy of the most frequent
+label to 1. Labels that are all wrong agree a little better than chance, because each excludes a class; they must not be
+followed."""
 
 MORE_LABELS = 10
-"""Times as many labels as there are that it may take to tell, for a sample to be called undecided."""
+"""A sample is called undecided if at most this many times its labels would decide."""
 
 _LEVELS = {"prior": DRIFT_LEVEL, "merge": DRIFT_LEVEL}
-"""Stricter levels: fitted to few images of a class, these two do harm where they are not called for."""
+"""Stricter levels of single remedies: these two do harm where they are not needed, as they are fitted to few images of
+a class."""
 
 _STEP_DRAWS = 999
 
@@ -60,20 +62,20 @@ def choose(
     forward: float = 0.0,
     level: float = DRIFT_LEVEL,
 ) -> Choice:
-    """Climb the remedies that need no gradient.
+    """Choose among the remedies that need no gradient.
 
-    First the sample has to show that something drifted: a lower accuracy than the source's, other class shares,
-    lower confidence, or a combination that gains more than chance, corrected for the number of tests (Holm). Without
-    that the base model stays. Then each combination, from the least that is fitted to the most, takes the place of
-    what stands if the labels are more likely under it, each image judged by a fit that did not see its label. Without
-    labels see ``choose_unlabelled``.
+    First the sample must show drift: a lower accuracy than the source's, other class shares, lower confidence, or a
+    combination that gains more than chance, corrected for the number of tests (Holm). Otherwise the base model stays.
+    Then the combinations are tried in order, those with the fewest fitted parameters first. Each is accepted in place
+    of the one before if the labels are more likely under it; each image is judged by a fit that did not see its label.
+    A sample without labels goes to ``choose_unlabelled``.
 
     Args:
-        samples: the sample by state of the statistics: ``source`` and, where computed, ``refreshed``.
-        head: of the base model.
-        card: what is known of the source; less is told without one.
+        samples: sample by state of the statistics: ``source`` and, where computed, ``refreshed``.
+        head: head of the base model.
+        card: source card of the base model; without one there are fewer tests of drift.
         forward: multiply-adds of one image's forward pass, for the costs.
-        level: corrected for the number of tests, at which the sample counts as drifted.
+        level: level, corrected for the number of tests, at which the sample counts as drifted.
 
     Raises:
         BadInput: if the head does not fit the sample.
@@ -131,10 +133,10 @@ def choose(
 
 
 def check_head_fits(samples: Mapping[str, Sample], head: Head) -> None:
-    """Refuse a sample that is not of the head's network.
+    """Refuse a sample whose shapes do not fit the head.
 
     Raises:
-        BadInput: naming the statistics and the shapes.
+        BadInput: if numbers of features or classes differ; the message names statistics and shapes.
     """
     classes, features = head.weight.shape
     for statistics, sample in samples.items():
@@ -148,16 +150,16 @@ def check_head_fits(samples: Mapping[str, Sample], head: Head) -> None:
 def climb(
     tried: tuple[Candidate, ...], hits: Sequence[Bools], labels: Ints, drifted: bool
 ) -> tuple[tuple[Step, ...], int]:
-    """Let each combination take the place of what stands, if the evidence says so.
+    """Try the combinations in order, and accept each in place of the one before if the evidence is for it.
 
     Args:
-        tried: the combinations in order, the base model first.
-        hits: whether each of them is right on each image.
-        labels: ``(N,)``.
-        drifted: whether anything but the base model may stand at the end.
+        tried: fitted combinations in order, the base model first.
+        hits: for each combination, whether each image is right ``(N,)``.
+        labels: labels of the sample ``(N,)``.
+        drifted: whether the sample drifted; if not, only the base model is accepted.
 
     Returns:
-        A step for each combination, and the position of the one that stands at the end.
+        A step for each combination, and the position of the one accepted last.
     """
     scores = [candidate.scores(labels) for candidate in tried]
     steps, standing = [], 0
@@ -168,7 +170,7 @@ def climb(
             differences = scores[i] - scores[standing]
             p = float(largest_gains(differences[None], _STEP_DRAWS)[0])
             if candidate.remedies == (*tried[standing].names_without_keep, "prior"):
-                # The optimal answer to a changed prior: what has to be shown is the change, and that it does no harm.
+                # The remedy is optimal if the prior changed, so the test is of that change; it must not lose either.
                 p = shares_differ(tried, tried[standing], labels) if differences.mean() > 0 else 1.0
             accepted, reason = _judge(candidate, gain, p, drifted)
         accuracy = clopper_pearson(int(hits[i].sum()), len(labels))
@@ -179,7 +181,13 @@ def climb(
 
 
 def shares_differ(tried: tuple[Candidate, ...], candidate: Candidate, labels: Ints) -> float:
-    """P-value of the sample's class shares under the source's, carried over by a combination's label map."""
+    """Return the p-value of the sample's class shares under the source's prior, mapped by a combination's label map.
+
+    Args:
+        tried: fitted combinations.
+        candidate: combination whose label map is applied to the source's prior.
+        labels: labels of the sample ``(N,)``.
+    """
     mapped = tuple(name for name in candidate.remedies if name not in ("prior", "head")) or ("keep",)
     (prior,) = (one.fit.whole.prior for one in tried if one.remedies == mapped)
     return counts_differ(np.bincount(labels, minlength=len(prior)), prior)
@@ -197,7 +205,7 @@ def _judge(candidate: Candidate, gain: Gain, p: float, drifted: bool) -> tuple[b
 
 
 def what_labels_lack(labels: Ints, num_classes: int) -> str | None:
-    """Why labels can tell nothing; ``None`` if they can."""
+    """Return why labels ``(N,)`` cannot be used to choose, such as a single class; ``None`` if they can."""
     wrong = (labels < 0) | (labels >= num_classes)
     if wrong.any():
         return (
@@ -212,7 +220,7 @@ def what_labels_lack(labels: Ints, num_classes: int) -> str | None:
 
 
 def agrees_with(labels: Ints, right: int) -> bool:
-    """Whether a combination that is right on so many images agrees with the labels more than chance explains."""
+    """Return whether a combination that is right on ``right`` images agrees with the labels better than chance."""
     frequent = int(np.bincount(labels).max()) / len(labels)
     agreement = (right / len(labels) - frequent) / (1 - frequent)
     return agreement >= LEAST_AGREEMENT and binomial_tail(right, len(labels), frequent) <= CHANCE_LEVEL

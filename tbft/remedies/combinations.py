@@ -1,4 +1,4 @@
-"""Every combination of statistics and remedies, in the order in which they are tried."""
+"""The combinations of remedies, in the order in which they are tried, and their fits to a sample."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ COMBINATIONS: tuple[Chain, ...] = (
     (MERGE, HEAD),
     (REFRESH, MERGE, HEAD),
 )
-"""From the least that is fitted to labels to the most; a base model comes first and full heads last."""
+"""All combinations, by the number of fitted parameters: the base model, with none, first, and solved heads last."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One combination, applied.
+    """One combination of remedies, fitted to a sample.
 
     Attributes:
-        remedies: names, in the order in which they were applied.
-        statistics: state of the BatchNorm statistics.
-        fit: the head, and the held-out logits.
+        remedies: names of the remedies in the order applied.
+        statistics: state of the BatchNorm statistics, ``source`` or ``refreshed``.
+        fit: fitted head and held-out logits.
         cost: estimated multiply-adds beyond the forward pass of the sample.
-        cpu_seconds: what fitting it took, beyond the combinations before it.
+        cpu_seconds: CPU-seconds of fitting it, without those of the combinations that it builds on.
     """
 
     remedies: tuple[str, ...]
@@ -71,11 +71,11 @@ class Candidate:
 
     @property
     def names_without_keep(self) -> tuple[str, ...]:
-        """The remedies that change anything."""
+        """Names of the remedies but ``keep``, which changes nothing."""
         return tuple(name for name in self.remedies if name != "keep")
 
     def scores(self, labels: Ints) -> Floats:
-        """Log-likelihood of each label ``(N,)``, at the scale of the held-out logits that suits all of them best."""
+        """Return the held-out log-likelihood of each label ``(N,)``, at the logit scale with the highest mean."""
         rows = np.arange(len(labels))
         tried = [log_softmax(scale * self.fit.logits)[rows, labels] for scale in _SCALES]
         return max(tried, key=lambda scores: float(scores.mean()))
@@ -84,12 +84,12 @@ class Candidate:
 def candidates(
     samples: Mapping[str, Sample], head: Head, card: SourceCard, forward: float = 0.0
 ) -> Iterator[Candidate]:
-    """The combinations that a sample allows, each applied once, what they share computed once.
+    """Yield the combinations that a sample allows, fitted; common beginnings are fitted once.
 
     Args:
-        samples: the sample by state of the statistics: ``source`` and, if it was computed, ``refreshed``.
-        head: of the base model.
-        card: what is known of the source.
+        samples: sample by state of the statistics: ``source`` and, if it was computed, ``refreshed``.
+        head: head of the base model.
+        card: source card of the base model.
         forward: multiply-adds of one image's forward pass, for the costs.
     """
     fits: dict[tuple[str, ...], Fit] = {(): Fit.unchanged(head, card, samples[SOURCE])}

@@ -1,8 +1,8 @@
-"""Exact tests and intervals for counts and for paired answers, in numpy and the standard library.
+"""Tests and confidence intervals for counts and for paired answers, in numpy and the standard library.
 
-Where an exact distribution has no closed form (multinomial counts, the largest of several correlated gains), it is
-sampled with a fixed seed; ``p = (1 + at least as extreme) / (1 + draws)`` is valid for any number of draws (Phipson
-and Smyth 2010, arXiv:1603.05766).
+Distributions without a closed form (multinomial counts, the largest of several correlated gains) are sampled with a
+fixed seed; ``p = (1 + at least as extreme) / (1 + draws)`` is valid for any number of draws (Phipson and Smyth 2010,
+arXiv:1603.05766).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import numpy as np
 from tbft.remedies.sample import Bools, Floats, Ints
 
 DRAWS = 4999
-"""Samples of a null distribution: p-values down to 1 / 5000."""
+"""Samples of a null distribution, for p-values down to 1 / 5000."""
 
 CONFIDENCE = 0.95
 """Coverage of every interval."""
 
 POWER = 0.8
-"""With which a gain is to be seen where labels are asked for."""
+"""Power of the test for which ``labels_needed`` counts labels."""
 
 _BISECTIONS = 60
 _AT_ONCE = 500  # samples held in memory: 4 MB for 1,000 images
@@ -45,19 +45,19 @@ class Interval:
     high: float
 
     def below(self, goal: float) -> Interval:
-        """What is missing to a goal, with its interval."""
+        """Return how far the value is below a goal, with its interval."""
         return Interval(goal - self.value, goal - self.high, goal - self.low)
 
 
 @dataclass(frozen=True)
 class Gain:
-    """What a change brings on the same images, as a fraction of 1.
+    """Gain of accuracy by a change of the classifier, on the same images.
 
     Attributes:
-        interval: accuracy after minus accuracy before, with its 95 % interval.
-        p: one-sided: how likely so many more images right than wrong are if the change brings nothing.
-        better: images right after, wrong before.
-        worse: images wrong after, right before.
+        interval: accuracy after minus accuracy before, a fraction of 1, with its 95 % interval.
+        p: one-sided p-value of the null hypothesis that the change gains nothing (``sign_test``).
+        better: number of images right after and wrong before.
+        worse: number of images wrong after and right before.
     """
 
     interval: Interval
@@ -67,7 +67,7 @@ class Gain:
 
 
 def binomial_tail(successes: int, trials: int, probability: float) -> float:
-    """P(X >= successes) of a binomial X."""
+    """Return P(X >= successes) for X ~ Binomial(trials, probability)."""
     if successes <= 0:
         return 1.0
     if successes > trials or probability <= 0:
@@ -80,24 +80,24 @@ def binomial_tail(successes: int, trials: int, probability: float) -> float:
 
 
 def sign_test(better: int, worse: int) -> float:
-    """How likely a change that brings nothing makes so many more images right than wrong.
+    """Return the one-sided p-value of McNemar's exact test that a change of the classifier gains nothing.
 
-    Of the images on which two classifiers differ, each is then as likely to be right: one-sided p of McNemar's exact
-    test (McNemar 1947, Psychometrika 12; recommended for two classifiers on one test set by Dietterich 1998, Neural
-    Computation 10). 1 where nothing differs.
+    Under the null hypothesis each of the two classifiers is equally likely to be the right one on the images that only
+    one of them gets right (McNemar 1947, Psychometrika 12; recommended for two classifiers on one test set by
+    Dietterich 1998, Neural Computation 10). The p-value is 1 if there are no such images.
 
     Args:
-        better: images that only the changed classifier gets right.
-        worse: images that only the unchanged one gets right.
+        better: number of images that only the changed classifier gets right.
+        worse: number of images that only the unchanged one gets right.
     """
     return binomial_tail(better, better + worse, 0.5)
 
 
 def clopper_pearson(successes: int, trials: int) -> Interval:
-    """Exact 95 % confidence interval of a proportion (Clopper and Pearson 1934).
+    """Return the exact 95 % confidence interval of a proportion (Clopper and Pearson 1934).
 
     Raises:
-        ValueError: without a trial.
+        ValueError: if there are no trials, or the number of successes is impossible.
     """
     if trials < 1 or not 0 <= successes <= trials:
         raise ValueError(f"{successes} of {trials} is no proportion")
@@ -108,7 +108,7 @@ def clopper_pearson(successes: int, trials: int) -> Interval:
 
 
 def wilson(proportion: float, trials: int) -> Interval:
-    """95 % score interval of a proportion (Wilson 1927)."""
+    """Return the 95 % score interval of a proportion (Wilson 1927)."""
     z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
     centre = (proportion + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * math.sqrt(proportion * (1 - proportion) / trials + (z / (2 * trials)) ** 2)
@@ -116,14 +116,14 @@ def wilson(proportion: float, trials: int) -> Interval:
 
 
 def paired_gain(before: Bools, after: Bools) -> Gain:
-    """Compare two classifiers on the same images.
+    """Return the gain of a change of the classifier, on the same images.
 
     The test is ``sign_test``; the interval is Newcombe's for paired proportions (1998, Statistics in Medicine 17,
     method 10).
 
     Args:
-        before: whether each image is right ``(N,)``.
-        after: likewise after the change.
+        before: whether the unchanged classifier is right on each image ``(N,)``.
+        after: whether the changed classifier is right on each image ``(N,)``.
     """
     n = len(before)
     both, better, worse = (int((a & b).sum()) for a, b in ((before, after), (~before, after), (before, ~after)))
@@ -141,13 +141,14 @@ def paired_gain(before: Bools, after: Bools) -> Gain:
 
 
 def fewer_than(right: int, images: int, accuracy: float, of: int | None = None) -> float:
-    """One-sided p of an accuracy that is not below another.
+    """Return the one-sided p-value of the null hypothesis that the accuracy is not below a reference.
 
     Args:
-        right: images right.
-        images: of so many.
-        accuracy: the accuracy to be compared with, a fraction of 1.
-        of: images that it was measured on (Fisher's exact test); ``None`` takes it as known (binomial test).
+        right: number of images that are right.
+        images: number of images.
+        accuracy: reference accuracy, a fraction of 1.
+        of: number of images that the reference was measured on (Fisher's exact test); ``None`` takes the reference as
+            exact (binomial test).
     """
     if of is None:
         return binomial_tail(images - right, images, 1 - accuracy)
@@ -158,11 +159,13 @@ def fewer_than(right: int, images: int, accuracy: float, of: int | None = None) 
 
 
 def counts_differ(counts: Ints, probabilities: Floats) -> float:
-    """Whether counts are drawn from a multinomial distribution: p of the likelihood ratio, sampled.
+    """Return the p-value of the null hypothesis that counts come from a multinomial distribution.
+
+    The test statistic is the likelihood ratio; its null distribution is sampled.
 
     Args:
-        counts: of each class ``(C,)``.
-        probabilities: of each class ``(C,)``, summing to 1.
+        counts: count of each class ``(C,)``.
+        probabilities: probability of each class ``(C,)``, summing to 1.
     """
     n = int(counts.sum())
     if n == 0:
@@ -178,19 +181,20 @@ def counts_differ(counts: Ints, probabilities: Floats) -> float:
 
 
 def largest_gains(differences: Floats, draws: int = DRAWS) -> Floats:
-    """p-values of several gains on the same images, corrected for how many there are.
+    """Return p-values of the gains of several changes on the same images, corrected for the number of changes.
 
-    Under the null hypothesis that no change matters, the sign of an image's differences is as likely to be the
-    other one, for all changes at once. The largest standardised sum over the flipped signs is the null distribution
-    of every gain (Westfall and Young 1993), which is less strict than Holm's correction where changes resemble each
-    other.
+    Under the null hypothesis that no change matters, flipping the sign of an image's differences, for all changes at
+    once, is as likely as not. Each draw flips signs at random and takes the largest standardised sum over the changes;
+    these largest sums are the null distribution of every gain (Westfall and Young 1993). Where changes resemble each
+    other this is less strict than Holm's correction.
 
     Args:
-        differences: of each change on each image, such as right after minus right before ``(K, N)``.
-        draws: samples of the null distribution.
+        differences: difference that each of K changes makes on each image, such as right after minus right before,
+            ``(K, N)``.
+        draws: number of samples of the null distribution.
 
     Returns:
-        One-sided p of each change ``(K,)``.
+        One-sided p-value of each change ``(K,)``.
     """
     moved = (differences != 0).any(axis=0)
     if not moved.any():
@@ -210,7 +214,7 @@ def largest_gains(differences: Floats, draws: int = DRAWS) -> Floats:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected for their number (Holm 1979), in the same order."""
+    """Return p-values corrected for their number (Holm 1979), in the same order."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     corrected, largest = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(order):
@@ -220,9 +224,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def rank_test(low: Floats, high: Floats) -> float:
-    """One-sided p that the first values are not smaller than the second (Mann and Whitney 1947).
+    """Return the one-sided p-value that ``low`` is not stochastically smaller than ``high`` (Mann and Whitney 1947).
 
-    The normal approximation with the correction for ties; exact enough from about 8 values in each.
+    It uses the normal approximation with the correction for ties, which suffices from about 8 values in each.
+
+    Args:
+        low: values that are expected to be smaller ``(N,)``.
+        high: values to compare with ``(M,)``.
     """
     n, m = len(low), len(high)
     values = np.concatenate([low, high])
@@ -235,15 +243,15 @@ def rank_test(low: Floats, high: Floats) -> float:
 
 
 def labels_needed(gain: float, differing: float, level: float = 0.05) -> int | None:
-    """Labels that a paired test needs to see a gain with ``POWER`` (Connor 1987, Biometrics 43).
+    """Return the number of labels for a paired test to detect a gain with ``POWER`` (Connor 1987, Biometrics 43).
 
     Args:
-        gain: accuracy after minus before.
-        differing: share of the images on which the two differ.
-        level: of the one-sided test.
+        gain: accuracy after minus accuracy before, a fraction of 1.
+        differing: share of the images that only one of the two classifiers gets right.
+        level: level of the one-sided test.
 
     Returns:
-        ``None`` if there is no gain to be seen.
+        The number of labels; ``None`` if there is no gain to detect.
     """
     if gain <= 0 or differing <= 0:
         return None
@@ -253,7 +261,7 @@ def labels_needed(gain: float, differing: float, level: float = 0.05) -> int | N
 
 
 def _solve(below: Callable[[float], bool]) -> float:
-    """The point in 0 to 1 up to which a monotonic condition holds."""
+    """Return the point in 0 to 1 up to which a monotonic condition holds, by bisection."""
     low, high = 0.0, 1.0
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2

@@ -1,4 +1,4 @@
-"""The head solved in closed form, shrunk towards the one that there is."""
+"""The remedy ``head``: solve the head in closed form, shrunk towards the present head."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from tbft.remedies.ridge import Ridge
 from tbft.remedies.sample import Floats, Head, Ints, Sample, log_softmax, softmax
 
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
-"""Relative to the mean variance of a feature summed over the images."""
+"""Ridge penalties to try, in units of the mean variance of a feature times the number of images."""
 
 SHRINKAGES = (0.0, 0.5, 1.0, 2.0)
-"""How much of the present head the solution starts from: nothing, half, all, or twice what one-hot labels need."""
+"""Shares of the present head, scaled to one-hot labels, that the solution starts from: none, half, all, or twice."""
 
 _SCALES = tuple(2.0**power for power in range(7))
 
 
 class SolvedHead(Remedy):
-    """Ridge regression onto one-hot labels, of what the present head leaves unexplained.
+    """Ridge regression of one-hot labels, starting from the present head.
 
-    Penalty and shrinkage are those with the least leave-one-out cross-entropy; each of them leaves images out exactly,
-    the choice among them sees all. The logits of the present head are first brought to the scale of one-hot labels by a
-    factor that no label has a part in, and the solution's logits are brought back to the scale of a softmax.
+    The logits of the present head are first scaled to one-hot labels, by a factor that uses no label, and the logits of
+    the solution are scaled back for a softmax. Penalty and shrinkage are those with the least leave-one-out
+    cross-entropy. Each single fit leaves the image out exactly; the choice of penalty and shrinkage sees all images.
     """
 
     name = "head"
@@ -31,19 +31,19 @@ class SolvedHead(Remedy):
     changes = "head"
 
     def cost(self, size: Size) -> float:
-        """A decomposition, and a product for each penalty and shrinkage."""
+        """Return the cost of one decomposition, and of one product for each penalty and shrinkage."""
         smaller, larger = sorted((size.images, size.features))
         grid = len(PENALTIES) * len(SHRINKAGES)
         return float(4 * larger * smaller**2 + 2 * grid * size.images * smaller * size.classes)
 
     def apply(self, fit: Fit, sample: Sample, card: SourceCard) -> Fit:
-        """Solve, and for each image tell what the solution without it says."""
+        """Solve the head on all images, and compute the logits of each image by the solution without it."""
         assert sample.labels is not None
         ridge = Ridge(sample.features, sample.labels, fit.whole.head.num_classes)
         best: tuple[float, float, float, float] | None = None
         for shrinkage in SHRINKAGES:
             start = shrunk(fit.whole.head, sample.features, shrinkage)
-            for penalty in sorted(PENALTIES, reverse=True):  # of equals the strongest
+            for penalty in sorted(PENALTIES, reverse=True):  # of equally good ones, the strongest
                 logits = ridge.held_out(penalty, start)
                 scale, loss = best_scale(logits, sample.labels)
                 if best is None or loss < best[0]:
@@ -62,20 +62,26 @@ class SolvedHead(Remedy):
 
 
 def shrunk(head: Head, features: Floats, shrinkage: float) -> Head | None:
-    """A share of a head, brought to the scale of one-hot labels; ``None`` is nothing of it."""
+    """Return a head scaled to one-hot labels, times a share; ``None`` for share 0.
+
+    Args:
+        head: the present head.
+        features: features of the sample ``(N, F)``.
+        shrinkage: share of the head.
+    """
     factor = shrinkage * one_hot_factor(head.logits(features))
     return Head(factor * head.weight, factor * head.bias) if shrinkage else None
 
 
 def one_hot_factor(logits: Floats) -> float:
-    """The factor by which logits come closest to their own class probabilities, offsets left aside."""
+    """Return the factor that brings logits ``(N, C)`` closest to their own class probabilities, up to offsets."""
     spread = logits - logits.mean(axis=0)
     size = float((spread**2).sum())
     return float((softmax(logits) * spread).sum()) / size if size > 0 else 0.0
 
 
 def best_scale(logits: Floats, labels: Ints) -> tuple[float, float]:
-    """The scale of the logits, a power of two, with the least cross-entropy; and that."""
+    """Return the power of two that, times logits ``(N, C)``, gives the least cross-entropy; and that cross-entropy."""
     rows = np.arange(len(labels))
     scaled = np.multiply.outer(_SCALES, logits)
     losses = -log_softmax(scaled)[:, rows, labels].mean(axis=1)

@@ -1,4 +1,4 @@
-"""The base model as it ships: what every other remedy is measured against."""
+"""The remedy ``keep``: the unchanged base model, which all other remedies are compared with."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from tbft.remedies.sample import Sample
 
 
 class Keep(Remedy):
-    """Change nothing."""
+    """Changes nothing."""
 
     name = "keep"
     needs_labels = False
     changes = "nothing"
 
     def cost(self, size: Size) -> float:
-        """Nothing."""
+        """Return 0."""
         return 0.0
 
     def apply(self, fit: Fit, sample: Sample, card: SourceCard) -> Fit:
-        """The same head."""
+        """Return the fit unchanged."""
         return fit

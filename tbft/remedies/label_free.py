@@ -1,4 +1,4 @@
-"""Without labels: how accurate the model is, and which remedies that calls for."""
+"""Choice of remedies for a sample without labels, by estimates of accuracy."""
 
 from __future__ import annotations
 
@@ -16,38 +16,40 @@ from tbft.remedies.sample import REFRESHED, SOURCE, Bools, Floats, Head, Sample,
 from tbft.remedies.signs import confidence_sign, prediction_sign
 
 SIGN_LEVEL = 0.01
-"""Level of each test that lets something change without a label."""
+"""Level of the tests on which remedies are accepted without labels."""
 
 LEAST_GAIN = 0.05
-"""Estimated accuracy that a refresh has to gain, a fraction of 1: on new sub-populations, where refreshing brings
+"""Least gain in estimated accuracy for a refresh, a fraction of 1. On new sub-populations, where refreshing gains
 nothing, the estimates differ by 0.02."""
 
 LEAST_PART = 0.5
-"""Part of what the base model has lost that a refresh has to bring back, both estimated. On corruptions it is 0.7 to
-0.9; on sub-populations, where refreshing brings nothing and the refreshed model is overconfident too, at most 0.4."""
+"""Least part of the base model's lost accuracy that a refresh must bring back, both estimated. On corruptions it is 0.7
+to 0.9; on sub-populations, where refreshing gains nothing and the refreshed model is overconfident too, at most 0.4."""
 
 COLLAPSED = 0.5
-"""Part of the images whose predictions fall into other classes than the source's, from which on the images and not the
-class shares are taken to have changed, if refreshed statistics bring more than half of them back. Ten times fewer
-images of the last class than of the first move 0.3."""
+"""Least share of the images predicted in other classes than on the source, from which on the images and not the class
+shares are taken to have changed, provided that refreshed statistics bring more than half of them back. A change of
+class shares to ten times fewer images of the last class than of the first moves 0.3."""
 
 MODEL_ERROR = 0.05
-"""Half-width that the estimate's own error adds to the interval: twice its mean error on development corruptions."""
+"""Half-width of the error of an accuracy estimate without labels, added to its sampling error in quadrature: twice its
+mean error on development corruptions."""
 
 _BISECTIONS = 40
 
 
 def choose_unlabelled(samples: Mapping[str, Sample], head: Head, card: SourceCard, *, forward: float = 0.0) -> Choice:
-    """Climb the remedies that need neither gradients nor labels.
+    """Choose among the remedies that need neither gradients nor labels.
 
-    Confidence tells the two apart that look alike in the predictions: under other class shares alone it stays, under
-    a change of the images it falls. So statistics are refreshed only if the base model has lost confidence and the
-    estimate of accuracy says that refreshing gains; and the prior follows the predictions only if it has not.
+    Changed class shares and changed images both change the predictions; confidence tells them apart: it stays under
+    other class shares alone and falls when images change. So statistics are refreshed only if the base model has lost
+    confidence, or most predictions fall into few classes, and the estimated accuracy gains by it. The prior follows the
+    predictions only if neither is the case.
 
     Args:
-        samples: the sample by state of the statistics: ``source`` and, where computed, ``refreshed``.
-        head: of the base model.
-        card: what is known of the source.
+        samples: sample by state of the statistics: ``source`` and, where computed, ``refreshed``.
+        head: head of the base model.
+        card: source card of the base model.
         forward: multiply-adds of one image's forward pass, for the costs.
     """
     kept = Choice("cannot tell", "", ("keep",), SOURCE, head)
@@ -110,18 +112,20 @@ def _judge_prior(lost: str | None, skewed: bool) -> tuple[bool, str]:
 
 
 def estimate_accuracy(samples: Mapping[str, Sample], card: SourceCard) -> Interval:
-    """The base model's accuracy on an unlabelled sample.
+    """Estimate the base model's accuracy on an unlabelled sample.
 
-    Average thresholded confidence (Garg et al. 2022, arXiv:2201.04234). A model that has lost confidence is judged by
-    the refreshed one too, whose confidence can be trusted further: by the probability that the refreshed model,
-    calibrated to its own estimate, gives to the base model's answers. The lower of the two counts.
+    The estimate is average thresholded confidence (Garg et al. 2022, arXiv:2201.04234). Where the model has lost
+    confidence there is a second estimate by the refreshed model, whose confidence is more reliable: the mean
+    probability that it gives to the base model's answers, after calibration to its own estimated accuracy. Where the
+    predictions have collapsed into few classes, the second estimate is the share of predictions that did not move. The
+    lower estimate counts.
 
     Args:
-        samples: by state of the statistics.
-        card: with ``confidences`` and ``accuracy``.
+        samples: sample by state of the statistics.
+        card: source card with ``confidences`` and ``accuracy``.
     """
     own = threshold_accuracy(samples[SOURCE], card)
-    if has_collapsed(samples, card):  # confident, and wrong wherever a class has more images than there can be
+    if has_collapsed(samples, card):  # answers beyond a class's share are wrong, however confident
         moved = prediction_sign(samples[SOURCE], card).effect.value
         return _with_model_error(min(own.value, 1 - moved), len(samples[SOURCE]))
     if REFRESHED not in samples or confidence_sign(samples[SOURCE], card).p > SIGN_LEVEL:
@@ -133,9 +137,9 @@ def estimate_accuracy(samples: Mapping[str, Sample], card: SourceCard) -> Interv
 
 
 def has_collapsed(samples: Mapping[str, Sample], card: SourceCard) -> bool:
-    """Whether the base model puts most images into a few classes, and with refreshed statistics no longer does.
+    """Return whether the base model predicts few classes for most images, and not so with refreshed statistics.
 
-    Confidence does not tell: a model that sees nothing but one class may be sure of it.
+    Confidence does not show this: a model that predicts a single class may be sure of it.
     """
     if REFRESHED not in samples:
         return False
@@ -144,20 +148,28 @@ def has_collapsed(samples: Mapping[str, Sample], card: SourceCard) -> bool:
 
 
 def threshold_accuracy(sample: Sample, card: SourceCard) -> Interval:
-    """Share of the images above the confidence that, on the source, as many images exceed as are right."""
+    """Estimate accuracy as the share of the images that ``claims_to_be_right`` counts as right."""
     return _with_model_error(float(claims_to_be_right(sample, card).mean()), len(sample))
 
 
 def claims_to_be_right(sample: Sample, card: SourceCard) -> Bools:
-    """Whether the confidence in each image ``(N,)`` is above that which, on the source, as many exceed as are right."""
+    """Return for each image ``(N,)`` whether the model's confidence reaches a threshold set on the source.
+
+    On source images the share above the threshold is the accuracy.
+    """
     assert card.confidences is not None and card.accuracy is not None
     threshold = np.quantile(card.confidences, 1 - card.accuracy)
     return _confidence(sample, card) >= threshold
 
 
 def calibrated_to(logits: Floats, accuracy: float) -> Floats:
-    """Class probabilities ``(N, C)`` at the temperature at which mean confidence is an accuracy."""
-    low, high = -4.0, 8.0  # powers of two
+    """Return class probabilities ``(N, C)`` at the temperature at which mean confidence equals a given accuracy.
+
+    Args:
+        logits: ``(N, C)``.
+        accuracy: a fraction of 1.
+    """
+    low, high = -4.0, 8.0  # exponents of two
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         low, high = (middle, high) if softmax(logits / 2**middle).max(axis=1).mean() > accuracy else (low, middle)

@@ -1,4 +1,4 @@
-"""What was chosen from a whole sample, fitted to a part of it: the rest then validates what is trained."""
+"""Fit the chosen remedies to a part of the sample, so that the rest can validate training."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tbft.remedies.sample import REFRESHED, Head, Sample
 def heads_of_part(
     choice: Choice, samples: Mapping[str, Sample], positions: Sequence[int], card: SourceCard
 ) -> tuple[Head, Head]:
-    """The chosen head, and the last accepted one that is not solved, fitted to a part of the sample.
+    """Return the chosen head, and the last accepted head that is not solved, both fitted to a part of the sample.
 
-    Training starts from the second: a block that is trained makes other features, and a head that was solved from few
-    labels stands in its way (sub-populations of Tiny-ImageNet, 1,000 labels: 1.5 points).
+    Training starts from the second: a trained block makes other features, and a head solved from few labels hinders it
+    (by 1.5 points on sub-populations of Tiny-ImageNet with 1,000 labels).
 
     Args:
-        choice: whose combination is meant.
-        samples: by state of the statistics.
-        positions: of the part.
-        card: what is known of the source.
+        choice: choice made on the whole sample.
+        samples: sample by state of the statistics.
+        positions: positions in the sample of the images of the part.
+        card: source card of the base model.
     """
     part = {state: images_at(sample, positions) for state, sample in samples.items()}
     fitted = {c.remedies: c.fit.whole.head for c in candidates(part, choice.tried[0].fit.whole.head, card)}
@@ -36,7 +36,7 @@ def heads_of_part(
 
 
 def images_at(sample: Sample, positions: Sequence[int]) -> Sample:
-    """Some images of a sample."""
+    """Return the sample of the images at these positions."""
     where = np.asarray(positions, np.int64)
     labels = None if sample.labels is None else sample.labels[where]
     return Sample(sample.features[where], sample.logits[where], labels)

@@ -1,4 +1,4 @@
-"""Class prior: some classes are more frequent on the device than they were in training."""
+"""The remedy ``prior``: adapt the head to other class frequencies than in training."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _ROUNDS = 100
 
 
 class Prior(Remedy):
-    """Add the logarithm of how much more frequent a class has become to its logit.
+    """Adds log(new prior / old prior) of each class to its logit.
 
-    That is the optimal change if class priors alone changed and the probabilities were calibrated (Saerens et al.
-    2002, Neural Computation 14). The prior of the sample is counted from its labels or, without labels, found from
-    the predicted probabilities by expectation maximisation (ibid.; after calibration as Alexandari et al. 2020,
-    arXiv:1901.06852, advise). Either way the source's prior counts as ``strength`` images more for each class.
+    This is optimal if only the class priors changed and the probabilities were calibrated (Saerens et al. 2002, Neural
+    Computation 14). The prior of the sample is counted from its labels or, without labels, found from the predicted
+    probabilities by expectation maximisation (ibid.; after calibration as Alexandari et al. 2020, arXiv:1901.06852,
+    advise). In both cases the source's prior counts as ``strength`` additional images per class.
 
     Args:
-        strength: images for each class, on average, that the source's prior counts for.
+        strength: weight of the source's prior, in images per class on average.
     """
 
     name = "prior"
@@ -33,11 +33,11 @@ class Prior(Remedy):
         self.strength = strength
 
     def cost(self, size: Size) -> float:
-        """A pass over the logits; expectation maximisation takes a hundred."""
+        """Return the cost of a hundred passes over the logits, the most that expectation maximisation takes."""
         return float(_ROUNDS * size.images * size.classes)
 
     def apply(self, fit: Fit, sample: Sample, card: SourceCard) -> Fit:
-        """Shift the bias, for each image by the counts without its label."""
+        """Shift the bias; the held-out fit of an image uses the class counts without its label."""
         labels, classes = sample.labels, fit.whole.head.num_classes
         if labels is None:
             prior = find_prior(fit.logits / card.temperature, fit.whole.prior, self.strength)
@@ -59,14 +59,26 @@ class Prior(Remedy):
 
 
 def smoothed(counts: Floats | Ints, prior: Floats, strength: float) -> Floats:
-    """Shares of the classes where a prior counts as ``strength`` images for each class, on average."""
+    """Return class shares ``(C,)`` of counts to which a prior adds ``strength`` images per class on average.
+
+    Args:
+        counts: count of each class ``(C,)``.
+        prior: share of each class ``(C,)``.
+        strength: weight of the prior, in images per class on average.
+    """
     pseudo = strength * len(prior)
     shares: Floats = (counts + pseudo * prior) / (counts.sum() + pseudo)
     return shares
 
 
 def shifted(adapted: Adapted, prior: Floats, temperature: float = 1.0) -> Adapted:
-    """A head brought from its prior to another one; a class that it never predicts stays so."""
+    """Return a head shifted from its own prior to another one; classes with prior 0 keep their bias.
+
+    Args:
+        adapted: head and its prior.
+        prior: new share of each class ``(C,)``.
+        temperature: divisor that calibrates the head's logits.
+    """
     known = adapted.prior > 0
     shift = np.zeros(len(prior))
     shift[known] = np.log(np.maximum(prior[known], 1e-6) / adapted.prior[known])
@@ -74,12 +86,12 @@ def shifted(adapted: Adapted, prior: Floats, temperature: float = 1.0) -> Adapte
 
 
 def find_prior(logits: Floats, prior: Floats, strength: float) -> Floats:
-    """The class prior of unlabelled images (Saerens et al. 2002, equation 2.9, with pseudo-counts).
+    """Return the class prior ``(C,)`` of unlabelled images (Saerens et al. 2002, equation 2.9, with pseudo-counts).
 
     Args:
-        logits: calibrated, of a model trained under ``prior`` ``(N, C)``.
-        prior: ``(C,)``.
-        strength: see ``Prior``.
+        logits: calibrated logits ``(N, C)`` of a model trained under ``prior``.
+        prior: share of each class ``(C,)`` in training.
+        strength: weight of ``prior``, in images per class on average.
     """
     probabilities, found = softmax(logits), prior
     known = prior > 0

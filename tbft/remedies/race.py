@@ -1,4 +1,4 @@
-"""Which part of the network is trained where remedies without gradients leave much to gain."""
+"""Decide which part of the network is trained by steps where the remedies without gradients leave much to gain."""
 
 from __future__ import annotations
 
@@ -9,56 +9,60 @@ from tbft.remedies.card import SourceCard
 from tbft.remedies.evidence import Interval
 
 WORTH_TRAINING = 0.12
-"""Accuracy below the source's from which on a block is trained by steps. An aligned front block leaves 0.06 and 0.08 on
-CIFAR-10's contrast and gaussian_noise, where the level's block trained by steps ends within half a point of it; the
+"""Least accuracy below the source's at which a block is trained by steps. An aligned front block leaves 0.06 and 0.08
+on CIFAR-10's contrast and gaussian_noise, where the level's block trained by steps ends within half a point of it; the
 sub-populations of tiny-breeds leave 0.3, of which the last stage brings back nearly half."""
 
 MANY_LABELS = 1000
-"""Training images from which on less need be left: half of it with twice as many, but not under ``WORTH_LESS``. What
-the aligned block leaves of contrast, gaussian_noise and zoom_blur is worth training with many labels alone: 1.6 points
-on average with 3,000 labels (1 seed) and, where so much is left, 0.6 with 2,000 (2 seeds), at seven to ten times the
-processor time."""
+"""Number of training images above which ``WORTH_TRAINING`` falls in inverse proportion to it, down to ``WORTH_LESS``.
+After alignment, training on contrast, gaussian_noise and zoom_blur pays only with many labels: 1.6 points on average
+with 3,000 labels (1 seed) and, where so much is left, 0.6 with 2,000 (2 seeds), at seven to ten times the processor
+time."""
 
 WORTH_LESS = 0.05
-"""The same where labels are many, or a model that was nearly always right makes ``MANY_ERRORS`` times its errors."""
+"""Least accuracy below the source's at which a block is trained with very many labels, or where the model makes
+``MANY_ERRORS`` times the source's errors."""
 
 MANY_ERRORS = 3.0
-"""Errors for each of the source's from which on the whole network is trained too. Digits are left with three to five,
-and gain; CIFAR-10's corruptions with 1.6 and the sub-populations of Tiny-ImageNet with 2.5, where training everything
-gains at most 1.6 points at four times a block's cost."""
+"""Ratio of the remaining errors to the source's from which on the whole network is a contender too. Digits are left
+with three to five, and gain; CIFAR-10's corruptions with 1.6 and the sub-populations of Tiny-ImageNet with 2.5, where
+training everything gains at most 1.6 points at four times a block's cost."""
 
 LEAST_VALIDATION = 20
-"""Validation images without which no block is trained: of ten, one more that is right tells nothing."""
+"""Least number of validation images for training by steps: among ten, one more right answer is no evidence."""
 
 RACE_EPOCHS = 2
-"""Epochs of each contender in a race; the whole schedule is run within them."""
+"""Epochs of each contender in a race; the learning rate schedule runs to its end within them."""
 
 Trained = Literal["input", "feature", "output", "full", "small"]
-"""A drift level, whose block is trained by its recipe, or the whole network; ``small``: all of a small one."""
+"""Part that is trained: the block of a drift level by its recipe, the whole network (``full``), or the whole of a small
+network (``small``)."""
 
 CHEAP = 5e10
-"""Multiply-adds for which all of a small network is trained: about two CPU-seconds, less than importing torch takes.
-Digits' takes 1.5e10 with 300 images, ResNet-26 on CIFAR-10's 1.8e11 with the fewest that may train it."""
+"""Largest number of multiply-adds of training at which a small network is trained as a whole: about two CPU-seconds,
+less than importing torch takes. The network for digits takes 1.5e10 with 300 images, ResNet-26 on CIFAR-10 1.8e11 with
+the fewest images that may train it."""
 
 TRUSTED = 0.15
-"""Accuracy below the source's up to which wrong labels cannot lead training astray, for they are part of what is left.
-Digits under contrast are left with 0.04 to 0.09 by refreshed statistics and a solved head, with a fifth of the labels
-wrong with 0.25 and more, where training the whole network costs 6 points against the level's block."""
+"""Accuracy below the source's from which on a small network is not trained as a whole. Wrong labels are part of this
+loss, so below it they are too few to harm. On digits under contrast, refreshed statistics and a solved head leave 0.04
+to 0.09. With a fifth of the labels wrong they leave 0.25 and more, and training the whole network costs 6 points
+against the level's block."""
 
 SMALL_EPOCHS = 6
-"""Of a small network; says ``strategy/tuned-full-small.yaml`` too."""
+"""Epochs of training a small network as a whole; the same number as in ``strategy/tuned-full-small.yaml``."""
 
 _PASSES_OF_A_STEP = 3
-"""Forward passes that a training step costs: one, and the backward pass for two."""
+"""Cost of a training step in forward passes: one forward pass, and a backward pass that costs two."""
 
 
 def is_worth_training(left: Interval | None, card: SourceCard, images: int) -> bool:
-    """Whether so much is left to gain that steps of an optimiser may pay.
+    """Return whether enough accuracy is left to gain for training by steps.
 
     Args:
-        left: accuracy below the source's; ``None`` where that is not known.
-        card: what is known of the source.
-        images: labelled ones that would train; 0 where none may.
+        left: accuracy below the source's; ``None`` if not known.
+        card: source card of the base model.
+        images: number of labelled images that would train; 0 if training is not allowed.
     """
     if not images or left is None or left.low <= 0:
         return False
@@ -68,12 +72,14 @@ def is_worth_training(left: Interval | None, card: SourceCard, images: int) -> b
 
 
 def contenders_for(levels: Collection[str], left: Interval, card: SourceCard) -> tuple[Trained, ...]:
-    """What may be trained: the block of each level that drifted, and all blocks where errors are many.
+    """Return the contenders: the block of each drifted level, and the whole network if errors are many.
+
+    Only input and feature level have contenders; with neither of them the feature level's block is one.
 
     Args:
-        levels: that drifted.
+        levels: levels that drifted.
         left: accuracy below the source's.
-        card: what is known of the source.
+        card: source card of the base model.
     """
     blocks: list[Trained] = []
     if "input" in levels:
@@ -84,15 +90,16 @@ def contenders_for(levels: Collection[str], left: Interval, card: SourceCard) ->
 
 
 def is_cheap_to_train(levels: Collection[str], left: Interval | None, images: int, forward: float) -> bool:
-    """Whether the whole of a network is trained at once, with neither alignment nor race before it.
+    """Return whether the network is small enough to train as a whole, with neither alignment nor race before.
 
-    A network this small costs less to train than to choose what of it to train. So it is where the images drifted and
-    anything is left at all, by the best estimate, but not where wrong labels might be what is left.
+    Training such a network costs less than choosing a part of it to train. It must have drifted at input or feature
+    level, and the estimated accuracy must be below the source's, but not so far that wrong labels may be the reason
+    (``TRUSTED``).
 
     Args:
-        levels: that drifted.
-        left: accuracy below the source's, without alignment; ``None`` where that is not known.
-        images: labelled ones that would train.
+        levels: levels that drifted.
+        left: accuracy below the source's, without alignment; ``None`` if not known.
+        images: number of labelled images that would train.
         forward: multiply-adds of one image's forward pass.
     """
     if left is None or not 0 < left.value < TRUSTED or not {"input", "feature"} & set(levels):

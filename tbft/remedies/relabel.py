@@ -1,4 +1,4 @@
-"""Label map: the classes are the same, and what they are called has changed."""
+"""The remedies ``relabel`` and ``merge``: give the base model's classes new labels."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from tbft.remedies.remedy import Adapted, Fit, Remedy, Size
 from tbft.remedies.sample import Floats, Head, Ints, Sample, softmax
 
 UNUSED = -1e4
-"""Logit of a label that the map gives to no class."""
+"""Bias of a label that no class is mapped to."""
 
 
 class Relabel(Remedy):
-    """Give the base model's classes the labels that the sample pairs them with.
+    """Gives each class of the base model a new label, one to one, as the labels of the sample suggest.
 
-    Each image votes for its label with the base model's probability of each class, and the map is the one-to-one
-    assignment with most votes. Every class has some votes for keeping its label, which decide where the sample says
-    nothing. The map becomes an order of the head's rows.
+    Each image adds the base model's probability of each class to the votes of that class for the image's label. The
+    label map is the one-to-one assignment with most votes. Each class also has some votes for its old label, which
+    decide where the sample has no evidence. The map reorders the rows of the head.
 
     Args:
-        strength: votes of each class for keeping its label.
+        strength: votes of each class for its old label.
     """
 
     name = "relabel"
@@ -32,13 +32,13 @@ class Relabel(Remedy):
         self.strength = strength
 
     def cost(self, size: Size) -> float:
-        """One augmenting path for each image."""
+        """Return the cost of one augmenting path for each image."""
         return float(size.images * size.classes**2)
 
     def apply(self, fit: Fit, sample: Sample, card: SourceCard) -> Fit:
-        """Put the rows in the order of the map, for each image by the votes without its own.
+        """Reorder the rows of the head by the label map; the held-out fit of an image uses the votes without its own.
 
-        It comes before whatever else learns from labels: ``fit`` has seen none.
+        It must come before other remedies that learn from labels: ``fit`` must have seen none.
         """
         assert sample.labels is not None and len(fit.held_out) == 1
         votes = softmax(fit.logits / card.temperature)
@@ -50,14 +50,14 @@ class Relabel(Remedy):
         return Fit.of(relabelled(fit.whole, whole), held_out, sample, "new labels " + " ".join(map(str, whole)))
 
     def maps(self, votes: Floats, labels: Ints) -> tuple[Ints, Ints]:
-        """The map from all images, and the map without each image.
+        """Return the label map from all images, and for each image the map without it.
 
         Args:
-            votes: probability of each class ``(N, C)``.
-            labels: ``(N,)``.
+            votes: predicted probability of each class for each image ``(N, C)``.
+            labels: label of each image ``(N,)``.
 
         Returns:
-            New label of each class ``(C,)``; and for each image ``(N, C)``.
+            New label of each class ``(C,)``, and the new labels without each image ``(N, C)``.
         """
         best = Assignment(-self._table(votes, labels))
         without = np.empty(votes.shape, np.int64)
@@ -66,22 +66,22 @@ class Relabel(Remedy):
         return np.argsort(best.row_of), without
 
     def _table(self, votes: Floats, labels: Ints) -> Floats:
-        """Votes of each class for each label ``(C, C)``."""
+        """Return the votes of each class (row) for each label (column), ``(C, C)``."""
         table = self.strength * np.eye(votes.shape[1])
         np.add.at(table.T, labels, votes)
         return table
 
 
 class Merge(Relabel):
-    """Give classes their labels where several may have one: to each class the label with most votes.
+    """Gives each class the label with most votes, so that several classes may share a label.
 
-    Of classes that share a label the head gets the mean row; a label without a class is never predicted.
+    A shared label gets the mean of its classes' rows in the head; a label without a class is never predicted.
     """
 
     name = "merge"
 
     def maps(self, votes: Floats, labels: Ints) -> tuple[Ints, Ints]:
-        """See ``Relabel.maps``."""
+        """Return the label maps as ``Relabel.maps`` does."""
         table = self._table(votes, labels)
         without = np.empty(votes.shape, np.int64)
         for label in np.unique(labels):
@@ -94,11 +94,11 @@ class Merge(Relabel):
 
 
 def relabelled(adapted: Adapted, new_label: Ints) -> Adapted:
-    """A head whose rows are called by their new labels.
+    """Return a head with a row for each new label, and its prior.
 
     Args:
-        adapted: the head as it is.
-        new_label: of each class ``(C,)``.
+        adapted: head before, and its prior.
+        new_label: new label of each class ``(C,)``.
     """
     head, classes = adapted.head, len(new_label)
     share = np.zeros((classes, classes))  # labels by classes

@@ -1,4 +1,4 @@
-"""The interface of a remedy, and what it leaves behind."""
+"""The interface of a remedy, and the fit that it returns."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Changes = Literal["nothing", "bias", "head", "statistics"]
 
 @dataclass(frozen=True)
 class Size:
-    """What a cost depends on.
+    """Sizes that the cost of a remedy depends on.
 
     Attributes:
-        images: N.
-        features: F.
-        classes: C.
+        images: number of images N.
+        features: number of features F.
+        classes: number of classes C.
         forward: multiply-adds of one image's forward pass.
     """
 
@@ -34,11 +34,11 @@ class Size:
 
 @dataclass(frozen=True)
 class Adapted:
-    """A head, and the class prior for which it is right.
+    """A head, and the class prior that its logits assume.
 
     Attributes:
-        head: features to logits.
-        prior: share of each class ``(C,)`` that its logits take for granted.
+        head: linear layer from features to logits.
+        prior: share of each class ``(C,)``.
     """
 
     head: Head
@@ -47,14 +47,14 @@ class Adapted:
 
 @dataclass(frozen=True)
 class Fit:
-    """What a remedy makes of a sample, with what it would have made of it without each image's label.
+    """Fit of a remedy to a sample, and its fits without the label of each image.
 
     Attributes:
-        whole: from all images; this is what is saved.
-        held_out: fits that saw all labels but one, and the images ``(n,)`` whose label each of them did not see.
-            The images of all of them are the sample. Empty where every image has its own and ``logits`` alone tells.
-        logits: of each image by a head that did not see its label ``(N, C)``.
-        detail: what was chosen, in plain words, for the record.
+        whole: fit to all images, which is saved.
+        held_out: pairs of a fit and the positions ``(n,)`` of the images whose label it did not see. Each image is in
+            one pair. Empty if the held-out fits are all different and only their ``logits`` were computed.
+        logits: logits of each image by a head that did not see its label ``(N, C)``.
+        detail: what was fitted, in words, for the record.
     """
 
     whole: Adapted
@@ -64,7 +64,14 @@ class Fit:
 
     @classmethod
     def of(cls, whole: Adapted, held_out: Iterable[tuple[Adapted, Ints]], sample: Sample, detail: str = "") -> Fit:
-        """A fit whose held-out logits follow from its held-out heads."""
+        """Return a fit, with the held-out logits computed from the held-out heads.
+
+        Args:
+            whole: fit to all images.
+            held_out: pairs of a held-out fit and the positions of its images.
+            sample: the sample.
+            detail: what was fitted, in words.
+        """
         held_out = tuple(held_out)
         logits = np.empty((len(sample), whole.head.num_classes))
         for adapted, images in held_out:
@@ -73,19 +80,19 @@ class Fit:
 
     @classmethod
     def unchanged(cls, head: Head, card: SourceCard, sample: Sample) -> Fit:
-        """The head as it ships, which has seen no label of the sample."""
+        """Return the fit of the base model's head, which has seen no label of the sample."""
         adapted = Adapted(head, card.prior_of(head.num_classes))
         return cls.of(adapted, [(adapted, np.arange(len(sample)))], sample)
 
 
 class Remedy(ABC):
-    """One way to bring a classifier back that needs forward passes alone.
+    """A way to restore a classifier's accuracy with forward passes only.
 
     Attributes:
-        name: in records and on the command line.
-        needs_labels: whether it can do nothing without labels.
-        needs_gradients: whether it trains; none of this package does.
-        changes: the part of the network that is another one afterwards.
+        name: name in records and on the command line.
+        needs_labels: whether the remedy needs labels.
+        needs_gradients: whether the remedy trains with gradients; none in this package does.
+        changes: part of the network that the remedy changes.
     """
 
     name: ClassVar[str]
@@ -95,17 +102,17 @@ class Remedy(ABC):
 
     @abstractmethod
     def cost(self, size: Size) -> float:
-        """Estimated multiply-adds beyond the forward pass of the sample."""
+        """Return the estimated multiply-adds beyond the forward pass of the sample."""
 
     @abstractmethod
     def apply(self, fit: Fit, sample: Sample, card: SourceCard) -> Fit:
-        """Change a head on the evidence of a sample.
+        """Fit the remedy to a sample.
 
         Args:
-            fit: the head so far.
-            sample: under the statistics with which the head will be used.
-            card: what is known of the source.
+            fit: fit of the remedies applied before.
+            sample: sample under the statistics with which the head will be used.
+            card: source card of the base model.
 
         Returns:
-            A fit whose head can be saved in place of the shipped one.
+            Fit whose head can be saved in place of the base model's.
         """

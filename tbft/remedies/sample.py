@@ -1,4 +1,4 @@
-"""What the remedies look at: one sample as the network sees it, and the linear head behind it."""
+"""The input of the remedies: a sample's features, logits and labels, and the linear head."""
 
 from __future__ import annotations
 
@@ -25,8 +25,11 @@ class Head:
     """The linear layer of a classifier.
 
     Attributes:
-        weight: ``(C, F)``.
-        bias: ``(C,)``.
+        weight: weight matrix ``(C, F)``.
+        bias: bias of each class ``(C,)``.
+
+    Raises:
+        BadInput: if the shapes of weight and bias do not fit.
     """
 
     weight: Floats
@@ -42,16 +45,16 @@ class Head:
 
     @property
     def num_classes(self) -> int:
-        """C."""
+        """Number of classes C."""
         return len(self.bias)
 
     def logits(self, features: ArrayLike) -> Floats:
-        """Logits ``(N, C)`` of features ``(N, F)``."""
+        """Return the logits ``(N, C)`` of features ``(N, F)``."""
         logits: Floats = np.asarray(features, np.float64) @ self.weight.T + self.bias
         return logits
 
     def equals(self, other: Head) -> bool:
-        """Whether both are the same numbers."""
+        """Return whether both heads have exactly the same numbers."""
         return np.array_equal(self.weight, other.weight) and np.array_equal(self.bias, other.bias)
 
 
@@ -60,12 +63,13 @@ class Sample:
     """A device's images after one forward pass, under one state of the BatchNorm statistics.
 
     Attributes:
-        features: what enters the head ``(N, F)``.
-        logits: what the base head makes of them ``(N, C)``.
+        features: inputs of the head ``(N, F)``.
+        logits: logits of the base model's head ``(N, C)``.
         labels: class of each image ``(N,)``; ``None`` without labels.
 
     Raises:
-        BadInput: if shapes do not agree, there is no image, or a feature or logit is not finite.
+        BadInput: if shapes do not agree, there is no image, a feature or logit is not finite, or labels are not
+            integers.
     """
 
     features: Floats
@@ -98,24 +102,24 @@ class Sample:
 
     @property
     def num_classes(self) -> int:
-        """C."""
+        """Number of classes C."""
         return self.logits.shape[1]
 
 
 def log_softmax(logits: Floats) -> Floats:
-    """Logarithms of the class probabilities ``(..., C)``."""
+    """Return the logarithms of the class probabilities of logits ``(..., C)``."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
     log_probabilities: Floats = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return log_probabilities
 
 
 def softmax(logits: Floats) -> Floats:
-    """Class probabilities ``(N, C)``."""
+    """Return the class probabilities of logits ``(..., C)``."""
     probabilities: Floats = np.exp(log_softmax(logits))
     return probabilities
 
 
 def correct(logits: Floats, labels: Ints) -> Bools:
-    """Whether each image's largest logit is that of its label ``(N,)``."""
+    """Return for each image ``(N,)`` whether the largest of its logits is that of its label."""
     hits: Bools = logits.argmax(axis=1) == labels
     return hits

@@ -1,4 +1,4 @@
-"""Tests of whether anything drifted: with labels and without, as far as the source card goes."""
+"""Tests of whether anything drifted, with and without labels, as far as the source card allows."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _RESAMPLED = 999
 
 
 def labelled_signs(source: Sample, labels: Ints, hits: Sequence[Bools], card: SourceCard) -> tuple[Sign, ...]:
-    """Signs of drift in a labelled sample.
+    """Return the signs of drift in a labelled sample.
 
     Args:
-        source: the sample under the source's statistics.
-        labels: ``(N,)``.
-        hits: whether each combination is right on each image, the base model first.
-        card: what is known of the source.
+        source: sample under the source's statistics.
+        labels: labels of the sample ``(N,)``.
+        hits: for each combination, whether each image is right ``(N,)``; the base model first.
+        card: source card of the base model.
     """
     signs = []
     if card.accuracy is not None:
@@ -60,7 +60,12 @@ def labelled_signs(source: Sample, labels: Ints, hits: Sequence[Bools], card: So
 
 
 def confidence_sign(source: Sample, card: SourceCard) -> Sign:
-    """Whether the base model is less confident than on the source (rank test)."""
+    """Test whether the base model is less confident than on the source (rank test).
+
+    Args:
+        source: sample under the source's statistics.
+        card: source card with ``confidences``.
+    """
     assert card.confidences is not None
     confidences = softmax(source.logits / card.temperature).max(axis=1)
     drop = float(np.mean(card.confidences) - confidences.mean())
@@ -71,7 +76,12 @@ def confidence_sign(source: Sample, card: SourceCard) -> Sign:
 
 
 def prediction_sign(source: Sample, card: SourceCard) -> Sign:
-    """Whether the base model predicts the classes in other shares than on the source."""
+    """Test whether the base model predicts other class shares than on the source.
+
+    Args:
+        source: sample under the source's statistics, or under other statistics to test those.
+        card: source card; without a prior and a confusion matrix all classes are expected equally often.
+    """
     prior = card.prior_of(source.num_classes)
     expected = prior if card.confusion is None else prior @ card.confusion
     counts = np.bincount(source.logits.argmax(axis=1), minlength=len(prior))
@@ -79,10 +89,17 @@ def prediction_sign(source: Sample, card: SourceCard) -> Sign:
 
 
 def _share_sign(name: str, says: str, counts: Ints, expected: Floats) -> Sign:
-    """Whether classes come in other shares; the effect is the part of the images that is elsewhere (total variation).
+    """Test whether class shares differ from expected ones.
 
-    The true shares lie within a distance of the sample's that resampling tells, and by the triangle inequality the
-    effect does too.
+    The effect is the total variation distance: the share of the images that is in other classes. Its interval comes
+    from resampling: the true shares are within a distance of the sample's shares, and by the triangle inequality the
+    effect is within the same distance.
+
+    Args:
+        name: name of the sign.
+        says: what is compared, in words.
+        counts: count of each class ``(C,)``.
+        expected: expected share of each class ``(C,)``.
     """
     images = int(counts.sum())
     shares = counts / images
