@@ -17,7 +17,7 @@ THROTTLE_BITS = {
     2: "throttled",
     3: "soft temperature limit",
 }
-"""Bits 0 to 3 of the Raspberry Pi's `get_throttled`, its present state; bits 16 to 19 say the same since boot."""
+"""Bits of the Raspberry Pi's `get_throttled` for its present state; 16 bits higher are the same ones since boot."""
 _NOW = 0xF
 
 
