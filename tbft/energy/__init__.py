@@ -1,7 +1,7 @@
 """Energy: power sources of a machine, and the meter that books their joules to the phases of a run.
 
-`sensors` reads one source each, `metering` books what they read to phases, `survey` shows what a machine has. The
-rooms depend on one another in this order only, and none of them imports torch.
+`sensors` has one file for each kind of power source, `metering` books their readings to phases, and `survey` reports
+which sources a machine has. Each of the three imports only those named before it, and none imports torch.
 """
 
 from tbft.energy.metering.meter import EnergyMeter

@@ -1,4 +1,4 @@
-"""Energy and time of a run, booked to its phases."""
+"""The meter of a run: books its energy and time to phases, and watches its budgets."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from tbft.schema import RESUME
 log = logging.getLogger(__name__)
 
 BOOKED = ("joules", "cpu_seconds", "wall_seconds")
-"""Figures that are booked by phase."""
+"""Names of the figures that are booked by phase."""
 
 BUDGETS = ("budget_joules", "budget_seconds")
-"""Arguments of ``RunMeter`` that end a run early, and so decide its outcome."""
+"""Arguments of ``RunMeter`` that can end training early and so change the resulting weights."""
 
 
 class RunMeter:
-    """Books joules, CPU-seconds and wall-seconds to the phases of a run, with CodeCarbon beside it.
+    """Books joules, CPU-seconds and wall-seconds to the phases of a run.
 
-    What a run has cost travels in its checkpoint: the figures of a resumed run, and its budgets, contain those of the
+    A run's checkpoint contains its cost so far: the figures of a resumed run, and its budgets, include those of the
     interrupted part up to that checkpoint.
 
     Args:
         sources: power sources in order of trust: ``auto``, or names as ``python -m tbft meter`` lists them.
         rail: sensor rail or shunt to trust where a chip has several.
-        shunt_ohms: true resistance of a current sensor's shunt, where its driver assumes another.
-        rate_hz: samples a second of sensors without a counter.
-        idle_seconds: length of the idle baseline before and after the run, in seconds; 0 is none.
-        country: ISO code of the country whose carbon intensity of electricity counts.
-        codecarbon: estimate CO2e, and what has no sensor, with CodeCarbon (offline).
-        budget_joules: training stops when the adaptation has used so much; the best so far is kept. Without a power
-            sensor these are modelled joules, which follow the load of the whole machine and are coarse in the first
-            second: budget_seconds limits a short run.
-        budget_seconds: likewise in seconds of wall time.
-        plot: draw power over time, phases marked, when the run is over (about a second, booked to no phase), and the
+        shunt_ohms: true resistance in ohms of a current sensor's shunt, where its driver assumes another.
+        rate_hz: readings a second of each sensor; fewer where a reading costs too much processor time.
+        idle_seconds: seconds to measure the idle machine before and after the run; 0 is none.
+        country: three-letter ISO code of the country whose electricity CO2e is estimated for.
+        codecarbon: run CodeCarbon's offline tracker for comparison, and model the memory's power if it has no sensor.
+        budget_joules: joules of the adaptation at which training stops; the best weights so far are kept. Without a
+            power sensor these are modelled joules, which follow the load of the whole machine and are coarse in the
+            first second: budget_seconds limits a short run.
+        budget_seconds: wall-clock seconds of the adaptation at which training stops; the best weights so far are kept.
+        plot: draw power over time with its phases when the run is over (about a second, booked to no phase), and the
             climb up the ladder of remedies if there was one.
     """
 
@@ -78,7 +78,7 @@ class RunMeter:
         self.earlier: dict[str, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """What the run has cost so far."""
+        """Return the run's cost so far, for its checkpoint; empty if the meter never started."""
         record = self._record()
         if not record:
             return {}
@@ -86,14 +86,14 @@ class RunMeter:
         return {**figures, "measured": record["energy_source"]["measured"]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Count on from what the interrupted part of the run has cost."""
+        """Take over the cost of the interrupted part of the run, as ``state_dict`` returned it."""
         self.earlier = state_dict
 
     def check(self) -> None:
-        """Find out before the run whether the meter can do what is asked for.
+        """Check the options before the run.
 
         Raises:
-            BadInput: if a named source, rail or country is not there, or a number makes no sense.
+            BadInput: if a named source, rail or country is not there, or a number is out of its range.
         """
         numbers = {**self.settings, "budget_joules": self.budget_joules, "budget_seconds": self.budget_seconds}
         for name in ("rate_hz", "shunt_ohms", *BUDGETS):
@@ -107,11 +107,11 @@ class RunMeter:
             find_sources(self.settings["sources"], **asked)
 
     def start(self, *, threads: int = 1, synchronize: Callable[[], None] | None = None) -> None:
-        """Warm the sources up and start the meter, once; the run begins here.
+        """Begin the run and start the meter; later calls do nothing.
 
         Args:
-            threads: that compute, for the judgement of CPU-seconds beside other load.
-            synchronize: waits for the accelerator.
+            threads: number of threads that the run computes with, to judge whether other programs took their cores.
+            synchronize: function that waits for the accelerator at every edge of a phase; ``None`` for no wait.
         """
         self.process.begin()
         if self.meter is None:
@@ -120,25 +120,25 @@ class RunMeter:
 
     @property
     def peak_rss_mib(self) -> float:
-        """Peak resident memory in MiB of the adaptation, which ends where testing begins."""
+        """Peak resident memory in MiB of the adaptation, which ends when testing begins."""
         return self.process.peak_rss_mib()
 
     def enter(self, name: str) -> None:
-        """Book to this phase from now on."""
+        """Begin a phase within the present one."""
         if self.meter is not None:
             self.meter.enter(name)
             self.open.append(name)
 
     def leave(self) -> None:
-        """End the innermost phase: book to the one around it again."""
+        """End the innermost phase; the one around it goes on."""
         if self.meter is not None and self.open:
             self.meter.leave(self.open.pop())
 
     def finish(self, *, idle: bool = True) -> dict[str, Any]:
-        """End what is open, stop the meter and return its record (empty if it never ran).
+        """End the open phases, stop the meter and return its record (empty if it never ran).
 
         Args:
-            idle: watch the machine at rest once more, if that was asked for.
+            idle: whether to watch the machine at rest once more, if ``idle_seconds`` is above 0.
         """
         while self.open:
             self.leave()
@@ -149,17 +149,17 @@ class RunMeter:
         return {**self._metered, "stopped_by": self.stopped_by}
 
     def process_record(self, reading_test: tuple[float, float] = (0.0, 0.0)) -> dict[str, Any]:
-        """What the process has cost until now, once the meter has stopped (see ``ProcessCost.record``).
+        """Return the process's cost until now (see ``ProcessCost.record``); call it after ``finish``.
 
         Args:
-            reading_test: CPU-seconds and seconds that reading the test images took before the run.
+            reading_test: CPU-seconds and seconds that reading the test images took outside of the phases.
         """
-        if self.earlier:  # the process that was interrupted cannot be asked any more
+        if self.earlier:  # what the interrupted process cost outside of its phases is unknown
             return {**self.process.record(), "since": RESUME}
         return self.process.record(self._metered, reading_test=reading_test)
 
     def _record(self) -> dict[str, Any]:
-        """The meter's record, with what an interrupted part of this run has cost."""
+        """Return the meter's record, with the cost of an interrupted part of this run added."""
         if self.meter is None:
             return {}
         record, earlier = self.meter.record(), self.earlier
@@ -176,7 +176,14 @@ class RunMeter:
         return record
 
     def draw(self, folder: Path) -> Path | None:
-        """Draw the run's power over time as ``power.png``; ``None`` where nothing was metered or drawing fails."""
+        """Draw the run's power over time as ``power.png`` in a folder.
+
+        Args:
+            folder: folder of the picture; it is made if need be.
+
+        Returns:
+            The file; ``None`` if nothing was metered, ``plot`` is off, or drawing fails (which is logged).
+        """
         if self.meter is None or not self.plot:
             return None
         from tbft.energy.metering.power_plot import plot_power
@@ -190,7 +197,7 @@ class RunMeter:
         return path
 
     def spent(self) -> tuple[float, float]:
-        """Joules and wall-seconds of the adaptation so far."""
+        """Return joules and wall-seconds of the adaptation so far."""
         if self.meter is None:
             return 0.0, 0.0
         joules, seconds = self.meter.joules_so_far(ADAPTATION), self.meter.seconds_so_far(ADAPTATION)
@@ -201,7 +208,7 @@ class RunMeter:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Book what happens inside to a phase; nothing is booked where no meter runs."""
+        """Book a ``with`` block to a phase, unless the meter does not run."""
         self.enter(name)
         depth = len(self.open)
         try:
@@ -211,11 +218,11 @@ class RunMeter:
                 self.leave()
 
     def end_adaptation(self) -> None:
-        """What follows is no part of the adaptation: its peak memory is read here."""
+        """End the adaptation: memory that is used after this call does not count to its peak."""
         self.process.end_adaptation()
 
     def over_budget(self) -> bool:
-        """Whether the adaptation has used up a budget; ``stopped_by`` then names it."""
+        """Return whether the adaptation has used up a budget; ``stopped_by`` then names it."""
         if self.budget_joules is not None or self.budget_seconds is not None:
             joules, seconds = self.spent()
             if self.budget_joules is not None and joules >= self.budget_joules:
@@ -226,5 +233,5 @@ class RunMeter:
 
 
 def phase_of(meter: RunMeter | None, name: str) -> AbstractContextManager[None]:
-    """Book what happens inside to a phase, if there is a meter."""
+    """Return a context that books a ``with`` block to a phase of a meter; it does nothing without a meter."""
     return meter.phase(name) if meter is not None else nullcontext()

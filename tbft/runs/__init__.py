@@ -1,1 +1,1 @@
-"""A run on disk: its name, its folder, what binds its checkpoints to it, and where it logs."""
+"""A run on disk: its name, its folder, the fingerprint in its checkpoints, and its loggers."""

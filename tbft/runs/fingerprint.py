@@ -1,4 +1,4 @@
-"""What a run's outcome depends on, so that a run never goes on as another one."""
+"""Fingerprint of what a run's weights depend on, so that a checkpoint is never resumed as a different run."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _FREE_SECTIONS = ("run.", "energy.", "cache.", "trainer.logger", "trainer.enable
 _FREE = {"config", "ckpt_path", "weights_only", "trainer.default_root_dir", "trainer.log_every_n_steps"}
 _FREE |= {"trainer.max_epochs", "trainer.max_steps", "trainer.max_time"}
 _FREE |= {f"data.init_args.{name}" for name in ("download", "memory_limit", "workers", "on_device")}
-"""Options that a resumed run may change: how long it runs, where it is recorded, what changes no result."""
+"""Options that a resumed run may change: its length, where it is recorded, and whatever changes no weights."""
 
 _ALIGN = "freeze.align"
 _ROOT = "data.init_args.root"
 _LOCATED = ("model.base", _ROOT)
-"""Options that are compared by what they lead to: a folder may move, its pictures may not change."""
+"""Options that are compared by the contents of their files: a folder may move, but its pictures may not change."""
 
 
 def fingerprint(config: Mapping[str, Any], base: BaseWeights | None, data: DomainData) -> dict[str, Any]:
@@ -30,13 +30,14 @@ def fingerprint(config: Mapping[str, Any], base: BaseWeights | None, data: Domai
     Args:
         config: resolved options of ``fit``, nested, as plain values.
         base: the base model; ``None`` where one is being trained.
-        data: its data, set up.
+        data: the run's data, set up.
 
     Returns:
-        ``options`` (dotted name to value), ``base`` and ``data`` (digests), made of plain values alone.
+        Plain strings: ``options`` and ``located`` (JSON, from dotted name to value), ``base`` and ``data`` (digests;
+        ``base`` is empty without a base model).
     """
     options = {name: value for name, value in _flat(config) if not _is_free(name)}
-    if options.get(_ALIGN) == "for_an_epoch":  # which differs in how long the run is
+    if options.get(_ALIGN) == "for_an_epoch":  # it differs from with_card only in the length of the run
         options[_ALIGN] = "with_card"
     located = {name: str(value) for name, value in _flat(config) if name in _LOCATED}
     return {
@@ -48,10 +49,16 @@ def fingerprint(config: Mapping[str, Any], base: BaseWeights | None, data: Domai
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Name what differs between two fingerprints: options with both values, else the base model or the data.
+    """Name the differences between two fingerprints: options with both values, the base model, the data.
+
+    The data is named only if no option differs.
+
+    Args:
+        then: fingerprint of the run that wrote a checkpoint.
+        now: fingerprint of the run that would go on from it.
 
     Returns:
-        One phrase for each difference; an empty list if a run may go on.
+        One phrase for each difference; an empty list if the run may go on.
     """
     old, new = json.loads(then["options"]), json.loads(now["options"])
     missing = object()
@@ -60,7 +67,7 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     places = json.loads(then["located"]), json.loads(now["located"])
     if then["base"] != now["base"]:
         found.append(_moved("model.base", places, "other weights"))
-    if then["data"] != now["data"] and not names:  # another seed or size draws other images anyway
+    if then["data"] != now["data"] and not names:  # with another seed or size the images differ anyway
         found.append(_moved(_ROOT, places, "other images or labels"))
     return found
 
@@ -86,7 +93,10 @@ def _flat(value: Any, name: str = "") -> list[tuple[str, Any]]:
 
 
 def _digest_of_data(data: DomainData) -> str:
-    """Hash labels and pictures in their order; where pictures are read when they are needed, their names."""
+    """Hash the labels and pictures of all parts in their order, class names, and the names of the test images.
+
+    Pictures that do not lie in memory, but are read when they are needed, are left out.
+    """
     found: dict[str, Tensor] = {}
     for name, part in (("train", data.train), ("val", data.val), ("test", data.test)):
         if part is not None:

@@ -1,4 +1,4 @@
-"""One run's folder: one process at a time, a completed run whole until the next one is, and room for the last word."""
+"""The folder of a run: locked to one process, never without a completed run's files, with reserved disk space."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ from tbft.errors import BadInput
 from tbft.schema import RESULT_FILE
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+"""Error numbers of a full disk and of a used-up quota."""
 MODEL, CONFIG = "model.safetensors", "config.yaml"
 LADDER = "ladder.png"
 PICTURES = ("power.png", LADDER)
 UNFINISHED = "result.unfinished.json"
 _LOCK, _NEW, _RESERVE = ".lock", ".new", ".reserve"
 _RESERVED_BYTES = 256 * 1024
-"""More than a record with a learning curve of some hundred epochs takes."""
+"""Space for a record; one with a learning curve of several hundred epochs takes less."""
 
 
 class FolderInUse(BadInput):
-    """Another process runs in the folder."""
+    """Raised if another process works in the folder."""
 
 
 class RunFolder:
     """The folder of a run that is about to begin or to go on.
 
-    A completed run's record, weights and configuration stay together until a new run in the same folder is
-    completed too: that run's lie in ``.new`` until then, and its record is ``result.unfinished.json`` if it ends
-    otherwise.
+    A completed run's record, weights and configuration stay in the folder until a new run there is completed too.
+    Until then the new run's files lie in ``.new``; if it is not completed, its record is written to
+    ``result.unfinished.json``.
 
     Args:
-        path: the folder; made by ``locked``.
+        path: path of the folder, which ``locked`` makes if need be.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,14 +46,14 @@ class RunFolder:
 
     @property
     def staging(self) -> Path:
-        """Where weights and configuration are written until the run is completed."""
+        """Folder in which weights and configuration are written until the run is completed."""
         return self.path / _NEW if self.holds_completed else self.path
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other runs out of the folder; the kernel releases the lock however this process ends.
+        """Lock the folder for a ``with`` block; the kernel releases the lock however this process ends.
 
-        A folder in which nothing is written meanwhile vanishes again.
+        If the folder was made here and is still empty at the end, it is removed again.
 
         Raises:
             FolderInUse: if another run works in the folder.
@@ -80,17 +81,19 @@ class RunFolder:
             if made and all(item.name == _LOCK for item in self.path.iterdir()):
                 (self.path / _LOCK).unlink(missing_ok=True)
                 for folder in made:
-                    with suppress(OSError):  # somebody else's run is in it by now
+                    with suppress(OSError):  # another run has a folder in it by now
                         folder.rmdir()
 
     def begin(self, *, resume: bool) -> None:
-        """Remove what an earlier run left and must not be taken for this one's.
+        """Remove files of an earlier run that could be taken for this run's.
+
+        Record, weights and configuration of a completed run stay.
 
         Args:
-            resume: go on with the run that is here; its checkpoints stay.
+            resume: whether to go on with the run in this folder, whose files and checkpoints then stay.
 
         Raises:
-            OSError: if something cannot be removed.
+            OSError: if a file cannot be removed.
         """
         shutil.rmtree(self.path / _NEW, ignore_errors=True)
         if not resume:
@@ -103,7 +106,7 @@ class RunFolder:
 
     @contextmanager
     def reserved(self) -> Iterator[None]:
-        """Hold some disk space while a run is on, so that a full disk does not keep it from saying why it failed."""
+        """Reserve disk space for a ``with`` block, so that a run can write its record even when the disk is full."""
         file = self.path / _RESERVE
         try:
             file.write_bytes(b"\0" * _RESERVED_BYTES)
@@ -115,17 +118,17 @@ class RunFolder:
             file.unlink(missing_ok=True)
 
     def write_record(self, text: str, *, completed: bool) -> Path:
-        """Write the run's record; a completed run then takes the place of the one before it.
+        """Write the run's record; a completed run then replaces the completed run before it.
 
         Args:
-            text: the record, JSON.
+            text: the record as JSON.
             completed: whether the run was completed.
 
         Returns:
-            The file.
+            The file of the record.
 
         Raises:
-            OSError: if it cannot be written, even with the space that ``reserved`` holds.
+            OSError: if the file cannot be written, even with the space that ``reserved`` holds.
         """
         otherwise = self.path / (UNFINISHED if self.holds_completed else RESULT_FILE)
         file = self.staging / RESULT_FILE if completed else otherwise
@@ -144,11 +147,14 @@ class RunFolder:
 
 
 def finish_commit(folder: Path) -> None:
-    """Move a completed run out of ``.new``, if it is whole there: its record is written last and moved last."""
+    """Move a completed run from ``.new`` into its folder, if it is whole.
+
+    It is whole if its record is there, because the record is written last; the record is also moved last.
+    """
     new = folder / _NEW
     if not (new / RESULT_FILE).is_file():
         return
-    (folder / "predictions.csv").unlink(missing_ok=True)  # of the weights that are replaced
+    (folder / "predictions.csv").unlink(missing_ok=True)  # they are those of the replaced weights
     for name in (MODEL, CONFIG, RESULT_FILE):
         if (new / name).is_file():
             (new / name).replace(folder / name)
@@ -157,7 +163,7 @@ def finish_commit(folder: Path) -> None:
 
 
 def status_of(folder: Path) -> str | None:
-    """Status in a run's record, or ``None`` if there is no whole record."""
+    """Return the status in the record of a run's folder, or ``None`` if there is no whole record."""
     try:
         return str(json.loads((folder / RESULT_FILE).read_text())["status"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -165,7 +171,7 @@ def status_of(folder: Path) -> str | None:
 
 
 def reason_of(error: BaseException) -> str:
-    """Why a run was not completed, in one line for its record; of a full disk in words."""
+    """Return the reason why a run was not completed, as one line for its record."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted by a signal" if type(error) is not KeyboardInterrupt else "interrupted (Ctrl-C)"
     cause: BaseException | None = error

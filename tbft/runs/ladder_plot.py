@@ -1,4 +1,4 @@
-"""The climb up the ladder of remedies as a picture: accuracy against CPU-seconds, one step for each remedy tried."""
+"""A picture of the climb up the ladder of remedies: accuracy against CPU-seconds of each combination that was tried."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOKS = {
-    # Okabe and Ito's palette, which readers with colour-blind eyes can tell apart; and a marker each.
+    # Okabe and Ito's palette, which colour-blind readers can tell apart, and a marker for each rung.
     "keep": ("#999999", "o"),
     "prior": ("#F0E442", "v"),
     "relabel": ("#CC79A7", "s"),
@@ -26,7 +26,7 @@ LOOKS = {
     "block": ("#D55E00", "X"),
     "full": ("#0072B2", "*"),
 }
-"""Colour and marker of each rung, the cheapest remedy first."""
+"""Colour and marker of each rung of the ladder, the cheapest remedy first."""
 
 _INK = "#1a1a1a"
 
@@ -36,12 +36,12 @@ class Step:
     """One combination of remedies that was tried.
 
     Attributes:
-        remedies: Their names, in the order in which they apply.
-        accuracy: Estimated on the sample, a fraction of 1.
-        low: Lower end of its interval.
-        high: Upper end.
-        cpu_seconds: Spent on this and the steps before.
-        accepted: Whether it was kept over what stood.
+        remedies: Names of the remedies, in the order in which they apply.
+        accuracy: Accuracy estimated on the sample, a fraction of 1.
+        low: Lower end of the accuracy's confidence interval.
+        high: Upper end of the accuracy's confidence interval.
+        cpu_seconds: CPU-seconds of this step and all before it.
+        accepted: Whether this combination replaced the one that was accepted before.
     """
 
     remedies: tuple[str, ...]
@@ -53,16 +53,16 @@ class Step:
 
     @property
     def rung(self) -> str:
-        """The dearest of its remedies."""
+        """The most expensive of the remedies, by the order of ``LOOKS``."""
         kinds = ["block" if name.endswith("block") else name for name in self.remedies]
         return max(kinds, key=lambda kind: list(LOOKS).index(kind) if kind in LOOKS else -1)
 
 
 def steps_of(record: Mapping[str, Any]) -> list[Step]:
-    """Read the steps of a climb from a run's record; none where nothing was climbed.
+    """Read the steps of a climb from a run's record; empty if there was no climb.
 
-    Steps without CPU-seconds of their own all stand where the last of them ended: what the adaptation took beyond the
-    other steps is theirs together. A step without an accuracy is passed over, its time counted.
+    Steps without CPU-seconds of their own share one time: together they took what the adaptation took beyond the other
+    steps. A step without an accuracy is left out, but its time counts.
     """
     remedies = record.get("remedies") or ()
     steps, spent = [], 0.0
@@ -82,11 +82,11 @@ def plot_ladder(record: Mapping[str, Any], path_png: Path) -> Path | None:
     """Draw a run's climb.
 
     Args:
-        record: The run's.
-        path_png: Where the picture is written.
+        record: Record of the run.
+        path_png: File of the picture.
 
     Returns:
-        The file; `None` where nothing was climbed or drawing fails, which is logged and costs the run nothing.
+        The file; `None` if there was no climb or drawing fails, which is logged and does not fail the run.
     """
     steps = steps_of(record)
     if not steps:
@@ -123,12 +123,14 @@ def _plot(steps: Sequence[Step], path_png: Path) -> None:
 
 
 def draw_ladder(axes: Axes, steps: Sequence[Step], label: Callable[[Step], str]) -> None:
-    """Draw the steps of a climb: a line for what stands, a filled marker for each accepted step, hollow for refused.
+    """Draw the steps of a climb: filled markers for accepted steps, hollow ones for refused steps, a line between.
+
+    The line is that of `draw_standing`.
 
     Args:
-        axes: Where to.
-        steps: As `steps_of` gives them.
-        label: A step's entry in the legend; equal ones are one.
+        axes: Axes to draw on.
+        steps: Steps, as `steps_of` returns them.
+        label: A function that returns a step's entry in the legend.
     """
     draw_standing(axes, steps, linewidth=1.0)
     for step in steps:
@@ -158,13 +160,13 @@ def draw_ladder(axes: Axes, steps: Sequence[Step], label: Callable[[Step], str])
 
 
 def draw_standing(axes: Axes, steps: Sequence[Step], *, linewidth: float, alpha: float = 1.0) -> None:
-    """Draw the accuracy of what stands at each time, from the first accepted step to the end of the climb.
+    """Draw the accuracy of the latest accepted step at each time, from the first one to the end of the climb.
 
     Args:
-        axes: Where to.
-        steps: As `steps_of` gives them.
-        linewidth: In points.
-        alpha: Opacity.
+        axes: Axes to draw on.
+        steps: Steps, as `steps_of` returns them.
+        linewidth: Width of the line in points.
+        alpha: Opacity of the line, from 0 to 1.
     """
     stood = [(step.cpu_seconds, 100 * step.accuracy) for step in steps if step.accepted]
     if stood:

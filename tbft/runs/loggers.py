@@ -1,4 +1,4 @@
-"""Where a run logs: a table in its folder, and Weights & Biases."""
+"""The loggers of a run: a table in its folder, and Weights & Biases."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tbft.runs.settings import RunSettings
 
 
 def make_loggers(folder: Path, settings: RunSettings, tags: Sequence[str]) -> list[Logger]:
-    """The loggers of a run.
+    """Make the loggers of a run.
 
     Args:
-        folder: the run's folder; the metrics of an interrupted part of the run in it are kept under another name.
-        settings: whether and how Weights & Biases logs.
-        tags: what the run is found by in Weights & Biases, beside ``settings.tags``.
+        folder: the run's folder; a file of metrics in it, from an interrupted part of the run, is renamed.
+        settings: options of the run, among them whether and how Weights & Biases logs.
+        tags: tags of the run in Weights & Biases, beside ``settings.tags``.
     """
     metrics = folder / "metrics.csv"
-    if metrics.is_file():  # which the logger would delete
+    if metrics.is_file():  # CSVLogger would delete the file
         metrics.replace(folder / f"metrics.until-{time.strftime('%Y%m%d-%H%M%S')}.csv")
     loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
     if settings.wandb != "off" and not (settings.wandb == "auto" and os.environ.get("WANDB_MODE") == "disabled"):

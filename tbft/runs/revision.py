@@ -1,4 +1,4 @@
-"""Which revision of tbft runs, so that the runs of a ledger can be told to be of one."""
+"""The revision of tbft that runs, recorded to tell whether all runs of a ledger are of the same one."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tbft import version
 
 @cache
 def revision() -> str:
-    """The commit of a clone, with ``+changes`` if its code or presets differ from it; else tbft's version.
+    """Return the commit of a clone, with ``+changes`` if its code or presets differ from it; else tbft's version.
 
-    A clone is a folder with ``.git`` directly above the package: a package that is installed somewhere inside another
-    repository is not of that one.
+    It is a clone only if ``.git`` lies directly above the package: a package that is installed somewhere inside another
+    repository does not belong to that repository.
     """
     root = Path(version.__file__).parent.parent
     if not (root / ".git").exists():
@@ -28,6 +28,6 @@ def revision() -> str:
 
 
 def _git(root: Path, *arguments: str) -> str:
-    # without optional locks: two runs may ask at once, and a reader leaves the repository as it is
+    # Without optional locks, two runs may ask at once and the repository is not written to.
     command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

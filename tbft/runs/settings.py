@@ -1,4 +1,4 @@
-"""Where a run is kept, and what it is called."""
+"""Options of a run: its folder, its name, and how it is recorded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tbft.runs.folder import FolderInUse, RunFolder, status_of
 if TYPE_CHECKING:
     from tbft.data.labelled import LabelledData
 
-_LONGEST_NAME = 255  # bytes, on every usual file system
+_LONGEST_NAME = 255  # bytes, the limit of every common file system
 
 
 @dataclass
@@ -25,19 +25,19 @@ class RunSettings:
 
     Attributes:
         root: folder of all runs; each run has a folder of its own in it.
-        name: of this run; ``None`` makes one from data, drift, strategy, training size and seed, and never
-            writes over an older run.
-        overwrite: a run of this name that was completed may be replaced.
-        group: groups runs in Weights & Biases, such as the cells of a study.
-        tags: labels in Weights & Biases, beside level, strategy and data set.
+        name: name of this run; ``None`` makes one from data, drift, strategy, training size and seed, with a number
+            behind it if an older run has that name.
+        overwrite: let this run replace a completed run of the same name.
+        group: group of the run in Weights & Biases, such as a study.
+        tags: further tags in Weights & Biases, beside level, data set, strategy and blocks.
         wandb: ``offline`` writes Weights & Biases files to the run's folder, ``online`` sends them, ``auto`` is
             online if the user is logged in, ``off`` writes none.
-        project: in Weights & Biases.
+        project: project of the run in Weights & Biases.
         test: measure accuracy on the test images, before and after (booked apart from the adaptation).
-        checkpoint_every: epochs between two checkpoints; a larger number spares an SD card, and an interrupted run
-            loses up to so many epochs.
-        threads: for torch to compute with, no more than there are cores; ``None`` leaves it to torch (all cores,
-            or ``OMP_NUM_THREADS``).
+        checkpoint_every: epochs between two checkpoints; a larger number writes less to an SD card, but an interrupted
+            run loses up to this many epochs.
+        threads: number of threads that torch computes with, at most one for each core; ``None`` leaves it to torch
+            (all cores, or ``OMP_NUM_THREADS``).
     """
 
     root: str = "runs"
@@ -52,26 +52,27 @@ class RunSettings:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a name that is no folder's, and numbers that make no sense.
+        """Check the name and ``checkpoint_every``.
 
         Raises:
-            BadInput: if a run of that name would lie elsewhere than directly in ``root``.
+            BadInput: if ``name`` is not the name of a folder directly in ``root``, or ``checkpoint_every`` is below 1.
         """
         check_at_least(1, "run", checkpoint_every=self.checkpoint_every)
         if self.name is not None:
             _check_name(self.name)
 
     def claim(self, default_name: str, held: ExitStack, *, resume: bool) -> RunFolder:
-        """The folder of this run, locked against other runs as long as ``held`` is open.
+        """Return the folder of this run, locked against other runs as long as ``held`` is open.
 
-        Two runs that start at once and are named by what they do get folders of their own.
+        If two runs without a given name start at the same time, each gets a folder of its own.
 
         Args:
-            default_name: name to use when none is given.
-            held: releases the folder.
-            resume: take up the newest run of that name instead of starting a new one.
+            default_name: name of the run if ``name`` is ``None``.
+            held: stack of contexts that releases the lock when it is closed.
+            resume: go on with the newest run of that name instead of starting a new one.
 
         Raises:
+            FolderInUse: if another run works in the folder.
             BadInput: see ``folder`` and ``RunFolder.locked``.
         """
         while True:
@@ -85,14 +86,15 @@ class RunSettings:
             return folder
 
     def folder(self, default_name: str, *, resume: bool = False) -> Path:
-        """The folder of this run, which need not exist yet.
+        """Return the path of this run's folder, which need not exist yet.
 
         Args:
-            default_name: name to use when none is given.
-            resume: take up the newest run of that name instead of starting a new one.
+            default_name: name of the run if ``name`` is ``None``.
+            resume: go on with the newest run of that name instead of starting a new one.
 
         Raises:
-            BadInput: if it cannot be written, or a completed run of the given name is there already.
+            BadInput: if the name is not that of a folder, the folder cannot be written, or it holds a completed run
+                that is neither resumed nor may be overwritten.
         """
         _check_name(self.name or default_name)
         root = Path(self.root).expanduser()
@@ -109,10 +111,10 @@ class RunSettings:
         return folder
 
     def use_threads(self) -> None:
-        """Let torch compute with so many threads from now on.
+        """Let torch compute with ``threads`` threads from now on, at most one for each core.
 
         Raises:
-            BadInput: if that is no number of threads.
+            BadInput: if ``threads`` is below 1.
         """
         if self.threads is None:
             return
@@ -134,7 +136,7 @@ class RunSettings:
 
 
 def default_name(data: LabelledData, strategy: str, seed: int) -> str:
-    """``digits-gaussian_noise5-block-n200-s0``: data, drift, strategy, training size, seed."""
+    """Return a name like ``digits-gaussian_noise5-block-n200-s0``: data, drift, strategy, training size and seed."""
     drift = data.drift
     what = "source" if drift.is_source else f"{drift.name}{drift.severity or ''}"
     parts = [data.name, what, strategy]
@@ -143,7 +145,7 @@ def default_name(data: LabelledData, strategy: str, seed: int) -> str:
 
 
 def _check_name(name: str) -> None:
-    """A run's name is that of one folder: not empty, no path, without control characters, at most 255 bytes."""
+    """Check that a run's name can be a folder's: not empty, no path, no control characters, at most 255 bytes."""
     length = len(os.fsencode(name))
     if name in ("", ".", "..") or "/" in name or "\\" in name:
         wrong = "is no name for a folder in run.root"
@@ -158,14 +160,14 @@ def _check_name(name: str) -> None:
 
 
 def _numbered(root: Path, name: str) -> dict[int, Path]:
-    """Folders of the runs of one name by number: ``name`` is the first, ``name.2`` the second, ..."""
+    """Return the folders of the runs of one name by their number: ``name`` is 1, ``name.2`` is 2, and so on."""
     numbered = re.compile(rf"{re.escape(name)}(?:\.([0-9]+))?")
     matches = ((numbered.fullmatch(path.name), path) for path in root.glob("*") if path.is_dir())
     return {int(match[1] or 1): path for match, path in matches if match}
 
 
 def _check_writable(folder: Path) -> None:
-    """Find out without leaving anything behind."""
+    """Check that a folder can be made and written, without making anything."""
     existing = folder
     while not existing.exists():
         existing = existing.parent

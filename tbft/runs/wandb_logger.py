@@ -1,4 +1,4 @@
-"""Weights & Biases, offline unless the user wants otherwise; what goes wrong with it never fails a run."""
+"""The logger to Weights & Biases, whose failures never fail a run."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tbft.startup.postponed_imports import BY_WANDB, postponed_imports
 log = logging.getLogger(__name__)
 
 _REACH_SECONDS = 10.0
-"""How long a run waits for the server before it goes on offline; the variable ``WANDB_INIT_TIMEOUT`` overrides it."""
+"""Longest wait for the server before a run goes on offline; the variable ``WANDB_INIT_TIMEOUT`` overrides it."""
 _UPLOAD_SECONDS = 60.0
-"""How long a run that is over waits for the rest of its upload."""
+"""Longest wait for the rest of the upload after a run."""
 _REASON_CHARACTERS = 200
 _OFFLINE_SETTINGS: dict[str, Any] = {
     "mode": "offline",
@@ -38,28 +38,28 @@ _OFFLINE_SETTINGS: dict[str, Any] = {
 class RunLogger(Logger):
     """Logs a run to Weights & Biases, into the run's own folder.
 
-    Offline it opens no connection, not even to look a name up; ``wandb leet`` browses the files, ``wandb sync``
-    uploads them. A run that should be online and cannot (no network, no credentials) goes on offline. Any other
+    Offline it opens no connection, not even to look up a host name; ``wandb leet`` browses the files, ``wandb sync``
+    uploads them. A run that should be online and cannot be (no network, no credentials) goes on offline. Any other
     failure of Weights & Biases ends the tracking with one line of warning, and the run goes on without it.
 
     Args:
         folder: the run's folder.
-        name: of the run.
-        project: that the run belongs to.
+        name: name of the run.
+        project: project that the run belongs to.
         offline: whether to write files only.
-        group: that the run belongs to, such as a study.
-        tags: labels of the run.
+        group: group that the run belongs to, such as a study; ``None`` for no group.
+        tags: tags of the run.
     """
 
     def __init__(
         self, folder: Path, name: str, project: str, offline: bool, group: str | None, tags: list[str]
     ) -> None:
         super().__init__()
-        # wandb reads these when it is imported or set up, so they come first.
+        # wandb reads its environment variables when it is imported or set up: they are set before.
         _set_environment()
         if offline:
             os.environ["WANDB_MODE"] = "offline"
-        self._folder = folder.resolve()  # wandb's service keeps the working folder that it was started in
+        self._folder = folder.resolve()  # wandb's service keeps the working folder of its start
         self._run_name, self._project, self._group, self._tags = name, project, group, tags
         self._offline = offline
         self._wandb: WandbLogger | None = None
@@ -73,7 +73,7 @@ class RunLogger(Logger):
 
     @property
     def version(self) -> str:
-        """Empty: the progress bar would show the end of it, and a run has its name already."""
+        """An empty text: the progress bar would show the end of a version, and the run has a name already."""
         return ""
 
     @property
@@ -83,7 +83,7 @@ class RunLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Log figures of one training step."""
+        """Log the figures of one training step."""
         self._attempt(lambda wandb_logger: wandb_logger.log_metrics(metrics, step))
 
     @rank_zero_only
@@ -93,7 +93,7 @@ class RunLogger(Logger):
 
     @rank_zero_only
     def log_image(self, key: str, images: list[Any]) -> None:
-        """Log pictures, given as arrays, PIL pictures or files."""
+        """Log pictures under a key; they are arrays, PIL pictures or files."""
         self._attempt(lambda wandb_logger: wandb_logger.log_image(key, images))
 
     @rank_zero_only
@@ -107,7 +107,7 @@ class RunLogger(Logger):
         self._attempt(close)
 
     def _attempt(self, action: Callable[[WandbLogger], object]) -> None:
-        """Does something with the open run; what goes wrong ends the tracking, not the run."""
+        """Do something with the run at Weights & Biases, opened first if need be; a failure ends the tracking only."""
         if self._failed:
             return
         try:
@@ -115,21 +115,21 @@ class RunLogger(Logger):
                 if self._wandb is None:
                     self._wandb = self._open_run()
                 action(self._wandb)
-        except Exception as error:  # a full disk, a killed service: its library raises what it likes
+        except Exception as error:  # a full disk, a killed service: wandb may raise anything
             self._failed = True
             rest = f"; `wandb sync {self._written}` uploads what it wrote" if self._written else ""
             log.warning("Weights & Biases failed (%s): the run goes on without it%s", _reason(error), rest)
             with suppress(Exception, SystemExit):
-                _end_service()  # which would write a traceback to the terminal at the interpreter's exit
+                _end_service()  # else it would write a traceback to the terminal at the interpreter's exit
 
     def _open_run(self) -> WandbLogger:
-        """Opens the run on the server, or on disk alone if it is to be offline or has to be."""
+        """Open the run on the server; on disk only if it is to be offline or the server cannot be used."""
         if self._offline:
             return self._open(_OFFLINE_SETTINGS)
         earlier = self._online_folders()
         try:
             return self._open_online()
-        except Exception as error:  # no network, no credentials, a server that refuses
+        except Exception as error:  # no network, no credentials, or the server refuses
             reason = _reason(error)
         for unused in self._online_folders() - earlier:
             shutil.rmtree(unused, ignore_errors=True)
@@ -142,7 +142,7 @@ class RunLogger(Logger):
         return wandb_logger
 
     def _open_online(self) -> WandbLogger:
-        if not is_logged_in():  # wandb would ask for a key, and wait
+        if not is_logged_in():  # wandb would wait for the user to enter a key
             raise PermissionError("not logged in, see `wandb login`")
         settings: dict[str, Any] = {
             "mode": "online",
@@ -166,7 +166,7 @@ class RunLogger(Logger):
             tags=self._tags,
             settings=wandb.Settings(silent=True, console="off", **settings),
         )
-        wandb_logger._wandb_init.pop("anonymous", None)  # Lightning passes it on unasked, and wandb warns
+        wandb_logger._wandb_init.pop("anonymous", None)  # Lightning always passes it, and wandb warns
         self._written = Path(wandb_logger.experiment.dir).parent
         return wandb_logger
 
@@ -175,7 +175,7 @@ class RunLogger(Logger):
 
 
 def is_logged_in() -> bool:
-    """Whether Weights & Biases finds credentials for its server on this machine; nothing is asked over the network."""
+    """Return whether Weights & Biases finds credentials on this machine, without a connection to its server."""
     if os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled"):
         return False
     _set_environment()
@@ -183,18 +183,18 @@ def is_logged_in() -> bool:
 
     try:
         return bool(wandb.login(verify=False, prompt=False))
-    except wandb.Error:  # a key that cannot be one
+    except wandb.Error:  # the key is malformed
         return False
 
 
 def _set_environment() -> None:
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     os.environ.setdefault("WANDB_SILENT", "true")
-    # A process that started this one may have left the address of a service that is gone.
+    # The parent process may have left the address of a service that is gone.
     service = os.environ.get("WANDB_SERVICE", "").partition("-unix-")[2]
     if service and not Path(service).exists():
         del os.environ["WANDB_SERVICE"]
-    # Where no cache can be kept its service writes its log to the terminal, and a cache into the working folder.
+    # Without a writable cache, wandb's service writes its log to the terminal and a cache into the working folder.
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path(os.environ.get("HOME", ""), ".cache"))
     if not cache.is_absolute() or not _is_writable(cache):
         os.environ["XDG_CACHE_HOME"] = tempfile.gettempdir()
@@ -214,12 +214,12 @@ def _end_service() -> None:
 
 
 def _reason(error: Exception) -> str:
-    """The error in one line."""
+    """Return the error's message, or its type without one, as one line."""
     return textwrap.shorten(str(error), _REASON_CHARACTERS, placeholder=" ...") or type(error).__name__
 
 
 def flat(record: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested record with dotted keys; lists are left out, for they are logged as curves."""
+    """Return a nested record with dotted keys, without its lists, which are logged as curves."""
     leaves: dict[str, Any] = {}
     for key, value in record.items():
         if isinstance(value, dict):

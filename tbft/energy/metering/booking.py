@@ -1,4 +1,4 @@
-"""Joules booked to phases: the energy over each stretch of time goes to its innermost phase."""
+"""Booking: the energy over each stretch of time is added to the phase that was innermost then."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tbft.energy.sensors.source import Part
 
 @dataclass
 class Booked:
-    """What one phase has cost.
+    """The cost of one phase.
 
     Attributes:
-        joules: By part of the machine; `board` stands for all parts together.
-        variance: Of the sum of the joules, in J^2, from the sources' resolution.
-        wall_seconds: Time in the phase.
+        joules: Joules by part of the machine; `board` stands for all parts together.
+        variance: Variance of the sum of the joules, in J^2, from the limited resolution of the sources.
+        wall_seconds: Wall-clock time in the phase.
         cpu_seconds: Processor time in the phase.
-        windows: How often the phase was the innermost one.
-        shortest: The shortest of these times, in seconds.
+        windows: Number of stretches of time in the phase.
+        shortest: Length of the shortest of these stretches, in seconds.
     """
 
     joules: dict[Part, float] = field(default_factory=dict)
@@ -33,11 +33,16 @@ class Booked:
 
     @property
     def total(self) -> float:
-        """All parts together."""
+        """Joules of all parts together."""
         return sum(self.joules.values())
 
     def add(self, stretch: Stretch, machine: Machine) -> None:
-        """Books one stretch of the phase."""
+        """Add the cost of one stretch of the phase.
+
+        Args:
+            stretch: The stretch of time.
+            machine: The machine whose readings give its joules.
+        """
         for part, joules in machine.joules(stretch.start, stretch.end).items():
             self.joules[part] = self.joules.get(part, 0.0) + joules
         self.variance += machine.variance(stretch.start, stretch.end)
@@ -48,7 +53,7 @@ class Booked:
 
 
 def book(machine: Machine, stretches: Iterable[Stretch]) -> dict[str | None, Booked]:
-    """Returns what each phase has cost; the key None holds the time outside of all phases."""
+    """Return the cost of each phase by its name; the key None holds the time outside of all phases."""
     ledger: dict[str | None, Booked] = {}
     for stretch in stretches:
         ledger.setdefault(stretch.phase, Booked()).add(stretch, machine)
@@ -56,10 +61,10 @@ def book(machine: Machine, stretches: Iterable[Stretch]) -> dict[str | None, Boo
 
 
 class RunningTotal:
-    """The joules so far, cheap enough to be asked at every training step.
+    """A running total of the joules by phase, cheap enough to be asked for at every training step.
 
-    Stretches behind the last reading of every source are added once; only what is newer is worked out each
-    time.
+    A stretch that ends before the last reading of every source is added once and for all. Only newer stretches are
+    computed again at each call.
     """
 
     def __init__(self, machine: Machine, phases: PhaseStack) -> None:
@@ -68,11 +73,11 @@ class RunningTotal:
         self._next = 0
 
     def joules(self, wanted: Iterable[str] | None, now: float) -> float:
-        """Returns the joules of some phases so far; since the last reading, its power is taken to go on.
+        """Return the joules of some phases so far; after the last reading of a source its power is held constant.
 
         Args:
-            wanted: The phases; None for all.
-            now: Seconds on the meter's clock.
+            wanted: Names of the phases; None for all of them, without the time outside of phases.
+            now: The present moment, in seconds on the meter's clock.
         """
         stretches = self._phases.stretches
         settled_until = self._machine.settled_until()

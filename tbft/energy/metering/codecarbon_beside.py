@@ -1,7 +1,7 @@
-"""CodeCarbon itself, running beside the meter: an independent figure, and the memory's watts.
+"""CodeCarbon's own tracker beside the meter, for an independent figure, and its model of the memory's power.
 
-Its tracker is offline: it opens no socket and writes no file. The processor and the carbon intensity are
-handed to it, which spares its search for them (1.9 CPU-seconds, see `codecarbon_tables`).
+The tracker is offline: it opens no socket and writes no file. It is given the processor and the carbon intensity,
+which saves its search for them (1.9 CPU-seconds, see `codecarbon_tables`).
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ def _import() -> Any:
 
 
 def ram_model() -> tuple[float, float] | None:
-    """Returns watts and GiB of CodeCarbon's memory model for this machine, or None without CodeCarbon."""
+    """Return the watts and the GiB of this machine's memory by CodeCarbon's model, or None if the model fails."""
     try:
         _import()
         from codecarbon.external.ram import RAM
 
         ram = RAM(tracking_mode="machine")
         return float(ram.total_power().W), float(ram.machine_memory_GB)
-    except Exception:  # its psutil and scontrol calls raise what they like
+    except Exception:  # CodeCarbon is missing, or its calls of psutil and scontrol raise anything
         return None
 
 
 class CodeCarbonBeside:
-    """An `OfflineEmissionsTracker` for the length of a run."""
+    """CodeCarbon's `OfflineEmissionsTracker`, running for the length of a run."""
 
     def __init__(self, country: str, grid: Grid, processor: Processor) -> None:
-        """Remembers what the tracker need not search for.
+        """Keep what the tracker would otherwise search for; nothing starts yet.
 
         Args:
-            country: The three-letter ISO code.
+            country: The country's three-letter ISO code.
             grid: The country's electricity.
             processor: The processor and its full-load power.
         """
@@ -48,7 +48,7 @@ class CodeCarbonBeside:
         self._tracker: Any = None
 
     def start(self) -> None:
-        """Starts the tracker; call it before the clock runs.
+        """Start the tracker; call this before the meter's clock starts.
 
         Raises:
             RuntimeError: If the tracker did not start.
@@ -67,17 +67,17 @@ class CodeCarbonBeside:
         )
         _spare_detection(tracker, self._processor, self._grid)
         tracker.start()
-        # The tracker's methods swallow every exception, so that its own word is needed.
+        # The tracker's methods swallow every exception: its start time tells whether it started.
         if getattr(tracker, "_start_time", None) is None:
             raise RuntimeError("CodeCarbon's tracker did not start")
         self._tracker = tracker
 
     def stop(self) -> dict[str, Any] | None:
-        """Stops the tracker.
+        """Stop the tracker.
 
         Returns:
-            CodeCarbon's own total for the whole run, idle baselines included: joules, grams of CO2e, the
-            model behind them, its version; or None if it never ran or gave no figure.
+            CodeCarbon's own total for the whole run, idle baselines included: `joules`, `co2e_grams`, `cpu` (the
+            models behind them), `seconds` and CodeCarbon's `version`; None if it never ran or gave no figure.
         """
         tracker, self._tracker = self._tracker, None
         if tracker is None:
@@ -97,9 +97,10 @@ class CodeCarbonBeside:
 
 
 def _spare_detection(tracker: Any, processor: Processor, grid: Grid) -> None:
-    """Gives the tracker its list of hardware, as its own cache does for the second tracker of a process.
+    """Give the tracker its list of hardware, as CodeCarbon's cache does for the second tracker of a process.
 
-    A release without these attributes simply searches, which costs time and changes no figure of ours.
+    A release of CodeCarbon without these attributes searches for the hardware, which costs time and changes no figure
+    of the meter.
     """
     if getattr(tracker, "_hardware_initialized", None) is not False:
         return

@@ -1,4 +1,4 @@
-"""What a run's energy depends on beside the run: throttling, temperature, frequency limits."""
+"""Conditions outside a run that its energy depends on: throttling, temperature, frequency limits."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ THROTTLE_BITS = {
     2: "throttled",
     3: "soft temperature limit",
 }
-"""Bits of the Raspberry Pi's `get_throttled`: these tell the present, 16 higher what was since boot."""
+"""Bits of the Raspberry Pi's `get_throttled` for its present state; 16 bits higher are the same ones since boot."""
 _NOW = 0xF
 
 
 def throttle_words(flags: int) -> str:
-    """Returns the meanings of the set bits 0 to 3, separated by commas."""
+    """Return the meanings of the set bits 0 to 3, separated by commas."""
     return ", ".join(word for bit, word in THROTTLE_BITS.items() if flags >> bit & 1)
 
 
@@ -30,11 +30,11 @@ class Conditions:
     """Reads throttling flags, temperatures and frequency limits."""
 
     def __init__(self, sysfs: Path, vcgencmd: str) -> None:
-        """Finds out how this machine tells that it was throttled.
+        """Find out whether this machine reports throttling by a file, by the program, or not at all.
 
         Args:
-            sysfs: Where /sys is.
-            vcgencmd: The name or path of the Raspberry Pi's program.
+            sysfs: The folder /sys, or a stand-in for it.
+            vcgencmd: Name or path of the Raspberry Pi's `vcgencmd`.
         """
         self._sysfs = sysfs
         files = numbered(sysfs / "devices" / "platform", "soc*/soc*:firmware/get_throttled")
@@ -42,18 +42,24 @@ class Conditions:
         self._vcgencmd = shutil.which(vcgencmd)
 
     def throttle_flags(self) -> int | None:
-        """Returns the Raspberry Pi's flags, or None where there are none."""
+        """Return the flags of the Raspberry Pi's `get_throttled`, or None where they cannot be read."""
         try:
             if self._flags_file is not None:
                 return int(read_text(self._flags_file) or "", 16)
             if self._vcgencmd is not None:
                 return int(ask(self._vcgencmd, "get_throttled").partition("=")[2], 16)
         except (SensorFault, ValueError):
-            self._vcgencmd = None  # one that hangs is not asked again
+            self._vcgencmd = None  # a program that hangs or fails is not asked again
         return None
 
     def snapshot(self) -> dict[str, Any]:
-        """Returns what can be seen now; what this machine does not tell is left out."""
+        """Return the present conditions; those that this machine does not report are left out.
+
+        Returns:
+            `throttled` (flags, hexadecimal), `celsius` (of the hottest zone), `thermal_throttle_count` (since boot),
+            `limit_mhz` and `highest_mhz` (the frequency that is allowed, and the one that is possible), `governor`, and
+            `load_average` (over one minute).
+        """
         seen: dict[str, Any] = {}
         flags = self.throttle_flags()
         if flags is not None:
@@ -88,12 +94,12 @@ class Conditions:
 
 
 def void_reason(before: dict[str, Any], after: dict[str, Any], flags_seen: int) -> str | None:
-    """Returns why the run cannot be compared with others, or None.
+    """Return why the run cannot be compared with others, or None.
 
     Args:
         before: The snapshot taken before the run.
-        after: The one taken after it.
-        flags_seen: All throttle flags that were seen during the run.
+        after: The snapshot taken after the run.
+        flags_seen: Bitwise "or" of all throttle flags that were read during the run.
     """
     was, now = (int(snapshot.get("throttled", "0x0"), 16) for snapshot in (before, after))
     new_since_boot = (now >> 16) & ~(was >> 16)

@@ -1,4 +1,4 @@
-"""Whether a run had its cores for itself, and what other programs do to its CPU-seconds."""
+"""Core use: whether a run had its cores to itself, or other programs may have inflated its CPU-seconds."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 from tbft.energy.sensors.cpu_time import machine_busy_seconds, tree_cpu_seconds
 
 BUSY_THREADS = 0.1
-"""Other programs that keep fewer hardware threads busy on average than this count as none."""
+"""Hardware threads that other programs may keep busy on average and still be ignored."""
 
 
 @dataclass(frozen=True)
 class CoreUse:
-    """Processor time since boot, read at one moment.
+    """A reading of processor time at one moment.
 
     Attributes:
-        machine_seconds: Of all programs together.
-        own_seconds: Of this process and all its children.
-        switches: How often the kernel took a core away from this process for somebody else's sake.
+        machine_seconds: Processor time of all programs together since boot.
+        own_seconds: Processor time of this process and all its children.
+        switches: Number of times that the kernel gave this process's core to another thread (involuntary switches).
     """
 
     machine_seconds: float
@@ -29,21 +29,22 @@ class CoreUse:
 
     @classmethod
     def now(cls) -> CoreUse:
-        """Reads the counters."""
+        """Read the counters."""
         switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
         return cls(machine_busy_seconds(), tree_cpu_seconds(), switches)
 
     def since(self, start: CoreUse, seconds: float, threads: int) -> dict[str, Any]:
-        """Returns what kept the cores busy from `start` until now, for the record's `conditions`.
+        """Return what kept the cores busy from `start` until this reading, for the record's `conditions`.
 
         The threads of a numerical library wait for one another in a loop that keeps their cores busy. If one of them
         loses its core to another program, the rest spin until it is back: the same work then costs many times the
-        CPU-seconds. That needs several threads, other programs, and fewer cores than both want.
+        CPU-seconds. This happens only if several threads compute, other programs run, and there are fewer cores than
+        both together want.
 
         Args:
             start: The reading at the beginning.
             seconds: Wall-clock seconds between the two readings.
-            threads: With how many threads the run computes.
+            threads: Number of threads that the run computes with.
 
         Returns:
             `own_threads` and `other_programs_threads`, the hardware threads that this process and other programs kept
@@ -62,15 +63,15 @@ class CoreUse:
 
 
 def available_cores() -> int:
-    """Returns the number of hardware threads that this process may run on."""
+    """Return the number of hardware threads that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def spinning_note(load: dict[str, Any]) -> str:
-    """Returns the sentence for the record's notes.
+    """Return the sentence for the record's notes on CPU-seconds that other programs inflated.
 
     Args:
-        load: What `CoreUse.since` returned.
+        load: The figures that `CoreUse.since` returned.
     """
     return (
         f"other programs kept {load['other_programs_threads']:.2f} hardware threads busy while this run computed with "

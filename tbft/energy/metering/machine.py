@@ -1,4 +1,4 @@
-"""The machine's energy: each part from the best source that still works, each joule counted once."""
+"""The machine's energy: each part is read from its best source that still works, and each joule is counted once."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tbft.energy.sensors.source import PARTS, Part, PowerSource
 
 @dataclass
 class Succession:
-    """The sources of one part, best first; when one is lost the next takes over from its last good reading.
+    """The sources of one part, best first; when one is lost, the next takes over from its last good reading on.
 
     Attributes:
-        part: What they cover.
-        tracks: Their readings, in order of trust.
-        handovers: For each track but the last in use, the moment up to which it counts.
+        part: The part of the machine that the sources cover.
+        tracks: The readings of each source, in order of trust.
+        handovers: For each lost source, the moment up to which it counts, in seconds on the meter's clock.
     """
 
     part: Part
@@ -26,15 +26,15 @@ class Succession:
 
     @property
     def active(self) -> Track | None:
-        """The source that is trusted now; None if all are lost or there never was one."""
+        """The track of the source that counts now; None if all are lost or there never was one."""
         used = len(self.handovers)
         return self.tracks[used] if used < len(self.tracks) else None
 
     def hand_over(self, started: float) -> Track | None:
-        """Retires the active track if it is lost.
+        """Retire the active track if its source is lost.
 
         Args:
-            started: The moment from which a track that never gave a reading does not count.
+            started: The moment of the first readings; no handover is earlier.
 
         Returns:
             The track that was retired, or None.
@@ -48,13 +48,13 @@ class Succession:
 
     @property
     def ends(self) -> float:
-        """The moment up to which there are readings; infinity while a source is active."""
+        """The moment up to which some source counts: infinity while one is active, minus infinity without sources."""
         if self.active is not None:
             return math.inf
         return self.handovers[-1] if self.handovers else -math.inf
 
     def spans(self, start: float, end: float) -> Iterator[tuple[Track, float, float]]:
-        """Yields the tracks that count between two moments, each with its own beginning and end."""
+        """Yield the tracks that count between two moments, each with beginning and end of the time it counts for."""
         for index, track in enumerate(self.tracks[: len(self.handovers) + 1]):
             until = min(end, self.handovers[index]) if index < len(self.handovers) else end
             if until > start:
@@ -63,14 +63,19 @@ class Succession:
 
 
 class Machine:
-    """The successions of a machine: the board's, and one for each part where no board sensor counts."""
+    """The sources of a machine: those of the board, and those of each part for times when no board sensor counts.
+
+    Attributes:
+        board: Succession of the sources that cover the whole board.
+        parts: Successions of the sources of each part, in the order of `PARTS`.
+    """
 
     def __init__(self, sources: Sequence[PowerSource], started: float) -> None:
-        """Sorts the sources into successions.
+        """Sort the sources into successions.
 
         Args:
-            sources: In order of trust.
-            started: The moment of the first readings.
+            sources: Power sources in order of trust.
+            started: The moment of the first readings, on the meter's clock.
         """
         self._started = started
         self.board = Succession("board", [Track(source) for source in sources if source.covers == "board"])
@@ -82,13 +87,13 @@ class Machine:
         return [self.board, *self.parts]
 
     def counting(self) -> list[Track]:
-        """Returns the tracks that count now: the board's, or one for each part."""
+        """Return the tracks that count now: the board's, or one for each part."""
         board = self.board.active
         tracks = [board] if board is not None else [succession.active for succession in self.parts]
         return [track for track in tracks if track is not None]
 
     def standing_by(self) -> list[Track]:
-        """Returns the counters that would take over; the sampler reads them now and then, so that no gap arises."""
+        """Return the counters that would take over; the sampler reads them now and then, so that no gap arises."""
         counting = self.counting()
         return [
             track
@@ -98,7 +103,7 @@ class Machine:
         ]
 
     def retire_lost(self) -> list[tuple[Succession, Track]]:
-        """Hands over from every lost source; returns the successions and what they lost."""
+        """Retire every lost source; return each with the succession that it belonged to."""
         lost = []
         for succession in self.successions:
             while (track := succession.hand_over(self._started)) is not None:
@@ -106,7 +111,7 @@ class Machine:
         return lost
 
     def spans(self, start: float, end: float) -> Iterator[tuple[Part, Track, float, float]]:
-        """Yields which track counts for which part from when to when; `board` stands for all parts."""
+        """Yield part, track, beginning and end of each time for which a track counts; `board` stands for all parts."""
         for track, begin, until in self.board.spans(start, min(end, self.board.ends)):
             yield "board", track, begin, until
         rest = max(start, self.board.ends)
@@ -116,21 +121,21 @@ class Machine:
                     yield succession.part, track, begin, until
 
     def joules(self, start: float, end: float) -> dict[Part, float]:
-        """Returns the energy between two moments by part; their sum is the machine's."""
+        """Return the joules between two moments by part; their sum is the machine's energy."""
         booked: dict[Part, float] = {}
         for part, track, begin, until in self.spans(start, end):
             booked[part] = booked.get(part, 0.0) + track.joules(begin, until)
         return booked
 
     def variance(self, start: float, end: float) -> float:
-        """Returns the variance of the energy between two moments, in J^2 (see `Track.variance`)."""
+        """Return the variance of the energy between two moments, in J^2 (see `Track.variance`)."""
         return sum(track.variance(begin, until) for _, track, begin, until in self.spans(start, end))
 
     def watts(self, at: float) -> float:
-        """Returns the machine's power at a moment."""
+        """Return the machine's power at a moment, in watts."""
         just_after = math.nextafter(at, math.inf)
         return sum(track.watts(at) for _, track, _, _ in self.spans(at, just_after))
 
     def settled_until(self) -> float:
-        """Returns the moment up to which later readings change nothing."""
+        """Return the moment before which further readings change no joules."""
         return min((track.last_time for track in self.counting()), default=math.inf)

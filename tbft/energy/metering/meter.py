@@ -23,9 +23,10 @@ from tbft.energy.sensors.finder import SYSFS, find_sources, models
 
 
 class EnergyMeter:
-    """Books joules, CPU-seconds and seconds to phases: measured where there is a sensor, else modelled, and says which.
+    """Books joules, CPU-seconds and seconds to phases; joules are measured where there is a sensor, else modelled.
 
-    Every figure is machine-wide: in a run of several processes, only one has a meter.
+    The record says which of the two they are. Joules are those of the whole machine: in a run of several processes,
+    only one has a meter.
 
     Example:
         >>> meter = EnergyMeter(codecarbon=False)
@@ -55,23 +56,23 @@ class EnergyMeter:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Sets the meter up; nothing is read yet.
+        """Set the meter up; nothing is read yet.
 
         Args:
             sources: `auto`, or the sources to trust, best first (see `find_sources`).
-            rail: The rail or shunt to trust.
-            shunt_ohms: The true resistance of a hwmon sensor's shunt, in ohms.
+            rail: The rail or shunt to trust (see `find_sources`); None for the sensor's own choice.
+            shunt_ohms: True resistance of a hwmon sensor's shunt, in ohms; None if the driver knows it.
             rate_hz: Power readings a second; fewer are taken where they would cost too much.
-            idle_seconds: How long to watch the machine at rest before and after the run; 0 for not at all.
-            country: Whose electricity it is, as a three-letter ISO code.
-            codecarbon: Whether CodeCarbon's tracker runs beside, and its memory model counts.
-            synchronize: Waits for the accelerator; called at every edge of a phase.
-            threads: With how many threads the run computes, to tell whether they had to share their cores.
-            sysfs: Where /sys is.
-            vcgencmd: The name or path of the Raspberry Pi's program.
-            background: Whether a thread takes the readings; without it, `sample` does.
-            clock: Returns seconds and never goes back, as `time.monotonic` promises for all threads together.
-            sleep: Waits some seconds.
+            idle_seconds: Seconds to watch the machine at rest before and after the run; 0 for not at all.
+            country: The country whose electricity is used, as a three-letter ISO code.
+            codecarbon: Whether CodeCarbon's tracker runs beside the meter, and its memory model stands in for a sensor.
+            synchronize: A function that waits for the accelerator, called at every edge of a phase; None for no wait.
+            threads: Number of threads that the run computes with, to judge whether other programs took their cores.
+            sysfs: The folder /sys, or a stand-in for it.
+            vcgencmd: Name or path of the Raspberry Pi's `vcgencmd`.
+            background: Whether a thread takes the readings; without it, the caller takes them with `sample`.
+            clock: A function that returns seconds and never goes back, in no thread, such as `time.monotonic`.
+            sleep: A function that waits the given seconds.
         """
         self._choice, self._rail, self._shunt_ohms = sources, rail, shunt_ohms
         self._rate_hz, self._idle_seconds = rate_hz, idle_seconds
@@ -91,10 +92,10 @@ class EnergyMeter:
         self._started = False
 
     def start(self) -> None:
-        """Finds the sources, warms everything up, watches the machine at rest if asked, and starts the clock.
+        """Find the sources, take first readings, watch the machine at rest if asked for, and start the clock.
 
         Raises:
-            BadInput: If a named source or rail is not there, or the country is unknown.
+            BadInput: If a named source or rail is not there, `shunt_ohms` fits no sensor, or the country is unknown.
         """
         self._grid = codecarbon_tables.grid(self._country)
         found = find_sources(
@@ -129,18 +130,18 @@ class EnergyMeter:
         self._started = True
 
     def enter(self, phase: str) -> None:
-        """Begins a phase within the present one; time and energy go to the innermost phase only."""
+        """Begin a phase within the present one; time and energy go to the innermost phase only."""
         if self._running_now():
             self._phases.enter(phase, *self._edge())
 
     def leave(self, phase: str) -> None:
-        """Ends a phase, and those within it that are still open."""
+        """End a phase, and the phases within it that are still open; a phase that was not entered is noted."""
         if self._running_now() and not self._phases.leave(phase, *self._edge()):
             self._notes.add(f"the phase {phase!r} was left without having been entered")
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Enters a phase for the length of a `with` block."""
+        """Enter a phase for the length of a `with` block."""
         self.enter(name)
         try:
             yield
@@ -148,15 +149,15 @@ class EnergyMeter:
             self.leave(name)
 
     def sample(self) -> None:
-        """Takes a reading of every source now; only needed without the background thread."""
+        """Take a reading of every source now; only needed without the background thread."""
         if self._running_now():
             self._sampler.sample()
 
     def joules_so_far(self, phases: Sequence[str] | None = None) -> float:
-        """Returns the joules of these phases until now, cheaply: since the last reading its power is held.
+        """Return the joules of some phases until now, cheaply: after the last reading the power is held constant.
 
         Args:
-            phases: Names of phases; None for all.
+            phases: Names of the phases; None for all.
         """
         if not self._started:
             return 0.0
@@ -164,15 +165,19 @@ class EnergyMeter:
             return self._running.joules(phases, self._end_or_now())
 
     def seconds_so_far(self, phases: Sequence[str] | None = None) -> float:
-        """Returns the wall-clock seconds of these phases until now; None for all."""
+        """Return the wall-clock seconds of some phases until now.
+
+        Args:
+            phases: Names of the phases; None for all.
+        """
         return self._phases.seconds(phases, self._end_or_now()) if self._started else 0.0
 
     def stop(self, *, idle: bool = True) -> None:
-        """Ends the run; may be called again and never raises.
+        """End the run; never raises, and does nothing when called again.
 
         Args:
-            idle: Whether to watch the machine at rest once more, if that was asked for; an interrupted run
-                has no time for it.
+            idle: Whether to watch the machine at rest once more, if `idle_seconds` is above 0; an interrupted run has
+                no time for it.
         """
         if not self._running_now():
             return
@@ -181,15 +186,16 @@ class EnergyMeter:
         self._notes.guard(lambda: self._finish(idle), "the meter did not end cleanly")
 
     def record(self) -> dict[str, Any]:
-        """Returns the run's figures, of a run in progress too.
+        """Return the run's figures; in a run in progress, those so far.
 
         Returns:
             `joules`, `joules_net` (None without an idle baseline), `cpu_seconds` and `wall_seconds` by phase,
-            with `adaptation` as the sum of what the update cost; `joules_by_part`; `joules_uncertainty` and
+            with `adaptation` as the sum of the phases in `ADAPTATION`; `joules_by_part`; `joules_uncertainty` and
             `below_resolution` (see `tbft.energy.metering.record.uncertainty`); `outside_phases`; `energy_source` with
             its notes; `co2e_grams` of all phases together (None where the grid is unknown); `idle`; `conditions`
             (see `Conditions.snapshot` and, once the run is over, `CoreUse.since`); `void` (a reason, or None);
-            `sampling`, the meter's own cost; and `codecarbon`, the independent figure from beside.
+            `sampling`, the meter's own cost; and `codecarbon`, CodeCarbon's own figures (None while the run goes on or
+            without them).
         """
         end = self._end_or_now()
         stretches = [*self._phases.stretches]
@@ -206,7 +212,7 @@ class EnergyMeter:
             notes.append(f"below the source's resolution (joules may be off by more than 2 %): {', '.join(below)}")
         source["notes"] = [*notes, *slowed, *self._notes.sentences]
         load: dict[str, Any] = {}
-        if self._busy_end is not None:  # reading it takes milliseconds: not for each checkpoint of a run in progress
+        if self._busy_end is not None:  # `CoreUse.now` takes milliseconds: not for each checkpoint of a run
             load = self._busy_end.since(self._busy_start, end - self._origin, self._threads)
             if load["cpu_seconds_inflated"]:
                 source["notes"].append(spinning_note(load))
@@ -236,7 +242,7 @@ class EnergyMeter:
         }
 
     def trace(self) -> list[tuple[float, float, str | None]]:
-        """Returns power over time: seconds since the start, watts of the machine, and the phase then."""
+        """Return power over time as tuples of seconds since the start, watts of the machine, and the phase then."""
         end = self._end_or_now()
         stretches = [*self._phases.stretches, self._phases.open_stretch(end, 0.0)]
         with self._sampler.lock:
@@ -255,7 +261,7 @@ class EnergyMeter:
         return self._now(), process_cpu_seconds()
 
     def _watch_idle(self) -> float:
-        """Returns the machine's mean power over `idle_seconds` of doing nothing."""
+        """Wait `idle_seconds` and return the machine's mean power over them, in watts."""
         start = self._now()
         until = start + self._idle_seconds
         while (left := until - self._now()) > 0:

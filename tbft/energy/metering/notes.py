@@ -1,4 +1,4 @@
-"""What a reader of the figures must be told, noted while the meter runs."""
+"""Notes: what a reader of the figures must know, collected while the meter runs."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from collections.abc import Callable
 
 
 class Notes:
-    """Sentences for the record, each once.
+    """Sentences for the record, without repetitions.
 
     Attributes:
-        sentences: In the order in which they were noted.
+        sentences: The sentences in the order in which they were added.
     """
 
     def __init__(self) -> None:
-        """Begins without a note."""
+        """Start without a sentence."""
         self.sentences: list[str] = []
 
     def add(self, sentence: str) -> None:
-        """Notes a sentence, unless it is noted already."""
+        """Add a sentence, unless it is there already."""
         if sentence not in self.sentences:
             self.sentences.append(sentence)
 
     def guard(self, action: Callable[[], object], otherwise: str) -> None:
-        """Calls an action whose failure must not end the run: it is noted instead of raised.
+        """Call an action whose failure must not end the run: an exception becomes a note.
 
         Args:
-            action: What to call.
-            otherwise: The beginning of the note.
+            action: The function to call.
+            otherwise: Beginning of the note; the exception follows in brackets.
         """
         try:
             action()

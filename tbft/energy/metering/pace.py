@@ -1,4 +1,4 @@
-"""How often a source is read: at the meter's rate, or less often where a reading costs much processor time."""
+"""The pace of readings: a source is read at the meter's rate, or less often if a reading costs much processor time."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import time
 from tbft.energy.sensors.cpu_time import children_cpu_seconds
 
 _COST_SHARE = 0.006
-"""Of one core, for each source. Only one that starts a program for each reading comes near it."""
+"""Largest share of one core that reading a source may take. Only a source that starts a program comes near it."""
 _WARM_UP_READINGS = 3
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 
 class CostMeter:
-    """Processor time of this thread, and of a program it starts and waits for, between entering and leaving.
+    """Measures the processor time of a `with` block: this thread's, and that of programs it starts and waits for.
 
     Attributes:
-        seconds: The time used, after leaving.
+        seconds: The processor time, once the block has ended.
     """
 
     seconds = 0.0
@@ -27,27 +27,27 @@ class CostMeter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Another child may end meanwhile: no more than the wall-clock time can be this one's.
+        # Another child may end in the meantime: at most the wall-clock time is the block's own.
         children = min(children_cpu_seconds() - self._children, time.monotonic() - self._wall)
         self.seconds = time.thread_time() - self._thread + children
 
 
 class Pace:
-    """When a source is due.
+    """Decides when a source is read next.
 
-    The intervals vary by a quarter in a fixed sequence without a period, so that a load that repeats at the
-    sampling rate (a training step of 0.1 s) is not always met at the same point.
+    The intervals vary by up to a quarter in a fixed sequence without a period. Otherwise a load that repeats at the
+    sampling rate (a training step of 0.1 s) would always be met at the same point.
 
     Attributes:
-        due: The next moment to read it.
-        cost: What a reading costs, in processor seconds (a running mean).
+        due: The next moment to read the source, on the meter's clock.
+        cost: Processor seconds of a reading (a running mean).
     """
 
     def __init__(self, interval: float) -> None:
-        """Is due at once.
+        """Start with a source that is due at once.
 
         Args:
-            interval: Seconds between two readings, if they are cheap enough.
+            interval: Wanted seconds between two readings; they are further apart if a reading is expensive.
         """
         self.due = -math.inf
         self.cost = 0.0
@@ -62,22 +62,22 @@ class Pace:
 
     @property
     def slowed(self) -> bool:
-        """Whether the readings cost too much for the wanted rate."""
+        """Whether the readings cost so much that the interval is more than 1.5 times the wanted one."""
         return self.interval > 1.5 * self._wanted
 
     def allows_extra(self, now: float) -> bool:
-        """Whether an additional reading, at a window's edge, stays within the cost share."""
+        """Return whether an additional reading, at the edge of a phase, stays within the share of processor time."""
         return now - self._last >= self.cost / _COST_SHARE
 
     def was_read(self, now: float, cost: float) -> None:
-        """Sets the next moment.
+        """Update the cost and set the moment of the next reading.
 
         Args:
-            now: The moment of the reading.
-            cost: Its processor seconds.
+            now: The moment of the reading, on the meter's clock.
+            cost: Processor seconds of the reading.
         """
         if self._count < _WARM_UP_READINGS:
-            self.cost = cost if self._count == 0 else min(cost, self.cost)  # the first ones fill caches
+            self.cost = cost if self._count == 0 else min(cost, self.cost)  # the first readings fill caches
         else:
             self.cost += 0.2 * (cost - self.cost)
         self._count += 1

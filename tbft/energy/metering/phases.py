@@ -1,4 +1,4 @@
-"""Which phase a run is in: a stack of names, and the stretches of time that each was innermost."""
+"""The phases of a run: a stack of their names, and the stretches of time in which each was innermost."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Stretch:
-    """A time without a change of phase.
+    """A stretch of time without a change of phase.
 
     Attributes:
-        phase: The innermost phase, or None outside of all.
-        start: Seconds on the meter's clock.
-        end: Likewise.
-        cpu_seconds: Processor time used in it, by all threads and by children that ended in it.
+        phase: The innermost phase, or None outside of all phases.
+        start: The beginning, in seconds on the meter's clock.
+        end: The end, in seconds on the meter's clock.
+        cpu_seconds: Processor time used in it, by all threads and by child processes that ended in it.
     """
 
     phase: str | None
@@ -24,23 +24,23 @@ class Stretch:
 
     @property
     def seconds(self) -> float:
-        """Wall-clock length."""
+        """Length in wall-clock seconds."""
         return self.end - self.start
 
 
 class PhaseStack:
-    """The phases a run is in, innermost last, and the stretches behind it.
+    """The phases that a run is in, innermost last, and the stretches of time that are over.
 
     Attributes:
-        stretches: What has passed, in order, without gaps.
+        stretches: The stretches that are over, in order, without gaps.
     """
 
     def __init__(self, now: float, cpu_seconds: float) -> None:
-        """Begins outside of all phases.
+        """Start outside of all phases.
 
         Args:
-            now: Seconds on the meter's clock.
-            cpu_seconds: Processor time so far.
+            now: The present moment, in seconds on the meter's clock.
+            cpu_seconds: Processor time of the process so far.
         """
         self.stretches: list[Stretch] = []
         self._wall: dict[str | None, float] = {}
@@ -54,15 +54,26 @@ class PhaseStack:
         return self._stack[-1] if self._stack else None
 
     def enter(self, phase: str, now: float, cpu_seconds: float) -> None:
-        """Goes into a phase within the present one."""
+        """Begin a phase within the present one.
+
+        Args:
+            phase: Name of the phase.
+            now: The present moment, in seconds on the meter's clock.
+            cpu_seconds: Processor time of the process so far.
+        """
         self._close(now, cpu_seconds)
         self._stack.append(phase)
 
     def leave(self, phase: str, now: float, cpu_seconds: float) -> bool:
-        """Goes out of a phase, and of those within it that an exception left open.
+        """End a phase, and the phases within it that an exception left open.
+
+        Args:
+            phase: Name of the phase.
+            now: The present moment, in seconds on the meter's clock.
+            cpu_seconds: Processor time of the process so far.
 
         Returns:
-            False if the phase was not entered; then nothing changes.
+            False if the phase is not open; then nothing changes.
         """
         if phase not in self._stack:
             return False
@@ -72,16 +83,21 @@ class PhaseStack:
         return True
 
     def leave_all(self, now: float, cpu_seconds: float) -> None:
-        """Ends the run."""
+        """End all open phases, at the end of the run."""
         self._close(now, cpu_seconds)
         self._stack.clear()
 
     def open_stretch(self, now: float, cpu_seconds: float) -> Stretch:
-        """Returns the stretch that is not over yet."""
+        """Return the present stretch, as if it ended now."""
         return Stretch(self.innermost, self._since, max(now, self._since), cpu_seconds - self._cpu_since)
 
     def seconds(self, phases: Iterable[str] | None, now: float) -> float:
-        """Returns the wall-clock seconds in these phases so far; None for all phases."""
+        """Return the wall-clock seconds in some phases so far.
+
+        Args:
+            phases: Names of the phases; None for all of them, without the time outside of phases.
+            now: The present moment, in seconds on the meter's clock.
+        """
         seconds = dict(self._wall)
         seconds[self.innermost] = seconds.get(self.innermost, 0.0) + max(0.0, now - self._since)
         if phases is None:

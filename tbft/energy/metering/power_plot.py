@@ -1,4 +1,4 @@
-"""Power over time with the phases marked, as a picture."""
+"""A picture of a run's power over time, with the phases marked."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _OTHER_COLOUR = "#BBBBBB"
 
 
 def plot_power(meter: EnergyMeter, path_png: Path) -> None:
-    """Draws a run's power over time, phases as coloured bands, and says in the title where the power is from.
+    """Draw a run's power over time, with phases as coloured bands and the sources of the power in the title.
 
     Args:
         meter: A meter that was started; its run may still go on.
-        path_png: Where the picture is written; its folder is made if need be.
+        path_png: The file to write; its folder is made if need be.
     """
     record = meter.record()
     draw_power(meter.trace(), record["energy_source"], path_png, joules=record["joules"], void=record["void"])
@@ -38,14 +38,14 @@ def draw_power(
     joules: dict[str, float] | None = None,
     void: str | None = None,
 ) -> None:
-    """Draws a trace of power.
+    """Draw power over time.
 
     Args:
-        trace: Seconds since the start, watts, and phase of each reading, in order.
-        energy_source: The record's entry of that name.
-        path_png: Where the picture is written.
-        joules: Joules by phase, for the legend.
-        void: Why the run cannot be compared, or None.
+        trace: Seconds since the start, watts and phase of each reading, in order (see `EnergyMeter.trace`).
+        energy_source: The entry `energy_source` of the meter's record.
+        path_png: The file to write; its folder is made if need be.
+        joules: Joules by phase, shown in the legend; None to show the names alone.
+        void: The reason why the run cannot be compared with others, shown in the title; None if it can.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -74,10 +74,10 @@ def draw_power(
 
 
 def bands(trace: list[tuple[float, float, str | None]]) -> list[tuple[str, float, float]]:
-    """Returns each phase with its beginning and end, in order; times outside of all phases are left out.
+    """Return name, beginning and end (in seconds) of each phase, in order; times outside of phases are left out.
 
     Args:
-        trace: As for `draw_power`; the phase of a reading began after the reading before it.
+        trace: As for `draw_power`; a reading's phase is that of the time between the reading before it and it.
     """
     found: list[tuple[str, float, float]] = []
     previous = trace[0][0] if trace else 0.0
@@ -92,10 +92,10 @@ def bands(trace: list[tuple[float, float, str | None]]) -> list[tuple[str, float
 
 
 def source_title(energy_source: dict[str, Any]) -> str:
-    """Returns what the title says: measured or modelled, and by what.
+    """Return the title of the picture: whether the power is measured or modelled, and by which sources.
 
     Args:
-        energy_source: The record's entry of that name.
+        energy_source: The entry `energy_source` of the meter's record.
     """
     spans = energy_source.get("spans", [])
     measured = list(dict.fromkeys(span["source"] for span in spans if span["measured"]))

@@ -1,4 +1,4 @@
-"""What a run's process costs from its start on: imports, phases, tracking, child processes; and its peak memory."""
+"""Cost of a run's process from its start on, with imports, tracking and child processes; and its peak memory."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from tbft.schema import EXIT, PHASES, PROCESS_START, RECORDED, RUN_START
 class ProcessCost:
     """CPU-seconds, seconds and peak memory of this process that belong to one run.
 
-    The first run that begins in a process pays for everything since the process began, its imports above all. A later
-    run in the same process (a study that does not isolate its cells) pays from its own construction on, for that is
-    before its images are read. Construction itself only reads clocks: what is made and never begins is no run.
+    The first run that begins in a process is charged for everything since the process began, mostly imports. A later
+    run in the same process (a study that does not isolate its cells) is charged from the construction of its
+    `ProcessCost` on, which comes before its images are read. Construction only reads clocks: a `ProcessCost` that
+    never begins does not count as a run.
     """
 
     _begun: ClassVar[int] = 0
 
     def __init__(self) -> None:
-        """Reads the clocks."""
+        """Read the clocks; the run does not begin yet."""
         self._cpu_start, self._start = tree_cpu_seconds(), time.time()
         self._has_begun = self._first = self._peak_counts_anew = False
         self._peak_before = 0.0
         self._peak_of_adaptation: float | None = None
 
     def begin(self) -> None:
-        """Begins the run, once: whether it is the process's first is decided, and peak memory counts from here on."""
+        """Begin the run, once: decide whether it is the process's first, and let peak memory count anew."""
         if self._has_begun:
             return
         self._has_begun, self._first = True, ProcessCost._begun == 0
@@ -41,13 +42,13 @@ class ProcessCost:
         self._peak_counts_anew = _reset_peak()
 
     def end_adaptation(self) -> None:
-        """Reads the adaptation's peak memory: what follows is no part of it."""
+        """Fix the adaptation's peak memory at its present value: memory used after this call does not count."""
         self._peak_of_adaptation = self.peak_rss_mib()
 
     def peak_rss_mib(self) -> float:
-        """Returns the adaptation's peak resident memory so far in MiB, from its beginning to where testing begins.
+        """Return the adaptation's peak resident memory so far in MiB, from its beginning to the beginning of testing.
 
-        Outside of Linux it is that of the process, from its beginning.
+        Where the kernel cannot reset the peak (outside of Linux), it is that of the process since its start.
         """
         if self._peak_of_adaptation is not None:
             return self._peak_of_adaptation
@@ -60,19 +61,20 @@ class ProcessCost:
     def record(
         self, metered: Mapping[str, Any] | None = None, *, reading_test: tuple[float, float] = (0.0, 0.0)
     ) -> dict[str, Any]:
-        """Returns the cost until now.
+        """Return the cost until now.
 
         Args:
-            metered: What the run's meter recorded once it had stopped.
+            metered: Record of the run's meter after it has stopped; None or empty if there was no meter.
             reading_test: CPU-seconds and seconds that reading the test images took outside of the phases.
 
         Returns:
-            `since` and `until`, as `tbft.schema` names them; `cpu_seconds` of all threads and all child processes,
-            `wall_seconds`, and `joules` (None without a meter): the metered ones, and the mean power for the seconds
-            before and after the meter ran, `mean_watts`; `test`, the part of these three that testing and reading the
-            test images took, which a device does not do; and `peak_rss_mib` up to the end of the adaptation.
+            `since` and `until`, as `tbft.schema` names them; `cpu_seconds` of all threads and all child processes;
+            `wall_seconds`; `joules`, which adds to the metered joules the mean metered power, `mean_watts`, for the
+            seconds before and after the meter ran (both None without a meter); `test`, the part of these three that
+            testing and reading the test images took, which a device does not do; and `peak_rss_mib` up to the end of
+            the adaptation.
         """
-        self.begin()  # a run that failed before it began
+        self.begin()  # needed for a run that failed before it began
         cost: dict[str, Any] = {
             "since": PROCESS_START if self._first else RUN_START,
             "until": RECORDED,
@@ -99,12 +101,16 @@ class ProcessCost:
 
 
 def up_to_exit(cost: Mapping[str, Any], cpu_seconds: float, wall_seconds: float) -> dict[str, Any]:
-    """Returns a process's cost up to its end, from what it recorded of itself and what its parent saw.
+    """Return a process's cost up to its exit, from its own record and what its parent process saw.
 
     Args:
-        cost: The process's own record.
-        cpu_seconds: Of the process and of its children that have ended.
-        wall_seconds: From its start to its end.
+        cost: The process's own record, from `ProcessCost.record`.
+        cpu_seconds: Processor time of the process and of its ended children, as the parent saw it.
+        wall_seconds: Seconds from the process's start to its exit, as the parent saw them.
+
+    Returns:
+        The record with `until` at the exit. The larger of the two figures counts for each kind of seconds, and joules
+        grow by the mean power for the seconds since the record.
     """
     cpu_seconds, wall_seconds = max(cpu_seconds, cost["cpu_seconds"]), max(wall_seconds, cost["wall_seconds"])
     found = {**cost, "until": EXIT, "cpu_seconds": cpu_seconds, "wall_seconds": wall_seconds}
@@ -114,7 +120,7 @@ def up_to_exit(cost: Mapping[str, Any], cpu_seconds: float, wall_seconds: float)
 
 
 def _reset_peak() -> bool:
-    """Lets the kernel count this process's peak memory from now on; returns whether it does (Linux)."""
+    """Let the kernel count this process's peak memory anew from now on; return whether it does (only on Linux)."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

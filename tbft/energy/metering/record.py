@@ -1,4 +1,4 @@
-"""What the meter hands over at the end: joules by phase, and everything needed to judge them."""
+"""Parts of the meter's record: figures by phase, and what is needed to judge them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from tbft.schema import ADAPTATION
 _LONG_GAP_SECONDS = 2.0
 
 _TRUSTED_ERROR = 0.02
-"""A window is below the resolution if two standard deviations of its energy are more than this share."""
+"""A phase is below the resolution if two standard deviations of its energy are more than this share of it."""
 
 
 def by_phase(ledger: dict[str | None, Booked], figure: str) -> dict[str, float]:
-    """Returns one figure of each phase, the usual phases always among them, and their sum `adaptation`.
+    """Return one figure of each phase (0 for a usual phase that never ran) and the sum of the adaptation's phases.
 
     Args:
-        ledger: What each phase has cost.
+        ledger: Cost of each phase, from `book`.
         figure: An attribute of `Booked`: `total`, `wall_seconds` or `cpu_seconds`.
+
+    Returns:
+        The figure by name of the phase, and under `adaptation` the sum over the phases in `ADAPTATION`.
     """
     figures = dict.fromkeys((*ADAPTATION, "test"), 0.0)
     figures |= {phase: getattr(booked, figure) for phase, booked in ledger.items() if phase is not None}
@@ -32,20 +35,23 @@ def by_phase(ledger: dict[str | None, Booked], figure: str) -> dict[str, float]:
 
 
 def net_joules(ledger: dict[str | None, Booked], idle_watts: float) -> dict[str, float]:
-    """Returns joules by phase without what the machine draws at rest.
+    """Return the joules by phase, less those that the machine draws at rest in the same time.
 
     Args:
-        ledger: What each phase has cost.
-        idle_watts: The machine's power at rest.
+        ledger: Cost of each phase, from `book`.
+        idle_watts: The machine's power at rest, in watts.
     """
     gross, wall = by_phase(ledger, "total"), by_phase(ledger, "wall_seconds")
     return {phase: gross[phase] - idle_watts * wall[phase] for phase in gross}
 
 
 def uncertainty(ledger: dict[str | None, Booked]) -> tuple[dict[str, float], list[str]]:
-    """Returns the doubt in each phase's joules (two sigma), and the phases below the resolution.
+    """Return the uncertainty of each phase's joules (two standard deviations), and the phases below the resolution.
 
-    The doubt comes from when the power was read, not from how well the sensor is calibrated.
+    The uncertainty is that of the moments at which the power was read; the sensor's calibration is not in it.
+
+    Args:
+        ledger: Cost of each phase, from `book`.
     """
     doubt, below = {}, []
     for phase, booked in ledger.items():
@@ -58,14 +64,14 @@ def uncertainty(ledger: dict[str | None, Booked]) -> tuple[dict[str, float], lis
 
 
 def energy_source(machine: Machine, start: float, end: float) -> dict[str, Any]:
-    """Returns which source told the power of each part, and whether all of it was measured.
+    """Return the source of each part's power, and whether all of it was measured.
 
-    Where a source was lost, the one that took over is named; `spans` tells from when to when each counted.
+    Where a source was lost, the one that took over is named; `spans` says from when to when each source counted.
 
     Args:
-        machine: The machine.
+        machine: The machine with its sources and readings.
         start: The beginning of the run, on the meter's clock.
-        end: Its end.
+        end: The end of the run, on the meter's clock.
     """
     spans = list(machine.spans(start, end))
     last = {part: track.source for part, track, _, _ in spans}
@@ -90,7 +96,13 @@ def energy_source(machine: Machine, start: float, end: float) -> dict[str, Any]:
 
 
 def source_notes(machine: Machine, start: float, end: float) -> list[str]:
-    """Returns what a reader must know of the sources that counted: assumptions, dropped readings, gaps."""
+    """Return what a reader must know about the sources that counted: assumptions, dropped readings, gaps.
+
+    Args:
+        machine: The machine with its sources and readings.
+        start: The beginning of the run, on the meter's clock.
+        end: The end of the run, on the meter's clock.
+    """
     notes = []
     spans = list(machine.spans(start, end))
     for _, track, _, _ in spans:
@@ -111,13 +123,13 @@ def source_notes(machine: Machine, start: float, end: float) -> list[str]:
 def power_trace(
     machine: Machine, stretches: Sequence[Stretch], start: float, end: float
 ) -> list[tuple[float, float, str | None]]:
-    """Returns power over time: seconds since the start, watts of the machine, and the phase then.
+    """Return power over time as tuples of seconds since the start, watts of the machine, and the phase then.
 
     Args:
-        machine: The machine.
+        machine: The machine with its sources and readings.
         stretches: The run's stretches in order, without gaps, the open one included.
         start: The beginning of the run, on the meter's clock.
-        end: Its end.
+        end: The end of the run, on the meter's clock.
     """
     moments = {start, end, *(min(stretch.end, end) for stretch in stretches)}
     for _, track, begin, until in machine.spans(start, end):

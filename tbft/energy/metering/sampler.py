@@ -1,4 +1,4 @@
-"""Reading the sources of a machine when they are due, in a thread or by hand, and telling what went wrong."""
+"""The sampler: reads the sources of a machine when they are due, in a thread or by hand, and reports lost sources."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _OTHER_DUTY_SECONDS = 5.0
 
 
 class Sampler:
-    """Takes the readings.
+    """Takes the readings of a machine's sources.
 
     Attributes:
-        lock: Guards the machine's tracks.
-        readings: How many readings were taken.
-        cpu_seconds: Processor time spent on them.
+        lock: Lock that guards the machine's tracks.
+        readings: Number of readings so far, refused ones included.
+        cpu_seconds: Processor time spent on the readings and on the other duty.
     """
 
     def __init__(
@@ -33,14 +33,14 @@ class Sampler:
         tell: Callable[[float, str], None],
         other_duty: Callable[[], None],
     ) -> None:
-        """Prepares the sampler; nothing is read yet.
+        """Prepare the sampler; nothing is read yet.
 
         Args:
-            machine: Whose tracks are filled.
+            machine: The machine whose tracks are filled.
             rate_hz: Readings a second of each source that counts.
-            clock: The meter's clock.
-            tell: Called with a moment and a sentence when a source is lost.
-            other_duty: Called every few seconds (to look for throttling).
+            clock: The meter's clock, in seconds.
+            tell: A function that is called with a moment and a sentence when a source is lost.
+            other_duty: A function that is called every few seconds (to look for throttling).
         """
         self.lock = threading.RLock()
         self.readings = 0
@@ -55,20 +55,20 @@ class Sampler:
         self._other_due = clock() + _OTHER_DUTY_SECONDS
 
     def pace(self, track: Track) -> Pace:
-        """Returns when a track is due."""
+        """Return the pace at which a track is read."""
         wanted = max(self._interval, track.source.sample_seconds)
         return self._paces.setdefault(id(track), Pace(wanted))
 
     def start(self) -> None:
-        """Starts the thread."""
+        """Start the thread that takes the readings."""
         self._thread = threading.Thread(target=self._run, name="tbft-energy", daemon=True)
         self._thread.start()
 
     def stop(self) -> bool:
-        """Ends the thread.
+        """End the thread, if there is one.
 
         Returns:
-            False if it hangs in a reading and had to be left behind.
+            False if the thread hangs in a reading and goes on.
         """
         self._ended.set()
         self._wake.set()
@@ -78,10 +78,10 @@ class Sampler:
         return not self._thread.is_alive()
 
     def sample(self, due_only: bool = False) -> None:
-        """Reads every source that counts, and those standing by when they are due.
+        """Read every source that counts, and the sources standing by that are due.
 
         Args:
-            due_only: Only those whose time has come.
+            due_only: Whether to read a source that counts only if it is due.
         """
         for track in self._machine.counting():
             if not due_only or self._clock() >= self.pace(track).due:
@@ -97,7 +97,10 @@ class Sampler:
             self.cpu_seconds += cost.seconds
 
     def at_edge(self) -> None:
-        """Reads what returns at once, in the calling thread; asks the sampling thread to read the rest."""
+        """Read the sources at the edge of a phase, unless a reading more would cost too much processor time.
+
+        A source that answers at once is read in the calling thread; the sampling thread is asked to read the others.
+        """
         for track in self._machine.counting():
             pace = self.pace(track)
             if not pace.allows_extra(self._clock()):

@@ -1,4 +1,4 @@
-"""The readings of one source over time, each checked, and the joules between any two moments."""
+"""A track: the checked readings of one source over time, and its joules between any two moments."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from bisect import bisect_right
 from tbft.energy.sensors.source import PowerSource, SensorFault
 
 _FAULTS_UNTIL_LOST = 3
-"""A bus may garble one reading; a source that does so this often in a row is given up."""
+"""A source is given up after this many bad readings in a row; a single one may be an error of the bus."""
 _STEP = 8.0
-"""A reading this many times above or below the last is a spike until the next one confirms it."""
+"""A reading this many times above or below the last one counts as a spike unless the next one confirms it."""
 _UNIT_STEP = 300.0
-"""A lasting step by this factor is a change of unit and not a load."""
+"""A lasting step by more than this factor is a change of the unit and not of the load."""
 _STANDSTILL_SECONDS = 2.0
 
 
 class Track:
-    """Readings of one source.
+    """The readings of one source.
 
-    Power is taken as linear between two readings (the trapezoid rule), and so are counters.
+    Between two readings, power is interpolated linearly (the trapezoid rule); so is the count of a counter.
 
     Attributes:
-        source: Where the readings come from.
-        lost: Why the source was given up, or None.
-        dropped: How many readings were refused.
-        last_fault: What was wrong with the last refused reading.
+        source: The source of the readings.
+        lost: The reason why the source was given up, or None.
+        dropped: Number of refused readings.
+        last_fault: What was wrong with the last refused reading; empty if none was refused.
     """
 
     def __init__(self, source: PowerSource) -> None:
@@ -35,7 +35,7 @@ class Track:
         self.dropped = 0
         self.last_fault = ""
         self._times = array("d")
-        self._watts = array("d")  # at each time; for a counter, of the interval that ends there
+        self._watts = array("d")  # power at each time; for a counter, mean power of the interval that ends there
         self._joules = array("d")  # since the first reading
         self._spread = array("d")  # variance of the joules so far, see `variance`
         self._counter_start = 0.0
@@ -43,12 +43,12 @@ class Track:
         self._suspect: tuple[float, float] | None = None
 
     def take(self, now: float) -> None:
-        """Reads the source and books the reading to the moment `now`; a bad reading is dropped.
+        """Read the source and add the reading at the moment `now`; a bad reading is dropped.
 
-        After several bad readings in a row the track is `lost` and ends at its last good one.
+        After several bad readings in a row the track is `lost` and ends at its last good reading.
 
         Args:
-            now: Seconds, on the meter's clock.
+            now: The present moment, in seconds on the meter's clock.
         """
         try:
             value = self.source.read()
@@ -58,7 +58,12 @@ class Track:
         self.add(now, value)
 
     def add(self, now: float, value: float) -> None:
-        """Books a reading (watts, or joules of the counter) unless it is nonsense."""
+        """Add a reading if it is plausible; count it as a bad reading if not.
+
+        Args:
+            now: The moment of the reading, in seconds on the meter's clock.
+            value: The reading, in the source's unit: watts, or joules of a counter.
+        """
         if self.lost is not None or (self._times and now <= self._times[-1]):
             return
         try:
@@ -72,7 +77,11 @@ class Track:
             self.refuse(str(fault))
 
     def refuse(self, reason: str) -> None:
-        """Counts a bad reading."""
+        """Count a bad reading; after `_FAULTS_UNTIL_LOST` in a row the source is lost.
+
+        Args:
+            reason: What was wrong with the reading.
+        """
         self.dropped += 1
         self._faults += 1
         self.last_fault = reason
@@ -125,7 +134,7 @@ class Track:
         if gained == 0 and self.source.measured:
             if seconds > standstill:
                 raise SensorFault(f"the counter stands still for {seconds:.1f} s")
-            return  # keep the last change as the interval's beginning
+            return  # the next interval begins at the last change
         watts = gained / seconds
         if len(self._times) == 1:
             self._watts[0] = watts
@@ -149,12 +158,12 @@ class Track:
         return self._times[-1] if self._times else -math.inf
 
     def longest_gap(self) -> float:
-        """Returns the seconds between the two good readings in a row that lie furthest apart."""
+        """Return the longest time between two successive good readings, in seconds."""
         pairs = zip(self._times, self._times[1:], strict=False)
         return max((later - earlier for earlier, later in pairs), default=0.0)
 
     def watts(self, at: float) -> float:
-        """Returns the power at a moment; before the first and after the last reading, that of the nearest."""
+        """Return the power at a moment, in watts; outside of the readings it is that of the nearest reading."""
         if not self._times:
             return 0.0
         right = bisect_right(self._times, at)
@@ -168,15 +177,15 @@ class Track:
         return self._watts[right - 1] + share * (self._watts[right] - self._watts[right - 1])
 
     def joules(self, start: float, end: float) -> float:
-        """Returns the energy between two moments; outside the readings the nearest power is held."""
+        """Return the joules between two moments; outside of the readings the power of the nearest one is held."""
         return self._until(end) - self._until(start)
 
     def variance(self, start: float, end: float) -> float:
-        """Returns the variance of `joules(start, end)`, in J^2, from not knowing when the power changed.
+        """Return the variance of `joules(start, end)`, in J^2, from not knowing when the power changed.
 
-        Between two power readings a step may have come at any moment: its energy is uniform over (w1 - w0)
-        dt, of variance ((w1 - w0) dt)^2 / 12. A counter that is renewed every r seconds is stale by up to r
-        at each end.
+        A step of the power from w0 to w1 may have come at any moment between two readings dt apart: its energy is
+        uniform over a range of (w1 - w0) dt, with the variance ((w1 - w0) dt)^2 / 12. A counter that changes every r
+        seconds is up to r seconds old at each end.
         """
         if not self._times or end <= start:
             return 0.0

@@ -1,7 +1,7 @@
-"""CodeCarbon's tables, read straight from its package: grams of CO2e per kilowatt-hour, watts per processor.
+"""CodeCarbon's tables, read from the files of its package: grams of CO2e per kilowatt-hour, watts per processor.
 
-CodeCarbon's own start-up asks `py-cpuinfo` for the processor's name and loads pandas to look it up: about 1.9
-CPU-seconds, as much as a small adaptation. The files behind it are plain CSV and JSON.
+CodeCarbon itself asks `py-cpuinfo` for the processor's name and loads pandas to look it up. That takes about 1.9
+CPU-seconds, as much as a small adaptation. The tables are plain CSV and JSON files.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from tbft.errors import BadInput
 
 WATTS_PER_THREAD = 4.0
-"""What CodeCarbon assumes for a processor that its table does not hold (codecarbon.core.cpu)."""
+"""Watts of a hardware thread that CodeCarbon assumes if its table lacks the processor (codecarbon.core.cpu)."""
 
 _ARM_PARTS = {"0xd03": "Cortex-A53", "0xd08": "Cortex-A72", "0xd0b": "Cortex-A76", "0xd42": "Cortex-A78AE"}
 """Names of ARM's cores by the part number in /proc/cpuinfo (ARM's MIDR_EL1 register)."""
@@ -26,24 +26,29 @@ _ARM_PARTS = {"0xd03": "Cortex-A53", "0xd08": "Cortex-A72", "0xd0b": "Cortex-A76
 
 @dataclass(frozen=True)
 class Grid:
-    """A country's electricity: its name, and grams of CO2e for each kilowatt-hour."""
+    """A country's electricity.
+
+    Attributes:
+        country: Name of the country.
+        grams_per_kwh: Grams of CO2e for each kilowatt-hour.
+    """
 
     country: str
     grams_per_kwh: float
 
     def grams(self, joules: float) -> float:
-        """Returns the grams of CO2e that these joules stand for."""
+        """Return the grams of CO2e for some joules of electricity."""
         return joules / 3.6e6 * self.grams_per_kwh
 
 
 @dataclass(frozen=True)
 class Processor:
-    """What the load model needs to know of a processor.
+    """A processor, as the load model needs to know it.
 
     Attributes:
-        model: Its name, as the kernel gives it.
-        watts: Its power under full load, all sockets together.
-        known: False if the table does not hold it and `WATTS_PER_THREAD` was assumed.
+        model: The processor's name, as the kernel gives it.
+        watts: Power under full load of all sockets together, in watts.
+        known: Whether the table holds the processor; if not, `WATTS_PER_THREAD` was assumed.
     """
 
     model: str
@@ -61,10 +66,10 @@ def _table(path: str) -> Path | None:
 
 @cache
 def grid(country: str) -> Grid | None:
-    """Returns the country's electricity, or None if CodeCarbon's table is not there.
+    """Return a country's electricity, or None if CodeCarbon is not installed.
 
     Args:
-        country: The three-letter ISO code.
+        country: The country's three-letter ISO code.
 
     Raises:
         BadInput: If the table does not hold the country.
@@ -83,11 +88,11 @@ def grid(country: str) -> Grid | None:
 
 
 def processor(cpuinfo: Path = Path("/proc/cpuinfo"), threads: int | None = None) -> Processor:
-    """Returns this machine's processor with the power that CodeCarbon's table gives for it.
+    """Return this machine's processor with the power that CodeCarbon's table gives for it.
 
     Args:
-        cpuinfo: The kernel's description of the processors.
-        threads: The machine's hardware threads; None to ask.
+        cpuinfo: File with the kernel's description of the processors.
+        threads: Number of the machine's hardware threads; None to ask the operating system.
     """
     threads = threads or os.cpu_count() or 1
     try:
@@ -111,10 +116,10 @@ def _model_name(cpuinfo: str) -> str:
 
 
 def table_watts(model: str) -> float | None:
-    """Returns the thermal design power of one socket, matched by CodeCarbon's rule, or None.
+    """Return the thermal design power of one socket in watts, found by CodeCarbon's rule, or None.
 
-    The rule (codecarbon.core.cpu.TDP): the same name; else the same name without trademark, `CPU` and clock;
-    else the only entry whose words are all in the name, or the other way round.
+    The rule (codecarbon.core.cpu.TDP) takes the entry with the same name; else the one with the same name without
+    trademark, `CPU` and clock; else the only entry whose words are all in the name, or the other way round.
 
     Args:
         model: The processor's name, such as `Intel(R) Core(TM) i7-8700 CPU @ 3.20GHz`.
@@ -123,7 +128,7 @@ def table_watts(model: str) -> float | None:
     if file is None:
         return None
     with file.open(newline="") as rows:
-        watts = {  # a few rows hold no number ("27.29.5")
+        watts = {  # without the few rows that hold no number ("27.29.5")
             row["Name"]: float(w) for row in csv.DictReader(rows) if re.fullmatch(r"\d+(\.\d+)?", w := row["TDP"])
         }
     by_lower = {name.lower(): name for name in reversed(watts)}

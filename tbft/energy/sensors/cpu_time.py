@@ -1,4 +1,4 @@
-"""Processor time: of this process, of its children, of the whole machine."""
+"""Processor time of this process, of its children and of the whole machine."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 
 
 def process_cpu_seconds() -> float:
-    """Returns user and system time of all threads of this process and of its children that have ended."""
+    """Return user and system time of all threads of this process and of its ended children, in seconds."""
     own = resource.getrusage(resource.RUSAGE_SELF)
     return own.ru_utime + own.ru_stime + children_cpu_seconds()
 
 
 def children_cpu_seconds() -> float:
-    """Returns user and system time of this process's children that have ended."""
+    """Return user and system time of this process's ended children, in seconds."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     return ended.ru_utime + ended.ru_stime
 
 
 def tree_cpu_seconds() -> float:
-    """Returns `process_cpu_seconds` and the time of all descendants that still run.
+    """Return the sum of `process_cpu_seconds` and the processor time of all descendants that still run.
 
-    It looks through the machine's processes, which takes milliseconds: not for every edge of a phase. Without psutil,
+    This searches the machine's processes, which takes milliseconds: too long for every edge of a phase. Without psutil,
     as on a device without torch, descendants that still run are left out; a bundle starts none.
     """
     try:
@@ -33,16 +33,16 @@ def tree_cpu_seconds() -> float:
     seconds = process_cpu_seconds()
     for child in psutil.Process().children(recursive=True):
         try:
-            seconds += sum(child.cpu_times()[:4])  # user, system, and those of its own children that have ended
-        except psutil.Error:  # it ended meanwhile
+            seconds += sum(child.cpu_times()[:4])  # user and system time, its own and that of its ended children
+        except psutil.Error:  # it has ended in the meantime
             continue
     return seconds
 
 
 def machine_busy_seconds() -> float:
-    """Returns the processor time that all programs together have used since boot, over all threads.
+    """Return the processor time of all programs together since boot, in seconds, summed over hardware threads.
 
-    Linux tells it without psutil, which a device without torch does not have.
+    On Linux this needs no psutil, which a device without torch does not have.
     """
     # Guest time is already part of user and nice time.
     try:

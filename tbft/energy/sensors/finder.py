@@ -1,4 +1,4 @@
-"""Finding the power sources of this machine, in order of trust, or those that the user asks for."""
+"""The finder of this machine's power sources: all in order of trust, or those that the user asks for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def find_sources(
     sysfs: Path = SYSFS,
     vcgencmd: str = "vcgencmd",
 ) -> list[PowerSource]:
-    """Returns the sensors and counters of this machine, the most trusted first; models are not among them.
+    """Return the sensors and counters of this machine, the most trusted first; models are not among them.
 
     A sensor in the board's supply line sees every load and comes first, then the Pi 5's PMIC, then the
     counters of the processor and the graphics card.
@@ -34,12 +34,12 @@ def find_sources(
         choice: `auto` for all; else the name or names to use, best first, such as `pmic` or `hwmon:ina219`
             (`hwmon` alone means any of them); `model` for none.
         rail: The rail or shunt to trust in hwmon or the PMIC, see `tbft.energy.sensors.hwmon.find`.
-        shunt_ohms: The true resistance of the hwmon sensor's shunt.
-        sysfs: Where /sys is.
-        vcgencmd: The name or path of the Raspberry Pi's program.
+        shunt_ohms: True resistance of the hwmon sensor's shunt, in ohms.
+        sysfs: The folder /sys, or a stand-in for it.
+        vcgencmd: Name or path of the Raspberry Pi's `vcgencmd`.
 
     Raises:
-        BadInput: If a named source, rail or current sensor is not there.
+        BadInput: If a named source or rail is not there, or `shunt_ohms` is not above 0 or fits no current sensor.
     """
     names = [choice] if isinstance(choice, str) else list(choice)
     if not names or names == ["model"] or names == ["model:cpu_load"]:
@@ -69,7 +69,7 @@ def find_sources(
     chosen: list[PowerSource] = []
     for name in names:
         if name in ("model", "model:cpu_load"):
-            continue  # comes last in any case
+            continue  # the meter adds the models after all sensors
         matches = [source for source in found if source.name == name or source.name.split(":")[0] == name]
         if not matches:
             there = ", ".join(dict.fromkeys(source.name for source in found)) or "none"
@@ -84,12 +84,12 @@ def find_sources(
 def models(
     cpu: Processor, ram: tuple[float, float] | None, clock: Callable[[], float] = time.monotonic
 ) -> list[PowerSource]:
-    """Returns the models that stand in where no sensor is.
+    """Return the models of processor and memory, for parts without a sensor.
 
     Args:
         cpu: Name and full-load power of the processor.
-        ram: Watts and GiB of the memory's model; None to leave the memory out.
-        clock: The meter's clock.
+        ram: Watts and GiB of the memory; None to leave the memory out.
+        clock: The meter's clock, in seconds.
     """
     standing_in: list[PowerSource] = [CpuLoadModel(cpu, clock=clock)]
     if ram is not None:

@@ -25,7 +25,7 @@ _PLAUSIBLE: dict[Part, PlausibleWatts] = {
 _SERVER_WATTS = PlausibleWatts(5.0, 20_000.0)  # power_meter: the supply of a whole server
 
 _TOTAL_RAILS = ("VDD_IN", "POM_5V_IN", "VIN_SYS", "5V_IN", "TOTAL")
-"""Labels under which a Jetson's INA3221 reports its whole input; the other rails lie behind it."""
+"""Labels under which a Jetson's INA3221 reports its whole input, which contains the other rails."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Channel:
     """One shunt of a sensor chip.
 
     Attributes:
-        label: What the board's maker calls the rail, or the file's stem.
+        label: The board maker's name of the rail, or else the stem of the file.
         number: The channel's number in the file names.
-        files: Microwatts; or millivolts and milliamperes, whose product is microwatts too.
+        files: One file with microwatts, or two with millivolts and milliamperes, whose product is microwatts.
     """
 
     label: str
@@ -43,12 +43,12 @@ class Channel:
     files: tuple[Path, ...]
 
     def watts(self) -> float:
-        """Returns watts now."""
+        """Return watts now."""
         return math.prod(read_number(file) for file in self.files) * 1e-6
 
 
 def channels(chip: Path) -> list[Channel]:
-    """Returns the shunts of a chip: its `powerN` files, or where there are none, `inN` times `currN`.
+    """Return the shunts of a chip: those with `powerN` files, or if there are none, those with `inN` and `currN`.
 
     Args:
         chip: A folder such as /sys/class/hwmon/hwmon2.
@@ -64,7 +64,7 @@ def channels(chip: Path) -> list[Channel]:
         number = int(re.findall(r"\d+", current.name)[0])
         voltage = chip / f"in{number}_input"
         label = _label(chip, f"in{number}")
-        # An INA3221 has three shunts: its fourth current is their sum, its fourth voltage is no bus voltage.
+        # An INA3221 has three shunts: its fourth current is their sum, its fourth voltage is not that of a bus.
         if voltage.exists() and label.upper() != "NC" and number <= 3:
             found.append(Channel(label, number, (voltage, current)))
     return found
@@ -75,13 +75,13 @@ def _label(chip: Path, stem: str) -> str:
 
 
 def address(chip: Path) -> str:
-    """Returns the chip's bus address, such as `1-0040`, or the name of its hwmon folder."""
+    """Return the chip's bus address, such as `1-0040`, or the name of its hwmon folder."""
     device = chip / "device"
     return device.resolve().name if device.exists() else chip.name
 
 
 class HwmonSource:
-    """Watts of one or several shunts of a sensor chip."""
+    """A power source that adds up the watts of one or several shunts of a sensor chip."""
 
     unit: Literal["watts", "joules"] = "watts"
     measured = True
@@ -97,18 +97,17 @@ class HwmonSource:
         shunt_ohms: float | None = None,
         note: str = "",
     ) -> None:
-        """Sets up the source; nothing is read yet.
+        """Set up the source; nothing is read yet.
 
         Args:
             chip: The chip's hwmon folder.
-            covers: The part of the machine behind the shunts.
+            covers: The part of the machine that the shunts supply.
             selected: The channels whose watts are added.
-            shunt_ohms: The resistance of the shunt that is really on the board, where the driver was told
-                another.
-            note: What the record should say about the choice.
+            shunt_ohms: Resistance of the board's shunt in ohms, if the driver assumes another; None for the driver's.
+            note: A sentence for the record about the choice of the channels; or empty.
 
         Raises:
-            SensorFault: If `shunt_ohms` is given and the driver does not say which one it assumes.
+            SensorFault: If `shunt_ohms` is given and the driver does not tell the resistance that it assumes.
         """
         chip_name = read_text(chip / "name") or chip.name
         self.name = f"hwmon:{chip_name}"
@@ -119,11 +118,11 @@ class HwmonSource:
         self._selected = selected
         self._scale = 1.0
         if shunt_ohms is not None:
-            # The chip measures the shunt's voltage; amperes and watts are that over the resistance.
+            # The chip measures the shunt's voltage: amperes and watts are inversely proportional to the resistance.
             self._scale = read_number(chip / "shunt_resistor") * 1e-6 / shunt_ohms
 
     def read(self) -> float:
-        """Returns watts now."""
+        """Return watts now."""
         return self._scale * sum(channel.watts() for channel in self._selected)
 
 
@@ -135,13 +134,15 @@ def _update_seconds(chip: Path) -> float:
 
 
 def find(sysfs: Path, rail: str | None = None, shunt_ohms: float | None = None) -> list[HwmonSource]:
-    """Returns the current sensors of this machine, board sensors first.
+    """Return the current sensors of this machine, board sensors first.
+
+    With `shunt_ohms`, board sensors whose driver tells no resistance are left out.
 
     Args:
-        sysfs: Where /sys is.
+        sysfs: The folder /sys, or a stand-in for it.
         rail: The rail or shunt to trust: a label (`VDD_IN`), a channel (`power1`, `in2`), a bus address
             (`1-0041`) or a folder (`hwmon3`). With it, only what matches is returned.
-        shunt_ohms: The true resistance of the shunt, see `HwmonSource`.
+        shunt_ohms: True resistance of the board sensors' shunts in ohms, see `HwmonSource`.
     """
     board, gpu = [], []
     for chip in numbered(sysfs / "class" / "hwmon", "hwmon[0-9]*"):
@@ -169,7 +170,7 @@ def find(sysfs: Path, rail: str | None = None, shunt_ohms: float | None = None) 
 
 
 def _input_rails(chip: str, all_channels: list[Channel]) -> tuple[list[Channel], str]:
-    """Picks the channels that together are the board's input, each joule once."""
+    """Return the channels that together are the board's input, each joule once, and a note on the choice."""
     for channel in all_channels:
         if channel.label.upper() in _TOTAL_RAILS:
             return [channel], f"hwmon:{chip}: rail {channel.label}, behind which the other rails lie"

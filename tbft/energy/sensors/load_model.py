@@ -1,8 +1,8 @@
-"""Power where there is no sensor: CodeCarbon's load model of the processor, and its constant for the memory.
+"""Models for parts without a sensor: CodeCarbon's load model of the processor, and its constant for the memory.
 
 The processor's formula is CodeCarbon's (external/hardware.py, mode `cpu_load`): watts = W (0.1 + 0.9 load^3),
-with W the thermal design power and load the share of all hardware threads that were busy. CodeCarbon applies
-it to each second; here the seconds are also cut at the edges of the phases, so that each phase pays for its
+where W is the thermal design power and load is the share of all hardware threads that were busy. CodeCarbon applies
+it to each second; here the seconds are also cut at the edges of the phases, so that each phase is charged for its
 own load.
 """
 
@@ -19,16 +19,17 @@ from tbft.energy.sensors.cpu_time import machine_busy_seconds
 from tbft.energy.sensors.source import Part, PlausibleWatts, SensorFault
 
 _FRESH_SECONDS = 1.0
-"""The kernel counts other programs' time in ticks of 10 ms: shorter windows would be coarse."""
+"""Time over which other programs' load is averaged: the kernel counts it in ticks of 10 ms, too coarse for less."""
 _FIRST_SECONDS = 0.2
+"""Time after which other programs' load is averaged for the first time."""
 
 
 class CpuLoadModel:
-    """Modelled joules of the processor, counted up at each reading from the load since the one before.
+    """Counter of the processor's modelled joules; each reading adds those of the load since the reading before.
 
-    This process's time is taken to the nanosecond; that of other programs (and of children that still run) is
-    the average of the last full second. The first 0.2 s are counted without it, and once more with it when they are
-    over: a shorter run never hears of other programs.
+    This process's own time is read exactly at each reading. The load of other programs (and of children that still run)
+    is the average of the last full second. The first 0.2 s are counted without it and corrected when they are over; a
+    shorter run does not include other programs.
     """
 
     name = "model:cpu_load"
@@ -48,14 +49,14 @@ class CpuLoadModel:
         own_seconds: Callable[[], float] = time.process_time,
         busy_seconds: Callable[[], float] = machine_busy_seconds,
     ) -> None:
-        """Takes the first readings.
+        """Take the first readings.
 
         Args:
             processor: Name and full-load power of the processor.
-            threads: The machine's hardware threads; None to ask.
-            clock: Seconds, monotonic.
-            own_seconds: Processor time of this process so far.
-            busy_seconds: Processor time of all programs so far.
+            threads: Number of the machine's hardware threads; None to ask the operating system.
+            clock: A monotonic clock, in seconds.
+            own_seconds: A function that returns this process's processor time so far.
+            busy_seconds: A function that returns all programs' processor time so far.
         """
         self._watts = processor.watts
         self._threads = threads or os.cpu_count() or 1
@@ -73,13 +74,17 @@ class CpuLoadModel:
         self._joules = 0.0
         self._others = 0.0
         self._others_window = _FIRST_SECONDS
-        self._first: list[tuple[float, float]] | None = []  # own threads busy and seconds, until others are known
+        self._first: list[tuple[float, float]] | None = []  # own busy threads and seconds, until others are known
         now = clock()
         self._last = (now, own_seconds())
         self._last_busy = (now, self._last[1], busy_seconds())
 
     def read(self) -> float:
-        """Returns modelled joules so far."""
+        """Return the modelled joules so far.
+
+        Raises:
+            SensorFault: If the machine's load cannot be read.
+        """
         try:
             now, own = self._clock(), self._own()
             self._update_others(now, own)
@@ -95,12 +100,12 @@ class CpuLoadModel:
         return self._joules
 
     def _modelled_joules(self, busy: float, seconds: float) -> float:
-        """Joules of so many busy threads for so long."""
+        """Return the joules of a number of busy threads over some seconds."""
         load = min(1.0, max(0.0, busy / self._threads))
         return self._watts * (0.1 + 0.9 * load**3) * seconds
 
     def _update_others(self, now: float, own: float) -> None:
-        """Averages the threads that other programs kept busy, once a full second has passed."""
+        """Average the number of threads that other programs keep busy, each time the window has passed."""
         then, own_then, busy_then = self._last_busy
         if now - then >= self._others_window:
             busy = self._busy()
@@ -114,7 +119,7 @@ class CpuLoadModel:
 
 
 class RamModel:
-    """CodeCarbon's constant for the memory, from its size."""
+    """CodeCarbon's constant power of the memory, which depends on its size."""
 
     name = "model:ram_size"
     covers: Part = "ram"
@@ -126,15 +131,15 @@ class RamModel:
     plausible = PlausibleWatts(0.0, math.inf)
 
     def __init__(self, watts: float, gib: float) -> None:
-        """Sets the constant.
+        """Set the constant.
 
         Args:
-            watts: What the memory is assumed to draw, always.
-            gib: The machine's memory in GiB, for the note.
+            watts: Power that the memory is assumed to draw, in watts.
+            gib: Size of the machine's memory in GiB, for the note.
         """
         self._watts = watts
         self.note = f"RAM: modelled as a constant {watts:g} W for {gib:.1f} GiB (CodeCarbon's figure), not measured"
 
     def read(self) -> float:
-        """Returns the constant watts."""
+        """Return the constant watts."""
         return self._watts

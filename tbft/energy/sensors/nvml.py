@@ -1,4 +1,4 @@
-"""NVML: energy counters, or failing that power readings, of NVIDIA graphics processors."""
+"""NVML: energy counters of NVIDIA graphics processors, or power readings where there is no counter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DEVICE_FILES = ("/dev/nvidiactl", "/dev/dxg")  # Linux; Windows' Linux subsyste
 
 
 class NvmlSource:
-    """All graphics processors that this process may use, added up."""
+    """A power source that adds up all graphics processors that this process may use."""
 
     name = "nvml"
     covers: Part = "gpu"
@@ -23,11 +23,11 @@ class NvmlSource:
     instant = True
 
     def __init__(self, library: Any, devices: list[Any]) -> None:
-        """Finds out whether all devices count energy (Volta and later) or only tell power.
+        """Find out whether all devices count energy (Volta and later) or some report only power.
 
         Args:
             library: The `pynvml` module, initialised.
-            devices: NVML handles.
+            devices: NVML handles of the devices.
         """
         self._library = library
         self._devices = devices
@@ -41,7 +41,11 @@ class NvmlSource:
             self.note = "nvml: no energy counter, power sampled"
 
     def read(self) -> float:
-        """Returns joules so far, or watts now where the device has no counter."""
+        """Return joules so far, or watts now if a device has no counter.
+
+        Raises:
+            SensorFault: If NVML reports an error.
+        """
         library = self._library
         ask = (
             library.nvmlDeviceGetTotalEnergyConsumption  # millijoules since the driver was loaded
@@ -55,10 +59,10 @@ class NvmlSource:
 
 
 def find(library: Any = None) -> list[NvmlSource]:
-    """Returns the source for the visible NVIDIA devices, or nothing where there are none.
+    """Return the source of the visible NVIDIA devices in a list, which is empty if there are none.
 
     Args:
-        library: Stands in for the `pynvml` module.
+        library: The `pynvml` module or a stand-in for it; None to import it.
     """
     library = library or _load()
     if library is None:
@@ -75,7 +79,7 @@ def find(library: Any = None) -> list[NvmlSource]:
 
 
 def is_present() -> bool:
-    """Returns whether this machine shows an NVIDIA device to its programs."""
+    """Return whether this machine has a device file of an NVIDIA driver."""
     return any(Path(device).exists() for device in _DEVICE_FILES)
 
 
@@ -90,7 +94,7 @@ def _load() -> ModuleType | None:
 
 
 def _visible_devices(library: Any) -> list[Any]:
-    """Returns handles of the devices that CUDA_VISIBLE_DEVICES leaves, by index or by UUID."""
+    """Return handles of the devices that CUDA_VISIBLE_DEVICES selects by index or by UUID; of all if it is not set."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
         return [library.nvmlDeviceGetHandleByIndex(i) for i in range(library.nvmlDeviceGetCount())]
@@ -101,5 +105,5 @@ def _visible_devices(library: Any) -> list[Any]:
         elif name.startswith(("GPU-", "MIG-")):
             devices.append(library.nvmlDeviceGetHandleByUUID(name))
         else:
-            break  # CUDA ignores what follows an invalid entry, and so -1 hides all
+            break  # CUDA ignores an invalid entry and all that follow; -1 is one, so it hides all devices
     return devices

@@ -1,4 +1,4 @@
-"""The power management chip of a Raspberry Pi 5, which knows volts and amperes of its twelve rails."""
+"""The power management chip (PMIC) of a Raspberry Pi 5, which measures volts and amperes of its twelve rails."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Literal
 from tbft.energy.sensors.source import Part, PlausibleWatts, SensorFault
 from tbft.energy.sensors.vcgencmd import ask
 
-# Firmware prints `VDD_CORE_A current(7)=0.80070000A`, or in the other format `VDD_CORE_A=0.80070000A`;
-# the unit at the end tells volts from amperes in both.
+# The firmware prints `VDD_CORE_A current(7)=0.80070000A`, or in its other format `VDD_CORE_A=0.80070000A`.
+# In both, the unit at the end tells volts from amperes.
 _READING = re.compile(r"^\s*(\w+?)(?:_[AV])?(?:\s+\w+\(\d+\))?\s*=\s*(-?[\d.]+)\s*([AV])\s*$", re.MULTILINE)
 
 
 def rail_watts(answer: str) -> dict[str, float]:
-    """Returns the watts of each rail that reports volts and amperes.
+    """Return the watts of each rail that reports volts and amperes.
 
     Rails with only one of the two (the 5 V input, the clock's battery, HDMI's current) are left out.
 
     Args:
-        answer: What `vcgencmd pmic_read_adc` printed, in either format.
+        answer: Output of `vcgencmd pmic_read_adc`, in either format.
 
     Raises:
         SensorFault: If no rail can be read.
@@ -38,10 +38,10 @@ def rail_watts(answer: str) -> dict[str, float]:
 
 
 class PmicSource:
-    """Sum of the PMIC's rails, or one of them, read by starting `vcgencmd` each time.
+    """A power source that adds up the PMIC's rails or reads one of them, by starting `vcgencmd` for each reading.
 
-    The rails come after the chip's own converters and do not include the 5 V loads, so that the board draws
-    more than this says.
+    The rails lie behind the chip's own converters and do not include the 5 V loads: the board draws more than this
+    source reports.
     """
 
     name = "pmic"
@@ -52,10 +52,10 @@ class PmicSource:
     instant = False
 
     def __init__(self, vcgencmd: str = "vcgencmd", rail: str | None = None) -> None:
-        """Reads once.
+        """Take a first reading, to find out whether the PMIC answers.
 
         Args:
-            vcgencmd: The program's name or path.
+            vcgencmd: Name or path of the program.
             rail: The only rail to count, such as `VDD_CORE` (then the source covers the CPU); None for all.
 
         Raises:
@@ -64,7 +64,7 @@ class PmicSource:
         self._vcgencmd = vcgencmd
         self._rail = rail
         self.covers: Part = "board" if rail is None else "cpu"
-        self.plausible = PlausibleWatts(0.1 if rail is None else 1e-3, 40.0)  # the Pi 5's supply gives 27 W
+        self.plausible = PlausibleWatts(0.1 if rail is None else 1e-3, 40.0)  # the Pi 5's power supply gives 27 W
         self.note = (
             "pmic: the Pi 5's rails behind its converters; USB, HAT and NVMe loads at 5 V are not seen"
             if rail is None
@@ -73,7 +73,11 @@ class PmicSource:
         self.read()
 
     def read(self) -> float:
-        """Returns watts now."""
+        """Return watts now.
+
+        Raises:
+            SensorFault: If the firmware does not answer, or there is no such rail.
+        """
         rails = rail_watts(ask(self._vcgencmd, "pmic_read_adc"))
         if self._rail is None:
             return sum(rails.values())

@@ -10,12 +10,19 @@ from tbft.energy.sensors.source import Part, PlausibleWatts, SensorFault
 from tbft.energy.sensors.sysfs import numbered, read_number, read_text
 
 _WRAPS_NEAR_THE_TOP = 0.8
-"""A counter that falls from above this share of its range has wrapped; from below, something reset it."""
+"""A counter that falls from above this share of its range has wrapped around; from below, it was reset."""
 
 
 @dataclass
 class Zone:
-    """One counter, with what it last read and the joules that earlier turns of it have counted."""
+    """One counter.
+
+    Attributes:
+        energy_file: File of the counter, in microjoules.
+        range_joules: Joules at which the counter wraps around to 0.
+        last: Last reading, in joules.
+        turns_joules: Joules counted before the last wrap-around.
+    """
 
     energy_file: Path
     range_joules: float
@@ -23,10 +30,10 @@ class Zone:
     turns_joules: float = 0.0
 
     def joules(self) -> float:
-        """Returns the joules since some fixed moment, across the counter's wrap-around.
+        """Return the joules since some fixed moment; they go on rising when the counter wraps around.
 
         Raises:
-            SensorFault: If the counter cannot be read or went backwards.
+            SensorFault: If the counter cannot be read, or was reset.
         """
         now = read_number(self.energy_file) * 1e-6
         if now < self.last:
@@ -38,7 +45,7 @@ class Zone:
 
 
 class RaplSource:
-    """The counters of all processor packages (`cpu`) or of their memory (`ram`)."""
+    """A power source that adds up the counters of all processor packages (`cpu`) or of their memory (`ram`)."""
 
     name = "rapl"
     unit: Literal["watts", "joules"] = "joules"
@@ -54,18 +61,22 @@ class RaplSource:
         self.plausible = PlausibleWatts(0.01 * len(zones), 1500.0 * len(zones))
 
     def read(self) -> float:
-        """Returns joules so far."""
+        """Return the joules of all counters so far.
+
+        Raises:
+            SensorFault: If a counter cannot be read, or was reset.
+        """
         return sum(zone.joules() for zone in self._zones)
 
 
 def zone_folders(sysfs: Path, kind: str) -> list[Path]:
-    """Returns the folders of the counters of a kind, readable or not.
+    """Return the folders of all counters of a kind, readable or not.
 
-    The memory-mapped twin of the package counter (`intel-rapl-mmio`) is left out: it counts the same joules.
+    The memory-mapped twin of the package counter (`intel-rapl-mmio`) is left out, because it counts the same joules.
 
     Args:
-        sysfs: Where /sys is.
-        kind: How the zone's name begins: `package` or `dram`.
+        sysfs: The folder /sys, or a stand-in for it.
+        kind: Beginning of the zone's name: `package` or `dram`.
     """
     powercap = sysfs / "class" / "powercap"
     folders: dict[str, Path] = {}
@@ -76,7 +87,11 @@ def zone_folders(sysfs: Path, kind: str) -> list[Path]:
 
 
 def find(sysfs: Path) -> list[RaplSource]:
-    """Returns the readable counters: packages, then memory; empty without permission."""
+    """Return the sources with readable counters, packages before memory; empty without permission.
+
+    Args:
+        sysfs: The folder /sys, or a stand-in for it.
+    """
     sources = []
     wanted: tuple[tuple[Part, str], ...] = (("cpu", "package"), ("ram", "dram"))
     for covers, kind in wanted:
@@ -90,7 +105,7 @@ def find(sysfs: Path) -> list[RaplSource]:
                 for folder in zone_folders(sysfs, kind)
             ]
         except SensorFault:
-            continue  # part of the packages would be part of the truth
+            continue  # the other packages' counters alone would be only a part of the energy
         if zones:
             sources.append(RaplSource(covers, zones))
     return sources

@@ -1,22 +1,22 @@
-"""What a power source is: one sensor, counter or model that tells what a part of the machine draws."""
+"""The interface of a power source: one sensor, counter or model of the power that a part of the machine draws."""
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple, Protocol
 
 Part = Literal["board", "cpu", "ram", "gpu"]
-"""What a source covers; `board` is everything behind one supply line and contains the other three."""
+"""The part of the machine that a source covers; `board` is everything behind one supply line, with the other three."""
 
 PARTS: tuple[Part, ...] = ("cpu", "ram", "gpu")
-"""The parts that are added up where no board sensor covers them all."""
+"""The parts whose joules are added up where no board sensor covers them all."""
 
 
-class SensorFault(Exception):  # noqa: N818 - no error of the program: the run goes on without it
-    """A reading that cannot be used; the message says why, in words for the run's record."""
+class SensorFault(Exception):  # noqa: N818 - not an error of the program: the run goes on without the reading
+    """Raised for a reading that cannot be used; the message says why, in words for the run's record."""
 
 
 class PlausibleWatts(NamedTuple):
-    """The range outside of which a reading is nonsense (wrong unit, overflow, broken line) and not a load."""
+    """The range of possible watts; a reading outside of it is an error (wrong unit, overflow, broken line)."""
 
     lowest: float
     highest: float
@@ -26,17 +26,16 @@ class PowerSource(Protocol):
     """A source of power readings.
 
     Attributes:
-        name: What the record calls it, such as `hwmon:ina219`, `pmic`, `rapl`, `nvml` or `model:cpu_load`.
-        covers: The part of the machine whose power it tells.
-        unit: `watts` (power now) or `joules` (a counter that only rises; its zero means nothing).
+        name: The source's name in the record, such as `hwmon:ina219`, `pmic`, `rapl`, `nvml` or `model:cpu_load`.
+        covers: The part of the machine whose power it reads.
+        unit: `watts` (power now) or `joules` (a counter that only rises and starts anywhere).
         measured: True for a sensor or counter, False for a model.
-        resolution_seconds: How often the value behind the reading changes; shorter windows cannot be told
-            apart.
-        sample_seconds: Reading more often than this brings nothing (0: as often as the meter likes).
-        instant: True if a reading returns at once, so that the training thread may take it at a window's
-            edge; False if it starts a process or may hang.
-        plausible: The range that a reading must lie in.
-        note: What the reader of a record must know about it: assumptions, what it does not see; or empty.
+        resolution_seconds: Seconds between two changes of the value; shorter stretches of time cannot be told apart.
+        sample_seconds: Shortest useful interval between two readings, in seconds; 0 for the meter's own.
+        instant: True if a reading returns at once, so that the training thread may take it at the edge of a phase;
+            False if it starts a process or may hang.
+        plausible: The range of watts that a reading must lie in.
+        note: What the reader of a record must know about the source, such as assumptions or loads it misses; or empty.
     """
 
     name: str
@@ -50,9 +49,9 @@ class PowerSource(Protocol):
     note: str
 
     def read(self) -> float:
-        """Returns watts now or joules so far, as `unit` says.
+        """Return watts now or joules so far, as `unit` says.
 
         Raises:
-            SensorFault: If the sensor is gone, refuses, hangs, or answers what is not a number.
+            SensorFault: If the sensor is gone, refuses, hangs, or answers with something else than a number.
         """
         ...

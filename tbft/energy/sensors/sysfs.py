@@ -1,4 +1,4 @@
-"""Reading the one-value files of /sys."""
+"""Readers for the one-value files of /sys."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tbft.energy.sensors.source import SensorFault
 
 
 def read_text(path: Path) -> str | None:
-    """Returns the file's text without surrounding blanks, or None if it cannot be read."""
+    """Return the file's text without surrounding blanks, or None if it cannot be read."""
     try:
         return path.read_text().strip("\0 \n\t")
     except (OSError, UnicodeDecodeError):
@@ -16,7 +16,7 @@ def read_text(path: Path) -> str | None:
 
 
 def read_number(path: Path) -> float:
-    """Returns the number in the file.
+    """Return the number in the file.
 
     Raises:
         SensorFault: If the file is gone or unreadable, or holds no number.
@@ -36,7 +36,7 @@ def read_number(path: Path) -> float:
 
 
 def numbered(folder: Path, pattern: str) -> list[Path]:
-    """Returns what matches `pattern` in `folder`, hwmon2 before hwmon10; empty if the folder is not there."""
+    """Return the paths in a folder that match a pattern, hwmon2 before hwmon10; empty if the folder is missing."""
     try:
         found = list(folder.glob(pattern))
     except OSError:

@@ -1,4 +1,4 @@
-"""Asking the firmware of a Raspberry Pi through the `vcgencmd` program, which may be missing or hang."""
+"""Questions to the firmware of a Raspberry Pi through the `vcgencmd` program, which may be missing or hang."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import subprocess
 from tbft.energy.sensors.source import SensorFault
 
 TIMEOUT_SECONDS = 1.0
-"""The firmware answers within milliseconds; one that takes this long will not answer at all."""
+"""Longest wait for an answer; the firmware answers within milliseconds or not at all."""
 
 
 def ask(vcgencmd: str, *question: str) -> str:
-    """Returns the firmware's answer.
+    """Return the firmware's answer to a command.
 
     Args:
-        vcgencmd: The program's name or path.
+        vcgencmd: Name or path of the program.
         question: The command and its arguments, such as `get_throttled`.
 
     Raises:

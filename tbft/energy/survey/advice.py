@@ -1,4 +1,4 @@
-"""What keeps this machine from measuring better, and the commands that mend it."""
+"""Advice on how this machine could measure better: what is missing, and the commands that help."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _FIRMWARE_DEVICE = "/dev/vcio"
 
 @dataclass(frozen=True)
 class Advice:
-    """Something that is missing, and what to type.
+    """Something that is missing, and the commands that help.
 
     Attributes:
-        what: What is missing and what it would bring.
+        what: A sentence on what is missing and what it would bring.
         commands: Lines for a shell, in order; empty if no command helps.
     """
 
@@ -37,13 +37,13 @@ def advise(
     vcgencmd: str = "vcgencmd",
     root: Path = Path("/"),
 ) -> list[Advice]:
-    """Returns what would make this machine's figures better, the most useful first.
+    """Return advice on better figures for this machine, the most useful first.
 
     Args:
-        sources: What was found.
-        sysfs: Where /sys is.
-        vcgencmd: The name or path of the Raspberry Pi's program.
-        root: Where the other system folders are.
+        sources: The power sources that were found.
+        sysfs: The folder /sys, or a stand-in for it.
+        vcgencmd: Name or path of the Raspberry Pi's `vcgencmd`.
+        root: The root folder of the other system files, or a stand-in for it.
     """
     names = {source.name for source in sources}
     board = any(source.covers == "board" for source in sources)
@@ -60,7 +60,7 @@ def advise(
             "this machine shows no power sensor (virtual machines and most containers do not): "
             "its figures stay modelled"
         )
-        if platform.machine().lower() in ("x86_64", "amd64"):  # RAPL is theirs alone
+        if platform.machine().lower() in ("x86_64", "amd64"):  # other processors have no RAPL
             found.append(
                 Advice(f"{nothing}. On the host itself, load RAPL's driver", ("sudo modprobe intel_rapl_msr",))
             )
@@ -70,7 +70,10 @@ def advise(
 
 
 def _board_model(sysfs: Path, root: Path) -> str:
-    """Returns what a small board calls itself, or an empty text; containers hide /sys/firmware."""
+    """Return a small board's model name, or an empty text.
+
+    /proc/cpuinfo is read too, because containers hide /sys/firmware.
+    """
     model = read_text(sysfs / "firmware/devicetree/base/model")
     if model:
         return model

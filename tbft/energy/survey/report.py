@@ -24,13 +24,13 @@ _PROGRESS_FROM_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Surveyed:
-    """What one source read during the survey.
+    """The readings of one source during the survey.
 
     Attributes:
-        source: The source.
-        watts: Mean power, or None if it gave no usable reading.
+        source: The source that was read.
+        watts: Mean power in watts, or None if there were too few usable readings.
         lowest: The lowest reading, in watts.
-        highest: The highest one.
+        highest: The highest reading, in watts.
         fault: What was wrong, or empty.
     """
 
@@ -44,12 +44,12 @@ class Surveyed:
 def read_sources(
     sources: list[PowerSource], seconds: float, tick: Callable[[float], None] = lambda share: None
 ) -> list[Surveyed]:
-    """Reads the sources for some seconds.
+    """Read some sources for a while.
 
     Args:
-        sources: What to read.
-        seconds: How long, in seconds.
-        tick: Called with the share of the time that has passed.
+        sources: The power sources to read.
+        seconds: Seconds to read them for.
+        tick: A function that is called with the share of the time that has passed, from 0 to 1.
     """
     tracks = [Track(source) for source in sources]
     began = time.monotonic()
@@ -83,18 +83,18 @@ def survey(
     vcgencmd: str = "vcgencmd",
     tick: Callable[[float], None] = lambda share: None,
 ) -> RenderableType:
-    """Reads everything that this machine has and lays it out for the terminal.
+    """Read all power sources of this machine and return a table of them, with advice, for the terminal.
 
     Args:
-        seconds: How long to read.
+        seconds: Seconds to read the sources for.
         rail: The rail or shunt to trust, see `find_sources`.
-        shunt_ohms: The true resistance of a hwmon sensor's shunt.
-        sysfs: Where /sys is.
-        vcgencmd: The name or path of the Raspberry Pi's program.
-        tick: Called with the share of the time that has passed.
+        shunt_ohms: True resistance of a hwmon sensor's shunt, in ohms.
+        sysfs: The folder /sys, or a stand-in for it.
+        vcgencmd: Name or path of the Raspberry Pi's `vcgencmd`.
+        tick: A function that is called with the share of the time that has passed, from 0 to 1.
 
     Raises:
-        BadInput: If there is no such rail.
+        BadInput: If there is no such rail, or `shunt_ohms` is not above 0 or fits no current sensor.
     """
     sensors = find_sources(rail=rail, shunt_ohms=shunt_ohms, sysfs=sysfs, vcgencmd=vcgencmd)
     sources = [*sensors, *models(codecarbon_tables.processor(), ram_model())]
@@ -134,21 +134,21 @@ def _layout(surveyed: list[Surveyed], missing: list[Advice]) -> RenderableType:
 
 
 def _counting(sources: list[PowerSource]) -> list[PowerSource]:
-    """Returns the sources that a run's joules would come from: the board's first, or the first of each part."""
+    """Return the sources that a run's joules would come from: the board's first, or else the first of each part."""
     board = [source for source in sources if source.covers == "board"][:1]
     return board or list({source.covers: source for source in reversed(sources)}.values())
 
 
 def main_meter(seconds: float = 2.0, *, rail: str | None = None, shunt_ohms: float | None = None) -> None:
-    """Prints the survey.
+    """Print the survey of this machine's power sources.
 
     Args:
-        seconds: How long to read the sources.
+        seconds: Seconds to read the sources for.
         rail: The rail or shunt to trust, see `find_sources`.
-        shunt_ohms: The true resistance of a hwmon sensor's shunt.
+        shunt_ohms: True resistance of a hwmon sensor's shunt, in ohms.
 
     Raises:
-        BadInput: If there is no such rail.
+        BadInput: If there is no such rail, or `shunt_ohms` is not above 0 or fits no current sensor.
     """
     from rich.console import Console
     from rich.progress import Progress
