@@ -135,7 +135,7 @@ class Climb(Adaptation):
         """
         counted = super().test()
         if self.ladder.hindsight:
-            score_in_hindsight(self)
+            score_in_hindsight(self, self.card, self.trail)
         return counted
 
     def add_to(self, record: RunRecord) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Any
 
+from tbft.adaptation.adaptation import Adaptation
 from tbft.adaptation.observation import look_at, observe
 from tbft.adaptation.standing import copy_weights
 from tbft.data.batches import Examples, joined
@@ -14,9 +16,6 @@ from tbft.remedies import REFRESHED, SOURCE, SourceCard
 from tbft.remedies.choose import what_labels_lack
 from tbft.remedies.combinations import candidates
 from tbft.remedies.sample import correct
-
-if TYPE_CHECKING:
-    from tbft.adaptation.climb import Climb
 
 
 def check_can_test(data: LabelledData) -> None:
@@ -29,22 +28,24 @@ def check_can_test(data: LabelledData) -> None:
         raise BadInput("ladder.hindsight tests what was tried and there is no image to test on: leave it out")
 
 
-def score_in_hindsight(climb: Climb) -> None:
-    """Write the test accuracy of each combination into the climb's trail; the cost is booked to the phase ``test``.
+def score_in_hindsight(adaptation: Adaptation, card: SourceCard, trail: Sequence[dict[str, Any]]) -> None:
+    """Write the test accuracy of each combination into the trail; the cost is booked to the phase ``test``.
 
     Args:
-        climb: climb that has ended; its weights are restored at the end.
+        adaptation: adaptation that has ended; its weights are restored at the end.
+        card: source card of the base model.
+        trail: remedies that were tried, as entries of the record.
     """
-    data, classifier = climb.data, climb.classifier
+    data, classifier = adaptation.data, adaptation.classifier
     assert data.train is not None and data.val is not None and data.test is not None
-    with climb.meter.phase("test"):
+    with adaptation.meter.phase("test"):
         adapted = copy_weights(classifier.model)
-        classifier.model.load_state_dict(climb.keep.base_weights)
+        classifier.model.load_state_dict(adaptation.keep.base_weights)
         found = accuracies_of_combinations(
-            classifier, joined(data.train, data.val), data.test, climb.card, labelled=data.labelled, seed=climb.seed
+            classifier, joined(data.train, data.val), data.test, card, labelled=data.labelled, seed=adaptation.seed
         )
         classifier.model.load_state_dict(adapted)
-    for step in climb.trail:
+    for step in trail:
         if step["cost"] is not None:  # only remedies without gradients have an estimated cost
             step["test"] = found.get(tuple(step["remedies"]))
 
