@@ -1,4 +1,4 @@
-"""The LightningModule around a chain of blocks: loss, metrics, optimiser."""
+"""The LightningModule of a chain of blocks: loss, metrics, optimiser and schedule."""
 
 from __future__ import annotations
 
@@ -23,35 +23,36 @@ from tbft.training.metrics import metrics_of
 
 
 class ImageClassifier(Classifier, LightningModule):
-    """A classifier to be trained on source data, or personalized from a base model.
+    """A classifier that is trained on source data, or personalized from a base model.
 
     Args:
-        base: base model: a checkpoint file, or a shipped one by name (``digits``, ``digits_superclasses``).
+        base: base model: a checkpoint file, or the name of a shipped one (``digits``, ``digits_superclasses``).
             ``None`` trains from fresh weights.
-        architecture: ``resnet26``, ``resnet18``, ..., ``timm:NAME``, ``torchvision:NAME``, or either with
+        architecture: ``resnet26``, ``resnet18``, ..., ``timm:NAME`` or ``torchvision:NAME``; the latter two may end in
             ``@pretrained``. ``None`` is the base model's own.
-        num_classes: outputs of the head. ``None`` is the base model's own.
+        num_classes: number of outputs of the head. ``None`` is the base model's own.
         image_size: side of the images, in pixels. ``None`` is the base model's own.
         width: channels of the first stage of a pre-activation network. ``None`` is the base model's own, or 16.
-        mean: normalisation of the images on the scale 0 to 1, one value or one a channel. ``None`` is the base
-            model's own if its file says it, else ImageNet's for torchvision's networks and 0.5 for others.
-        std: likewise.
+        mean: mean of the image normalisation on the scale 0 to 1, one value or one per channel. ``None`` is the base
+            model's own if its file has one, else the network's usual one (0.5 for pre-activation networks).
+        std: standard deviation of the image normalisation on the scale 0 to 1, one value or one per channel. ``None``
+            is as for ``mean``.
         optimizer: optimiser of the trained parameters.
-        learning_rates: learning rates of single blocks, by name, instead of the optimiser's.
-        schedule: learning rate over the run: ``constant``, ``cosine`` (down to 0) or ``one_cycle`` (up over
-            the first 30 % of the steps, then down; the optimiser's learning rate is the peak).
-        number_format: ``plain`` (fp32, N C H W), ``channels_last`` (fp32), ``bf16`` (bfloat16 convolutions,
-            channels last) or ``cheapest`` (bfloat16 where the device multiplies it and, on a CPU, no convolution
-            is depthwise; else fp32).
+        learning_rates: learning rates of single blocks, by name of the block, instead of the optimiser's.
+        schedule: learning rate over the run: ``constant``, ``cosine`` (down to 0) or ``one_cycle`` (up over the first
+            30 % of the steps, then down; the optimiser's learning rate is the peak).
+        number_format: number format and memory layout of convolutions: ``plain`` (fp32, N C H W), ``channels_last``
+            (fp32), ``bf16`` (bfloat16 convolutions, channels last) or ``cheapest`` (bfloat16 where the device can
+            multiply it and, on a CPU, no convolution is depthwise; else fp32).
         noise_block: block whose weights get Gaussian noise before the run (the paper's motivation experiment).
         noise_scale: standard deviation of that noise, in standard deviations of each weight tensor.
 
     Raises:
-        BadInput: if the base model is missing or does not fit.
+        BadInput: if the base model is missing or does not fit, or an option is out of range.
 
     Attributes:
-        scores: of the newest pass over the validation (``val``) and the test images (``test``).
-        tally: of the newest pass over either.
+        scores: scores of the newest pass over the validation images (``val``) and the test images (``test``).
+        tally: losses and predictions of the newest pass over either.
     """
 
     def __init__(
@@ -89,11 +90,11 @@ class ImageClassifier(Classifier, LightningModule):
 
     @classmethod
     def around(cls, classifier: Classifier, optimization: Optimization) -> ImageClassifier:
-        """A module that trains a classifier's own network, in its number format.
+        """Return a module that trains a classifier's own network, in its number format.
 
         Args:
-            classifier: the classifier, which keeps its network; both share it.
-            optimization: how to train it.
+            classifier: classifier whose network the module shares.
+            optimization: optimiser, learning rates and schedule.
         """
         module = cls.__new__(cls)
         LightningModule.__init__(module)
@@ -103,59 +104,59 @@ class ImageClassifier(Classifier, LightningModule):
         return module
 
     def setup(self, stage: str) -> None:
-        """Choose the number format, once the device is known; of several processes all compute as the first does."""
+        """Set the number format, once the device is known; several processes all use that of the first."""
         strategy = self.trainer.strategy
         cheapest = resolve_format("cheapest", strategy.root_device, self.model)
         self.compute_in(self.number_format or strategy.broadcast(cheapest))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Cross-entropy of one batch, a scalar."""
+        """Return the cross-entropy of one batch, a scalar."""
         loss = F.cross_entropy(self(batch), batch.y)
-        # Of the first process's share where there are several: a progress bar asks in that one alone, and one process
-        # would wait for ever for the others' sums.
+        # With several processes this is the loss of the first one's share. A progress bar reads it in that process
+        # alone, and a sum over processes would wait for the others forever.
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.y))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Loss and accuracy of one validation batch."""
+        """Add losses and predictions of one validation batch to the tally."""
         self.tally.add(self(batch), batch.y)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Loss and accuracy of one test batch."""
+        """Add losses and predictions of one test batch to the tally."""
         self.tally.add(self(batch), batch.y)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Class probabilities ``(N, num_classes)`` of one batch."""
+        """Return the class probabilities ``(N, num_classes)`` of one batch."""
         return self(batch).softmax(1)
 
     def on_validation_epoch_start(self) -> None:
-        """Begin to count; a pass that was broken off leaves nothing."""
+        """Start a new tally, without batches of a pass that was interrupted."""
         self.tally = Tally()
 
     on_test_epoch_start = on_validation_epoch_start
 
     def on_validation_epoch_end(self) -> None:
-        """Book the score on all validation images."""
+        """Store and log the score on all validation images."""
         self._book("val")
 
     def on_test_epoch_end(self) -> None:
-        """Book the score on all test images."""
+        """Store and log the score on all test images."""
         self._book("test")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say in a checkpoint what its weights are of: class names, size and normalisation of the images."""
+        """Add the metadata of the weights to a checkpoint: class names, size and normalisation of the images, spec."""
         classes = self.trainer.datamodule.classes  # type: ignore[attr-defined]
         checkpoint[METADATA] = metadata_of(self.model, classes, mean=self.mean, std=self.std)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimiser over what trains, and its schedule over the whole run.
+        """Return the optimiser of the parameters that train, and its schedule over the whole run.
 
         Raises:
-            BadInput: if nothing trains, or the schedule has no length.
+            BadInput: if nothing trains, or the schedule needs a length and the run has none.
         """
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         if not trained and self.trainer.max_epochs == 0:
-            return None  # statistics alone are adapted
+            return None  # only statistics are adapted
         if not trained:
             raise BadInput("no parameter would train: name at least one block in freeze.blocks, or give freeze.level")
         optimizer = self.optimization.optimizer_for(self.model)
@@ -165,23 +166,24 @@ class ImageClassifier(Classifier, LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Lay the schedule over the run as it is now: a resumed run may be longer than the interrupted one was."""
+        """Drop the schedule's length, because a resumed run may be longer than the interrupted one."""
         for state in checkpoint["lr_schedulers"]:
             for length in ("T_max", "total_steps", "_schedule_phases"):  # of cosine and one-cycle schedules
                 state.pop(length, None)
 
     def _steps(self) -> int:
-        """Optimiser steps of the whole run, at least 1.
+        """Return the number of optimiser steps of the whole run, at least 1.
 
-        Not ``trainer.estimated_stepping_batches``: that opens the training data before the cache is filled.
+        ``trainer.estimated_stepping_batches`` is not used, because it opens the training data before the cache is
+        filled.
 
         Raises:
-            BadInput: if the run has no end.
+            BadInput: if the schedule needs a length and the run has none.
         """
         trainer = self.trainer
         self.optimization.check_length(trainer.max_epochs, trainer.max_steps)
         batches, limit = len(trainer.datamodule.train_dataloader()), trainer.limit_train_batches  # type: ignore[attr-defined]
-        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)  # a number, or a share
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)  # number, or share
         return count_steps(
             batches,
             trainer.max_epochs or 0,

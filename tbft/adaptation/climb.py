@@ -54,7 +54,7 @@ class Climb(Adaptation):
             number. It returns the validation score of the best epoch. ``None`` trains nothing by steps.
 
     Attributes:
-        diagnosis: what drifted; ``None`` until the sample was looked at.
+        diagnosis: diagnosis of the sample; ``None`` until it was looked at.
         trail: remedies that were tried, in order, as entries of the record.
         aligned: whether the network has the aligned front block.
         standing: state of the network's BatchNorm statistics, ``SOURCE`` or ``REFRESHED``.

@@ -11,7 +11,7 @@ class Ladder:
     """Lets the sample decide which remedies are applied, from the cheapest up.
 
     Args:
-        climb: whether the sample decides, instead of a named drift level.
+        climb: whether the sample decides what is adapted, instead of a named drift level.
         train: whether blocks may be trained by steps where enough accuracy is left to gain.
         target_accuracy: accuracy on the sample, a fraction of 1, at which to stop climbing.
         hindsight: whether to test every combination of the remedies without gradients on the test images, after the

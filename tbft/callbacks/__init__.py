@@ -1,8 +1,8 @@
-"""The steps of an adaptation as Lightning callbacks, one idea a file.
+"""The steps of an adaptation as Lightning callbacks, one in each file.
 
-They work in any LightningModule and with any data, in any order; ``notebooks/own_project.ipynb`` is a whole project.
-Batches are tuples that begin with images and labels, or mappings with the usual keys (``image``, ``label``, ...);
-``images=`` and ``labels=`` are functions of a batch for all others.
+They work in any LightningModule, with any data and in any order; ``notebooks/own_project.ipynb`` shows a whole project.
+Batches are tuples that begin with images and labels, or mappings with the usual keys (``image``, ``label``, ...). For
+other batches give ``images=`` and ``labels=``, functions of a batch.
 
 Example:
     >>> energy, freeze, keep = EnergyCallback(), BlockFreezeCallback("output"), KeepBestCallback()

@@ -1,4 +1,4 @@
-"""What is in somebody's batches, and how to get the training batches before training begins."""
+"""Find images and labels in a user's batches, and read training batches before training begins."""
 
 from __future__ import annotations
 
@@ -16,23 +16,27 @@ from tbft.errors import BadInput
 
 IMAGES = ("image", "images", "x", "pixel_values", "input", "inputs")
 LABELS = ("label", "labels", "y", "target", "targets")
-"""Keys under which batches that are mappings usually have their images and labels."""
+"""Usual keys of images and labels in batches that are mappings."""
 
 
 def images_of(batch: Any) -> Tensor:
-    """The images ``(N, C, H, W)`` of a batch: the first element of a sequence, or what a mapping has under ``IMAGES``.
+    """Return the images ``(N, C, H, W)`` of a batch.
+
+    They are the first element of a sequence, the value of a mapping at one of the keys ``IMAGES``, or a tensor itself.
 
     Raises:
-        BadInput: if there are none.
+        BadInput: if the batch has no images in these places.
     """
     return _part_of(batch, 0, IMAGES, "images")
 
 
 def labels_of(batch: Any) -> Tensor:
-    """The labels ``(N,)`` of a batch: the second element of a sequence, or what a mapping has under ``LABELS``.
+    """Return the labels ``(N,)`` of a batch.
+
+    They are the second element of a sequence, or the value of a mapping at one of the keys ``LABELS``.
 
     Raises:
-        BadInput: if there are none.
+        BadInput: if the batch has no labels in these places.
     """
     return _part_of(batch, 1, LABELS, "labels")
 
@@ -54,12 +58,12 @@ def _part_of(batch: Any, position: int, keys: Sequence[str], name: str) -> Tenso
 
 
 def training_batches(trainer: Trainer) -> Iterable[Any]:
-    """The training batches of a fit, as its dataloader gives them, also before training begins.
+    """Return the training batches of a fit, as its dataloader gives them, also before training begins.
 
     Raises:
-        BadInput: if there are several dataloaders.
+        BadInput: if there is not exactly one training dataloader.
     """
-    trainer.fit_loop.setup_data()  # what Lightning's own estimate of a run's length does; it opens the data once
+    trainer.fit_loop.setup_data()  # opens the data, only once, as Lightning's estimate of a run's length does
     loader = trainer.train_dataloader
     if loader is None or isinstance(loader, Mapping | list | tuple):
         raise BadInput("there is not one training dataloader: give examples=, the batches to take images from")
@@ -70,7 +74,14 @@ def training_batches(trainer: Trainer) -> Iterable[Any]:
 def on_device(
     batches: Iterable[Any], trainer: Trainer, module: LightningModule, device: torch.device | None = None
 ) -> Iterator[Any]:
-    """Batches as a training step gets them: on the device, and through the hooks of the module or its data."""
+    """Yield batches as a training step gets them: on the device, after the transfer hooks of the data or the module.
+
+    Args:
+        batches: batches as the dataloader gives them.
+        trainer: the trainer.
+        module: the LightningModule.
+        device: device to move them to; ``None`` is the trainer's.
+    """
     data = trainer.datamodule  # type: ignore[attr-defined]
     hooked = data if data is not None and is_overridden("on_before_batch_transfer", data) else module
     for batch in batches:
@@ -80,10 +91,14 @@ def on_device(
 
 
 def join_batches(images: Iterable[Tensor], largest: int) -> Iterator[Tensor]:
-    """Join four batches to one, up to ``largest`` images, for statistics that a few large batches estimate best.
+    """Join every four batches into one, of about ``largest`` images at most, to estimate statistics.
 
-    Without gradients these take no more memory than one training step. A rest of less than half of a joined batch is
-    left out, for it would count as much as the others.
+    A few large batches estimate best, and without gradients a joined batch takes no more memory than a training step. A
+    last batch of less than half the size is left out, because it would count as much as the others.
+
+    Args:
+        images: images of each batch ``(N, C, H, W)``.
+        largest: number of images from which on no further batch is joined.
     """
     parts: list[Tensor] = []
     wanted, some = 0, False

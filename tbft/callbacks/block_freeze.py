@@ -1,4 +1,4 @@
-"""Freezing as a callback: the target block trains, the rest stays as it is."""
+"""Freezing as a callback: only the target block trains."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from tbft.models.traced import TracedChain
 class BlockFreezeCallback(BlockFreeze, Callback):
     """Trains the target block of a drift level and freezes the rest, in any LightningModule (see ``BlockFreeze``).
 
-    The network is cut into blocks by tracing it once; it shares all weights with its chain. Its place among the
-    callbacks does not matter.
+    The network is cut into blocks by tracing it once; it shares all weights with its chain. The position of this
+    callback in the list of callbacks does not matter.
 
     Args:
-        *args: those of ``BlockFreeze``.
-        network: the network inside the LightningModule: path of an attribute, or a chain that ``chain_of`` made of
-            it. ``None`` is the module's only child that has parameters.
-        images: gives the images of a batch, as the network takes them.
-        examples: batches for the first image and for statistics, or a function that gives them. ``None`` is the
-            trainer's training dataloader, which is then gone through once more before training.
-        **options: those of ``BlockFreeze``.
+        *args: arguments of ``BlockFreeze``.
+        network: network inside the LightningModule: path of an attribute, or a chain that ``chain_of`` made of it.
+            ``None`` is the module's only child that has parameters.
+        images: function that returns the images of a batch, as the network takes them.
+        examples: batches to trace the network on and to estimate statistics from, or a function that returns them.
+            ``None`` is the trainer's training dataloader, which is then read once more before training.
+        **options: arguments of ``BlockFreeze``.
 
     Raises:
-        BadInput: when a fit begins, if the network cannot be found or traced, or nothing says what drifted.
+        BadInput: when a fit begins, if the network cannot be found or traced, or the drift level is not known.
 
     Attributes:
-        chain: the network as a chain of blocks, once a fit has begun.
+        chain: network as a chain of blocks; ``None`` before a fit begins.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class BlockFreezeCallback(BlockFreeze, Callback):
         """Freeze before the optimiser is made and before DDP wraps the module.
 
         Raises:
-            BadInput: if a block is to be aligned with a source of which nothing can be known.
+            BadInput: if a block is to be aligned and the module or the data cannot have a source card.
         """
         if stage == "fit":
             if self.align != "never" and not by_position(trainer, pl_module):
@@ -71,18 +71,18 @@ class BlockFreezeCallback(BlockFreeze, Callback):
             self.freeze(self.chain, self.target_of(self.chain, drift_of(trainer)))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """A resumed run has its aligned block and refreshed statistics from the checkpoint."""
+        """Restore whether statistics are refreshed and the front block is aligned, as the checkpoint's weights are."""
         self.refreshed, self.aligned = state_dict["refreshed"], state_dict.get("aligned", False)
 
     def state_dict(self) -> dict[str, Any]:
-        """Whether the statistics are the target's already, and the front block aligned."""
+        """Return whether the statistics are refreshed and the front block is aligned."""
         return {"refreshed": self.refreshed, "aligned": self.aligned}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Re-estimate the statistics where the policy says so, once.
+        """Align and re-estimate the statistics, if the options ask for it and it is not done yet.
 
         Raises:
-            BadInput: if the training batches have no known end.
+            BadInput: if the number of training batches is not known and all would be needed.
         """
         assert self.chain is not None
         self.chain.to(pl_module.device)
@@ -101,16 +101,16 @@ class BlockFreezeCallback(BlockFreeze, Callback):
             self.refresh_from(chain, batches, lambda x: chain(x, stop="fc"))
         for norm in (module for module in chain.modules() if isinstance(module, _BatchNorm)):
             for estimate in (norm.running_mean, norm.running_var):
-                if estimate is not None:  # each process has seen its share of the images
+                if estimate is not None:  # each process has seen only its share of the images
                     estimate.copy_(trainer.strategy.reduce(estimate, reduce_op="mean"))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Lightning may have changed modes around validation: set them again."""
+        """Set the modes again, because Lightning may have changed them around validation."""
         assert self.chain is not None
         self.set_modes(self.chain)
 
     def set_modes(self, chain: BlockChain) -> None:
-        """Inference mode for what is frozen, the functions in a traced network's own ``forward`` included."""
+        """Put frozen links into inference mode, and with them functions in a traced network's own ``forward``."""
         super().set_modes(chain)
         if isinstance(chain, TracedChain):
             chain.network.training = self.statistics == "batch" or self.target == chain.links
@@ -122,7 +122,7 @@ class BlockFreezeCallback(BlockFreeze, Callback):
             try:
                 with isolate_rng():
                     first = next(islice(self._images(trainer, module, torch.device("cpu")), 1), None)
-            except AttributeError as error:  # data that the module opens in its own setup, which comes later
+            except AttributeError as error:  # the module opens its data in its own setup, which comes later
                 raise BadInput(
                     f"the training batches cannot be had before the module is set up ({error}): give network= a chain "
                     "that was made with tbft.models.traced.chain_of, or examples=, some batches"
@@ -141,7 +141,7 @@ class BlockFreezeCallback(BlockFreeze, Callback):
         return map(self.images, on_device(batches, trainer, module, device))
 
     def _some_of(self, images: Iterable[Tensor]) -> Iterator[Tensor]:
-        """The first ``statistics_images`` of them."""
+        """Yield the first ``statistics_images`` of the images, or all if that is ``None``."""
         left = self.statistics_images
         for batch in images:
             yield batch if left is None else batch[:left]

@@ -1,4 +1,4 @@
-"""What a run resumes from: the last two epochs' ends, each file whole, checked and bound to its run."""
+"""Checkpoints to resume a run from: the two newest, each written atomically, checked, and bound to its run."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _FINGERPRINT = "tbft_fingerprint"
 
 
 class EpochCheckpoint(Checkpoint):
-    """Writes ``last.ckpt`` into the run's folder at the ends of training epochs, booked as ``save``.
+    """Writes ``last.ckpt`` into the run's folder at the end of training epochs, booked to the phase ``save``.
 
-    At the end of an epoch a resume repeats no sample. The best weights so far travel in the same file
-    (``KeepBestCallback``). The file before it is kept as ``previous.ckpt``. Lightning calls a ``Checkpoint`` after
+    A run that resumes at the end of an epoch repeats no sample. The file also holds the best weights so far
+    (``KeepBestCallback``). The checkpoint before is kept as ``previous.ckpt``. Lightning calls a ``Checkpoint`` after
     all other callbacks.
 
     Args:
-        folder: the run's folder.
-        every: epochs between two checkpoints; the last epoch always has one. A larger number spares an SD card, and
-            an interruption loses up to so many epochs.
-        fingerprint: of the run, stored in each file (see ``tbft.runs.fingerprint``).
-        meter: books the writing.
+        folder: folder of the run.
+        every: epochs between two checkpoints; the last epoch always has one. A larger number spares an SD card, but an
+            interruption loses up to this many epochs.
+        fingerprint: fingerprint of the run, stored in each file (see ``tbft.runs.fingerprint``).
+        meter: meter that books the writing; ``None`` books nothing.
     """
 
     def __init__(
@@ -52,24 +52,24 @@ class EpochCheckpoint(Checkpoint):
         self.stopped = False
 
     def state_dict(self) -> dict[str, Any]:
-        """Whether training was stopped before its last epoch, by early stopping."""
+        """Return whether early stopping ended training before its last epoch."""
         return {"stopped": self.stopped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """A run that was stopped stays stopped when it is resumed."""
+        """Restore whether early stopping ended training."""
         self.stopped = state_dict["stopped"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Train no further if early stopping ended the run before it was interrupted."""
+        """Stop a resumed run at once if early stopping had ended its training."""
         if self.stopped:
             trainer.should_stop = True
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Bind the checkpoint to its run."""
+        """Add the run's fingerprint to the checkpoint."""
         checkpoint[_FINGERPRINT] = self.fingerprint
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the checkpoint."""
+        """Write the checkpoint if this epoch has one."""
         self.stopped = trainer.should_stop and not any(map(_used_up, trainer.callbacks))  # type: ignore[attr-defined]
         done = trainer.current_epoch + 1
         steps = trainer.max_steps
@@ -80,20 +80,20 @@ class EpochCheckpoint(Checkpoint):
 
 
 def _used_up(callback: Any) -> bool:
-    """Whether a callback stopped the run at a limit that a resumed run may raise."""
+    """Return whether a callback stopped the run at a limit that a resumed run may raise."""
     return bool(getattr(callback, "stopped_by", None)) or (
         isinstance(callback, Timer) and callback.time_remaining() == 0
     )
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that a crash or a power cut leaves whole, and that run no code when they are read.
+    """Writes checkpoints that survive a crash or a power cut, and reads them without running code from the file.
 
-    Lightning's own are staged in another folder and not synced, and some are unpickled.
+    Lightning's own checkpoint files are staged in another folder and not synced, and some are unpickled.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write beside the target, sync, keep the target as ``previous.ckpt``, then replace it."""
+        """Write a file beside the target, sync it, and replace the target; an old ``last.ckpt`` is kept as previous."""
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         path = Path(path)
@@ -101,10 +101,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         write_bytes(path, buffer.getvalue(), previous=path.with_name(PREVIOUS) if path.name == LAST else None)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read tensors and plain values alone, after the checksum of each of them has been compared.
+        """Compare the file's checksums, then read it; only tensors and plain values are accepted.
 
         Raises:
-            BadInput: if the file is no checkpoint, was changed, or holds more than that.
+            BadInput: if the file is no checkpoint, was changed, or holds anything else.
         """
         advice = "give last.ckpt of a run"
         try:
@@ -118,22 +118,23 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def find_resumable(file: Path, fingerprint: dict[str, Any], max_epochs: int | None = None) -> Path:
-    """The checkpoint that a run goes on from: the given one, or, if it is ``last.ckpt`` and torn, the one before.
+    """Return the checkpoint to resume from: the given one, or the one before if it is a ``last.ckpt`` that is torn.
 
     Args:
-        file: the checkpoint asked for.
-        fingerprint: of the run that wants to go on.
-        max_epochs: of that run; ``None`` and -1 set no end.
+        file: checkpoint that the user asked for.
+        fingerprint: fingerprint of the run that resumes.
+        max_epochs: epochs of that run; ``None`` and -1 mean no limit.
 
     Raises:
-        BadInput: if neither can be read, it is of another run (what differs is named), or it is past the run's end.
+        BadInput: if no checkpoint can be read, it is of another run (the message names what differs), or it has more
+            epochs than the run.
     """
     previous = file.with_name(PREVIOUS)
     candidates = [file, previous] if file.name == LAST and previous.is_file() else [file]
     torn: BadInput | None = None
     for candidate in candidates:
         try:
-            if not candidate.is_file():  # a crash between two moves
+            if not candidate.is_file():  # after a crash between two moves
                 raise BadInput(f"{candidate} is missing")
             checkpoint = AtomicCheckpointIO().load_checkpoint(candidate, map_location="cpu")
         except BadInput as error:

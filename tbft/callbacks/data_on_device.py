@@ -1,4 +1,4 @@
-"""Pictures cross to the accelerator once, not once per epoch."""
+"""Move pictures to the accelerator once instead of once per epoch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from tbft.data.labelled import LabelledData
 
 
 class DataOnDevice(Callback):
-    """Moves pictures that lie in memory to the module's device before the first of them is used (``data.on_device``).
+    """Moves pictures in memory to the module's device before the first of them is used (``data.on_device``).
 
-    A uint8 picture of 32 px takes 3 KiB there. Normalisation, augmentation and the prefix then run on the device.
-    Where the device has no room for all, they cross batch by batch.
+    A uint8 picture of 32 px takes 3 KiB there. Normalisation, augmentation and the prefix then run on the device. If
+    the device has no room for all pictures, they move batch by batch.
     """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

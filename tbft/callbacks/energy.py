@@ -1,4 +1,4 @@
-"""Energy and time of a fit, booked to its phases."""
+"""Metering as a callback: book energy and time of a fit to its phases."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tbft.energy.run_meter import RunMeter
 class EnergyCallback(RunMeter, Callback):
     """Books joules, CPU-seconds and wall-seconds to the phases of a fit (see ``RunMeter``).
 
-    Works in any LightningModule. The adaptation begins where this callback is set up (listed first it also books the
-    setup of the others, in which a network is traced) and ends where the fit is torn down. On the first of several
-    processes only, for readings are machine-wide.
+    It works in any LightningModule. The adaptation begins with the setup of this callback and ends with the teardown of
+    the fit. List it first to book the setup of other callbacks too, which may trace a network. With several processes
+    only the first one is metered, because readings are machine-wide.
 
     Example:
         >>> from lightning.pytorch import Trainer
@@ -26,46 +26,46 @@ class EnergyCallback(RunMeter, Callback):
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Start the meter of a fit, which begins with preparing; other stages adapt nothing and are not metered."""
+        """Start the meter and the phase ``prepare`` of a fit; other stages adapt nothing and do not start the meter."""
         if stage == "fit" and trainer.is_global_zero:
             cuda = trainer.strategy.root_device.type == "cuda"
             self.start(threads=torch.get_num_threads(), synchronize=torch.cuda.synchronize if cuda else None)
             self.enter("prepare")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From preparing to training."""
+        """End the phase ``prepare`` and begin ``train``."""
         self.leave()
         self.enter("train")
-        self._stop_at_budget(trainer)  # preparing may have used it up
+        self._stop_at_budget(trainer)  # preparing may have used up the budget
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        """Stop at the budget."""
+        """Stop training if the budget is used up."""
         self._stop_at_budget(trainer)
 
     def _stop_at_budget(self, trainer: Trainer) -> None:
         if trainer.should_stop or (self.budget_joules is None and self.budget_seconds is None):
             return
-        # Every process stops, for the first one alone sees the meter.
+        # All processes stop together, because only the first one has the meter.
         trainer.should_stop = trainer.strategy.reduce_boolean_decision(self.over_budget(), all=False)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Validation begins."""
+        """Begin the phase ``validate``."""
         self.enter("validate")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Validation ends."""
+        """End the phase ``validate``."""
         self.leave()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Training ends with what other callbacks do at its end, or preparing where there was no training."""
+        """End all open phases: ``train``, after other callbacks have ended, or ``prepare`` if nothing was trained."""
         while self.open:
             self.leave()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Testing begins, and with it what is no part of the adaptation."""
+        """End the adaptation and begin the phase ``test``."""
         self.end_adaptation()
         self.enter("test")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Testing ends."""
+        """End the phase ``test``."""
         self.leave()

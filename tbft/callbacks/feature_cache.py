@@ -1,4 +1,4 @@
-"""The feature cache as a callback: the frozen prefix runs once per image, not once per epoch."""
+"""The feature cache as a callback: run the frozen prefix once per image instead of once per epoch."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ log = logging.getLogger(__name__)
 class FeatureCacheCallback(Callback):
     """Runs the frozen prefix once per image of a fit, in any LightningModule.
 
-    Where images have positions (``LabelledData``) a ``FeatureCache`` is filled when the fit starts. Elsewhere the
-    network's ``forward`` is rerouted from the first training step to the last: an image that it met before, byte for
-    byte, enters at the first block that trains (see ``ContentCache``; no ``batch_size`` of the cache's own counts
-    then). Hooks on modules inside the network are not called meanwhile. Its place among the callbacks does not matter.
+    If images are known by position (``LabelledData``), a ``FeatureCache`` is filled when the fit starts. Otherwise the
+    network's ``forward`` is replaced from the start of training to its end: for an image that the network has seen
+    before, byte for byte, it starts at the first block that trains (see ``ContentCache``; the cache's ``batch_size`` is
+    not used then). During this time hooks on modules inside the network are not called. The position of this callback
+    in the list of callbacks does not matter.
 
     Args:
-        freeze: which blocks train, a callback of the same trainer.
-        cache: where features lie, and up to which size; ``None`` is the usual one.
+        freeze: callback of the same trainer that chooses the blocks that train.
+        cache: settings of the cache; ``None`` takes the defaults of ``FeatureCache``.
 
     Raises:
         BadInput: when a fit begins, if ``freeze`` is not among the trainer's callbacks.
@@ -44,19 +45,19 @@ class FeatureCacheCallback(Callback):
         self._undo: Callable[[], None] = _do_nothing
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Fill the cache where images have positions, unless no epoch runs.
+        """Fill the cache if images are known by position and an epoch will run.
 
         Raises:
-            BadInput: if the trainer does not have the ``BlockFreezeCallback`` that was given.
+            BadInput: if the given ``BlockFreezeCallback`` is not among the trainer's callbacks.
         """
         if self.freeze.chain is None:
             raise BadInput("FeatureCacheCallback needs its BlockFreezeCallback among the trainer's callbacks: add it")
-        self.freeze.on_fit_start(trainer, pl_module)  # statistics come first, whatever the order of the callbacks
+        self.freeze.on_fit_start(trainer, pl_module)  # statistics must be refreshed before, in any order of callbacks
         if (found := by_position(trainer, pl_module)) and trainer.max_epochs != 0 and not trainer.should_stop:
             self.cache.fill(*found, self.freeze, Path(trainer.default_root_dir))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Reroute the network elsewhere, if something can be kept."""
+        """Replace the network's ``forward`` if images are not known by position and the prefix can be cached."""
         chain = self.freeze.chain
         assert chain is not None
         prefix, target, suffix = chain.split(self.freeze.target)
@@ -73,30 +74,30 @@ class FeatureCacheCallback(Callback):
         self._undo = reroute(find_network(pl_module, self.freeze.network), self._contents)
 
     def on_train_batch_start(self, *args: Any) -> None:
-        """Count what was met before among training images only."""
+        """Tell the cache that the next images are training images, which decide whether it stays on."""
         if self._contents is not None:
             self._contents.training = True
 
     def on_train_batch_end(self, *args: Any) -> None:
-        """Validation images come again in every epoch, and do not count."""
+        """Tell the cache that the next images are not training images; validation images always come again."""
         if self._contents is not None:
             self._contents.training = False
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give up a cache that does not pay."""
+        """Restore the network's ``forward`` if the cache has switched itself off."""
         if self._contents is not None:
             self._contents.end_epoch()
             if not self._contents.on:
                 self._restore()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let the network run whole again."""
+        """Log the size of the cache and restore the network's ``forward``."""
         if self._contents is not None:
             self._contents.report()
         self._restore()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Likewise where the fit ends early."""
+        """Restore the network's ``forward`` if the fit fails."""
         self._restore()
 
     def _restore(self) -> None:
@@ -105,9 +106,16 @@ class FeatureCacheCallback(Callback):
 
 
 def reroute(network: nn.Module, contents: ContentCache) -> Callable[[], None]:
-    """Let a network answer through a cache; gives a function that undoes it.
+    """Replace a network's ``forward`` by one that uses a cache.
 
-    A copy that is made meanwhile, such as an average of weights, runs itself and not this one.
+    A copy of the network that is made in the meantime, such as an average of weights, runs its own ``forward``.
+
+    Args:
+        network: the network.
+        contents: cache that runs the network's chain.
+
+    Returns:
+        Function that restores the network's own ``forward``.
     """
     own = network.__dict__.get("forward")
     whole = network.forward
@@ -129,4 +137,4 @@ def reroute(network: nn.Module, contents: ContentCache) -> Callable[[], None]:
 
 
 def _do_nothing() -> None:
-    """Nothing is rerouted."""
+    """Do nothing: no ``forward`` is replaced."""

@@ -1,4 +1,4 @@
-"""Keep-best as a callback: the epoch that validates best, or the base model."""
+"""Keep-best as a callback: keep the weights of the epoch that validates best, or the base model's."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from tbft.remedies.validated import Score
 class KeepBestCallback(KeepBest, Callback):
     """Keeps the weights of the epoch that validates best, or the base model's, in any LightningModule.
 
-    The base is what the network is when the fit begins, before a checkpoint is restored over it. It is scored by one
-    whole validation before training, in the place of Lightning's sanity check (``LabelledData`` is scored without the
-    trainer). Its place among the callbacks does not matter, except that it stands before a ``FeatureCacheCallback``
-    where the data is ``LabelledData``.
+    The base model is the network when the fit begins, before a checkpoint is restored. It is scored by a whole
+    validation before training, in place of Lightning's sanity check (with ``LabelledData`` it is scored without the
+    trainer). The position of this callback in the list of callbacks does not matter, except that with ``LabelledData``
+    it must come before a ``FeatureCacheCallback``.
 
-    Without a monitor, the network's logits are compared with the labels image by image: the lowest validation loss is
-    the best, and the base is replaced on the evidence that ``reason_to_keep_base`` asks for. With one, the best value
-    is kept, and the base unless a value is better than its own.
+    Without a monitor the network's logits are compared with the labels image by image: the epoch with the lowest
+    validation loss is the best, and it replaces the base model if ``reason_to_keep_base`` has no objection. With a
+    monitor the epoch with the best value of the metric is kept, or the base model if no epoch has a better value.
 
     Args:
-        has_base: whether there is a base model to fall back to; there is none while one is being trained.
-        score_first: where the data is ``LabelledData``, score the base before anything else is prepared; off scores
-            it when training starts, on cached features, which are the base's too where statistics stay the source's.
-        meter: books scoring to the phase ``validate``; validation by the trainer is booked without it.
-        network: the network inside the LightningModule: path of an attribute (empty for the whole module), or a chain
-            that ``chain_of`` made of it. ``None`` is the module's only child that has parameters.
-        monitor: a metric that the module logs in validation, instead of loss and accuracy of the logits (not for
-            ``LabelledData``).
-        mode: whether the metric is better when it is less (``min``) or more (``max``).
-        labels: gives the labels ``(N,)`` of a validation batch.
+        has_base: whether there is a base model to fall back to; there is none while a base model is trained.
+        score_first: with ``LabelledData``, whether to score the base model before anything else is prepared. Off scores
+            it when training starts, on cached features, which is right if statistics stay the source's.
+        meter: meter that books scoring to the phase ``validate``; the trainer's own validation is booked without it.
+        network: network inside the LightningModule: path of an attribute (empty for the whole module), or a chain that
+            ``chain_of`` made of it. ``None`` is the module's only child that has parameters.
+        monitor: name of a metric that the module logs in validation, to decide instead of loss and accuracy of the
+            logits (not for ``LabelledData``).
+        mode: ``min`` if a smaller value of the metric is better, ``max`` if a larger one is.
+        labels: function that returns the labels ``(N,)`` of a validation batch.
 
     Raises:
-        BadInput: if a monitor has no mode; when a fit begins, if nothing validates, or something trains that is not
-            in the network; in validation, if the monitor is not logged or there are no logits to compare.
+        BadInput: if a monitor has no mode; when a fit begins, if nothing validates, or parameters outside the network
+            train; in validation, if the monitor is not logged or there are no logits to compare.
     """
 
     def __init__(
@@ -70,17 +70,18 @@ class KeepBestCallback(KeepBest, Callback):
         self._prepared: dict[str, Tensor] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Remember the base model, before a checkpoint is restored over it."""
+        """Remember the base model, before a checkpoint is restored."""
         if stage == "fit":
             self.remember_base(self._network(pl_module))
             if self.has_base and not by_position(trainer, pl_module):
-                trainer.num_sanity_val_steps = float("inf")  # a whole validation, which scores the base
+                trainer.num_sanity_val_steps = float("inf")  # a whole validation, to score the base
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Score the base model before its statistics change, where the trainer is not needed for it.
+        """Score the base model before its statistics change, with ``LabelledData``; else check module and trainer.
 
         Raises:
-            BadInput: if ``monitor`` is given and cannot decide, or features were cached before.
+            BadInput: if ``monitor`` is given with ``LabelledData``, features were cached before, nothing validates, or
+                parameters outside the network train.
         """
         found = by_position(trainer, pl_module)
         if not found:
@@ -95,21 +96,21 @@ class KeepBestCallback(KeepBest, Callback):
             self._score_base(trainer, pl_module)
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let the base model be validated."""
+        """Load the base model's weights for the validation that scores them."""
         if self._validates_base(trainer, pl_module):
             network = self._network(pl_module)
             self._prepared = {key: value.clone() for key, value in network.state_dict().items()}
             network.load_state_dict(self.base_weights)
 
     def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on with the weights as they were prepared."""
+        """Store the base model's score and load the prepared weights again."""
         if self._validates_base(trainer, pl_module):
             self.base, self._newest = self._newest, None
             self._network(pl_module).load_state_dict(self._prepared)
             self._prepared = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Score the base model on cached features, if its statistics did not change.
+        """Score the base model if it is not scored yet, with ``LabelledData``; else check that it is.
 
         Raises:
             BadInput: if there was no batch to validate the base model on.
@@ -123,19 +124,19 @@ class KeepBestCallback(KeepBest, Callback):
             )
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen to the network."""
+        """Start to collect the network's outputs."""
         if self._decides(trainer, pl_module) and self.monitor is None:
             self._validation.begin(self._network(pl_module))
 
     def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        """A batch begins."""
+        """Discard outputs from before this batch."""
         if self._decides(trainer, pl_module) and self.monitor is None:
             self._validation.begin_batch()
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *args: Any
     ) -> None:
-        """Count what the network said of a batch."""
+        """Add the network's outputs on the batch to the score."""
         if self._decides(trainer, pl_module) and self.monitor is None:
             self._validation.end_batch(batch)
 
@@ -149,7 +150,7 @@ class KeepBestCallback(KeepBest, Callback):
             self.consider(self._network(pl_module), self._newest)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Load the best weights, or the base model's if there is a reason to keep these."""
+        """Load the best weights, or the base model's weights if there is a reason to keep them."""
         network = self._network(pl_module)
         if by_position(trainer, pl_module):
             self._score_base(trainer, pl_module)
@@ -158,11 +159,11 @@ class KeepBestCallback(KeepBest, Callback):
             self.settle(network, lambda: self._newest)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Listen no longer where the fit ends early."""
+        """Stop collecting outputs if the fit fails."""
         self._validation.end()
 
     def _decides(self, trainer: Trainer, module: LightningModule) -> bool:
-        """Whether a validation counts: a whole one of the fit."""
+        """Return whether a validation counts: it belongs to the fit and runs over all images."""
         partial = trainer.sanity_checking and not self._validates_base(trainer, module)
         return trainer.state.fn == "fit" and not partial
 

@@ -1,4 +1,4 @@
-"""The learning curve of a fit, over energy and time."""
+"""The learning curve of a fit, with energy and time of each point."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from tbft.module import ImageClassifier
 
 
 class LearningCurveCallback(Callback):
-    """Notes each validation of a fit, and what had been spent by then.
+    """Notes each validation of a fit, with the energy and time spent by then.
 
     Args:
-        progress: where it is noted.
-        meter: of the fit.
+        progress: progress that gets the points.
+        meter: meter of the fit.
     """
 
     def __init__(self, progress: Progress, meter: RunMeter) -> None:
         self.progress, self.meter = progress, meter
 
     def state_dict(self) -> dict[str, Any]:
-        """The curve and the counts so far."""
+        """Return the curve and the counters so far."""
         return asdict(self.progress)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the curve of the interrupted run."""
+        """Restore the curve and the counters of the interrupted run."""
         for name, value in state_dict.items():
             setattr(self.progress, name, value)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note one more point of the curve."""
+        """Add a point to the curve."""
         if trainer.state.fn != "fit":
             return
         assert isinstance(pl_module, ImageClassifier)

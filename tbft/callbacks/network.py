@@ -1,4 +1,4 @@
-"""Which part of a LightningModule is the network, and the chain of blocks that it is."""
+"""Find the network in a LightningModule, and its chain of blocks."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from tbft.models.traced import TracedChain, chain_of
 from tbft.models.traced_link import TracedLink
 
 _chains: WeakValueDictionary[int, TracedChain] = WeakValueDictionary()
-"""Chains by the identity of their network, which a chain keeps alive: callbacks of one fit share one."""
+"""Chains by the ``id`` of their network, which a chain keeps alive, so that the callbacks of a fit share one chain."""
 
 
 def find_network(module: LightningModule, network: str | BlockChain | None = None) -> nn.Module:
-    """The network of a LightningModule.
+    """Return the network of a LightningModule.
 
     Args:
         module: the LightningModule.
-        network: path of its attribute (``model``, ``student.backbone``; empty for the module itself), or a chain made
-            of it. ``None`` is the only child that has parameters, or the only one that is a ``BlockChain``.
+        network: path of an attribute (``model``, ``student.backbone``; empty for the module itself), or a chain made of
+            the network. ``None`` is the only child that is a ``BlockChain``, or else the only one that has parameters.
 
     Raises:
-        BadInput: if there is no such module, or more than one that could be meant.
+        BadInput: if there is no such module, or several modules match.
     """
     name = type(module).__name__
     children = {key: child for key, child in module.named_children() if any(True for _ in child.parameters())}
@@ -57,14 +57,14 @@ def find_network(module: LightningModule, network: str | BlockChain | None = Non
 
 
 def find_chain(network: nn.Module, images: Callable[[], Tensor]) -> BlockChain:
-    """The network as a chain of blocks: itself if it is one, else traced, once for all callbacks.
+    """Return the network as a chain of blocks: itself if it is one, else traced once for all callbacks.
 
     Args:
         network: the network.
-        images: gives some images ``(N, C, H, W)`` that it takes; called if it has to be traced.
+        images: function that returns some input images ``(N, C, H, W)``; called only if the network must be traced.
 
     Raises:
-        BadInput: if it cannot be traced.
+        BadInput: if the network cannot be traced, or the images are not square.
     """
     if isinstance(network, BlockChain):
         return network
@@ -82,23 +82,23 @@ def find_chain(network: nn.Module, images: Callable[[], Tensor]) -> BlockChain:
 
 
 def _is_whole(chain: TracedChain, network: nn.Module) -> bool:
-    """Whether the network still has the modules that its chain runs; somebody may have given it another head."""
+    """Return whether the network still has the modules that its chain runs; its head may have been replaced."""
     there = {id(module) for module in network.modules()}
     links = [module for link in chain.chain().values() for module in link if isinstance(module, TracedLink)]
     return all(id(module) in there for link in links for module in link.runs)
 
 
 def drift_of(trainer: Trainer) -> Drift:
-    """What the data says of its drift; somebody else's says nothing."""
+    """Return the drift of the trainer's data; unknown for data that has none."""
     drift = getattr(trainer.datamodule, "drift", None)  # type: ignore[attr-defined]
     return drift if isinstance(drift, Drift) else Drift(None, "unknown")
 
 
 def by_position(trainer: Trainer, module: LightningModule) -> tuple[Classifier, LabelledData] | None:
-    """The classifier and the images of a fit that can be asked for images by their position; ``None`` for others.
+    """Return classifier and data if images can be read by position, else ``None``.
 
-    Positions are cheaper than the content of images and than passes of the trainer's loops; each callback works
-    without them.
+    Reading by position is cheaper than comparing the content of images and than passes of the trainer's loops. Every
+    callback also works without it.
     """
     data = trainer.datamodule  # type: ignore[attr-defined]
     return (module, data) if isinstance(module, Classifier) and isinstance(data, LabelledData) else None

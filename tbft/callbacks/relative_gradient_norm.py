@@ -1,4 +1,4 @@
-"""Surgical fine-tuning without choosing a block: each tensor learns as fast as its relative gradient is large."""
+"""Auto-RGN: fine-tuning without a choice of block, with learning rates in proportion to relative gradient norms."""
 
 from __future__ import annotations
 
@@ -28,24 +28,26 @@ T = TypeVar("T")
 class RelativeGradientNormCallback(Callback):
     """Auto-RGN of Lee et al. 2023 (arXiv:2210.11466, section 5): automatic surgical fine-tuning.
 
-    At the start of each epoch every trained tensor but BatchNorm's gets a weight between 0 and 1: the norm of
-    its gradient over its own norm, relative to the largest such ratio. Its learning rate is the optimiser's times
+    At the start of each epoch every trained tensor except BatchNorm's gets a weight between 0 and 1: the norm of its
+    gradient divided by its own norm, relative to the largest such ratio. Its learning rate is the optimiser's times
     that weight. BatchNorm's scales and shifts do not train, as in the authors' code.
 
-    The weights act on the optimiser's steps, not on its parameter groups, so that any learning-rate schedule
-    stays as it is: the steps of SGD, Adam and AdamW are proportional to the learning rate.
+    The weights scale the optimiser's steps and not the learning rates of its parameter groups, so they work with any
+    learning-rate schedule. Both are equivalent where steps are proportional to the learning rate, as in SGD, Adam and
+    AdamW.
 
-    Works in any LightningModule that classifies with cross-entropy.
+    It works in any LightningModule that classifies with cross-entropy.
 
     Args:
-        batches: training batches over which the ratio is averaged (the authors take 5).
-        network: the network inside the LightningModule: path of an attribute, or a chain that ``chain_of`` made of it.
+        batches: number of training batches over which the ratio is averaged (the authors take 5).
+        network: network inside the LightningModule: path of an attribute, or a chain that ``chain_of`` made of it.
             ``None`` is the module's only child that has parameters.
-        images: gives the images of a batch, as the network takes them.
-        labels: gives the labels ``(N,)`` of a batch.
+        images: function that returns the images of a batch, as the network takes them.
+        labels: function that returns the labels ``(N,)`` of a batch.
 
     Attributes:
         weights: weight of each tensor in this epoch, by name.
+        before: each trained tensor, its value before the present step, and its weight.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class RelativeGradientNormCallback(Callback):
         self.before: list[tuple[Tensor, Tensor, float]] = []
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Weigh the tensors as they are now."""
+        """Compute the weights of the tensors for this epoch."""
         network = find_network(pl_module, self.network)
         if found := by_position(trainer, pl_module):
             self.weights = relative_gradient_norms(network, *_by_position(*found, trainer.current_epoch, self.batches))
@@ -74,14 +76,14 @@ class RelativeGradientNormCallback(Callback):
             self.weights = relative_gradient_norms(network, batches, loss_of)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Remember where the step begins."""
+        """Remember the values of the tensors before the step."""
         network = find_network(pl_module, self.network)
         trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
         self.before = [(p, p.detach().clone(), self.weights.get(name, 0.0)) for name, p in trained]
 
     @torch.no_grad()
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        """Take each tensor's share of the step."""
+        """Scale the step of each tensor by its weight."""
         for parameter, start, weight in self.before:
             parameter.copy_(start.lerp(parameter, weight))
         self.before = []
@@ -90,17 +92,17 @@ class RelativeGradientNormCallback(Callback):
 def relative_gradient_norms(
     network: nn.Module, batches: Iterable[T], loss_of: Callable[[T], Tensor]
 ) -> dict[str, float]:
-    """``||gradient|| / ||tensor||`` of what trains, BatchNorm left out, averaged over batches; the largest is 1.
+    """Return ``||gradient|| / ||tensor||`` of the trained tensors except BatchNorm's, scaled so that the largest is 1.
 
-    The network is in inference mode, so that measuring leaves no trace in its statistics.
+    The ratios are averaged over batches. The network runs in inference mode, so its statistics do not change.
 
     Args:
         network: the network.
-        batches: to take gradients at.
-        loss_of: loss of the network on a batch, a scalar.
+        batches: batches to compute gradients on.
+        loss_of: function that returns the loss of the network on a batch, a scalar.
 
     Returns:
-        A weight between 0 and 1 by the tensor's name; all 0 where every gradient vanishes.
+        Weight between 0 and 1 of each tensor by its name; all 0 if every gradient is zero.
     """
     norms = {id(p) for m in network.modules() if isinstance(m, _BatchNorm) for p in m.parameters(recurse=False)}
     tensors = {name: p for name, p in network.named_parameters() if p.requires_grad and id(p) not in norms}
@@ -116,7 +118,7 @@ def relative_gradient_norms(
 def _by_position(
     classifier: Classifier, data: LabelledData, epoch: int, count: int
 ) -> tuple[list[Batch], Callable[[Batch], Tensor]]:
-    """Training batches of this epoch, and the loss on one."""
+    """Return ``count`` training batches of an epoch, and a function that returns the loss on a batch."""
     assert data.train is not None
     device = next(classifier.parameters()).device
     generator = torch.Generator().manual_seed(data.seed * 100_003 + epoch)
@@ -130,6 +132,6 @@ def _by_position(
 
 
 def _ratio(gradient: Tensor, tensor: nn.Parameter) -> Tensor:
-    """The relative norm of a tensor; all-zero tensors get 0."""
+    """Return the relative gradient norm of a tensor; 0 for an all-zero tensor."""
     norm = tensor.detach().norm()
     return torch.where(norm > 0, gradient.norm() / norm, 0.0)

@@ -1,4 +1,4 @@
-"""What a network makes of the validation images, heard in the trainer's own validation."""
+"""Score a network in the trainer's own validation, from the outputs that it gives there."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tbft.remedies.validated import Score
 
 
 class ValidationScore:
-    """Scores the network on the images of one validation pass, by the logits that it gives meanwhile.
+    """Scores a network on the images of a validation pass, from the logits that it gives in the validation steps.
 
     Args:
-        labels: gives the labels ``(N,)`` of a batch.
+        labels: function that returns the labels ``(N,)`` of a batch.
 
     Raises:
-        BadInput: if the network is not run once on each batch, or gives no logits of as many images as there are
-            labels.
+        BadInput: in ``end_batch``, if the network did not run exactly once on the batch, or did not give logits for as
+            many images as there are labels.
     """
 
     def __init__(self, labels: Callable[[Any], Tensor]) -> None:
@@ -34,21 +34,21 @@ class ValidationScore:
         self._order: Tensor | None = None
 
     def begin(self, network: nn.Module) -> None:
-        """Begin to listen."""
+        """Start a validation pass: collect the network's outputs from now on."""
         self.end()
         self._tally = Tally()
         self._handle = network.register_forward_hook(lambda module, inputs, output: self._outputs.append(output))
 
     def begin_batch(self) -> None:
-        """Forget what the network said between two batches."""
+        """Discard outputs from before this batch."""
         self._outputs = []
 
     @torch.no_grad()
     def end_batch(self, batch: Any) -> None:
-        """Count what it said of a batch.
+        """Add the network's outputs on a batch to the tally.
 
         Raises:
-            BadInput: if it gave no logits, or the batch's labels are not one class index an image.
+            BadInput: if the network gave no logits, or the labels of the batch are not one class index per image.
         """
         outputs, labels = self._outputs, self.labels(batch)
         self._outputs = []
@@ -63,16 +63,16 @@ class ValidationScore:
         self._tally.add(outputs[0].float(), labels.to(outputs[0].device).long())
 
     def end(self) -> None:
-        """Listen no longer."""
+        """End the pass: collect no more outputs."""
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
 
     def score(self) -> Score:
-        """Of all images of the pass, those of other processes included.
+        """Return the score over all images of the pass, with those of other processes.
 
         Raises:
-            BadInput: if the images come in another order than in the pass before, for they are compared one by one.
+            BadInput: if the images come in another order than in the pass before; scores are compared image by image.
         """
         labels = self._tally.labels.cpu()
         if self._order is not None and not torch.equal(labels, self._order):
@@ -82,7 +82,7 @@ class ValidationScore:
 
 
 def _joined(score: Score, labels: Tensor) -> Score:
-    """The scores of all processes as one, whether they shared the images out or each had all of them."""
+    """Return the score over all processes, whether each had its share of the images or all of them."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return score
     parts: list[Any] = [None] * torch.distributed.get_world_size()
@@ -94,6 +94,6 @@ def _joined(score: Score, labels: Tensor) -> Score:
 
 
 def _same_images(part: tuple[float, Tensor, Tensor], other: tuple[float, Tensor, Tensor]) -> bool:
-    """Whether loss, right ones and labels say that two processes saw the same images."""
+    """Return whether two processes saw the same images, judged by losses, right predictions and labels."""
     close = math.isclose(part[0], other[0], rel_tol=1e-6)
     return close and all(torch.equal(a, b) for a, b in zip(part[1:], other[1:], strict=True))

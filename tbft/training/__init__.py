@@ -1,1 +1,1 @@
-"""Training by steps with Lightning's Trainer, what is refused before it is made, and training while climbing."""
+"""Training by steps with Lightning's Trainer: checks before a run, the fit itself, and training within a climb."""

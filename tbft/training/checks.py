@@ -1,4 +1,4 @@
-"""What can be wrong with a run, found before anything of it is written."""
+"""Checks of a run's options, model and data before anything is written."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ _LEAST = {
 
 
 def check_followers(data: Any) -> None:
-    """Refuse options of the data that follow the model's, for what is given here would not be heard.
+    """Refuse options of the data that are copied from the model, because a value given here would be ignored.
 
     Args:
-        data: the section ``data`` of a configuration, as parsed.
+        data: section ``data`` of a configuration, as parsed.
 
     Raises:
-        BadInput: naming the option to give instead.
+        BadInput: if there is such an option; the message names the option to give instead.
     """
     given = (data or {}).get("init_args") or {}
     own = inspect.signature(DomainData.__init__).parameters
@@ -58,16 +58,16 @@ def check_followers(data: Any) -> None:
 
 
 def check_fit(module: ImageClassifier, data: DomainData, freeze: BlockFreeze, trainer: Mapping[str, Any]) -> None:
-    """Make sure that model, data and what is to be trained belong together; opens the data.
+    """Check that model, data and target fit together, for a named drift level or blocks; open the data.
 
     Args:
         module: the classifier.
-        data: its data.
-        freeze: which blocks train.
+        data: data of the run.
+        freeze: choice of the blocks that train.
         trainer: arguments of the trainer.
 
     Raises:
-        BadInput: naming what is wrong.
+        BadInput: if they do not; the message names what is wrong.
     """
     if not data.labelled:
         raise BadInput("data.labelled is false and only ladder.climb adapts without labels: give auto.yaml, or labels")
@@ -85,16 +85,16 @@ def check_fit(module: ImageClassifier, data: DomainData, freeze: BlockFreeze, tr
 
 
 def check_climb(module: ImageClassifier, data: DomainData, checkpoint: Any, optimizer: Mapping[str, Any]) -> None:
-    """Make sure that model and data belong together where nobody names the drift; opens the data.
+    """Check that model, data and options fit a climb, where nobody names the drift; open the data.
 
     Args:
         module: the classifier.
-        data: its data.
-        checkpoint: to go on from, if one is given.
+        data: data of the run.
+        checkpoint: checkpoint to resume from; ``None`` if none is given.
         optimizer: ``class_path`` and ``init_args`` as configured.
 
     Raises:
-        BadInput: naming what is wrong, or an option that the ladder chooses itself.
+        BadInput: if they do not, or an option is set that the ladder chooses itself; the message names it.
     """
     if data.drift.is_source:
         raise BadInput("ladder.climb adapts a base model to its target domain: leave data.domain source out")
@@ -110,14 +110,14 @@ def check_climb(module: ImageClassifier, data: DomainData, checkpoint: Any, opti
         )
     if data.augment != "none":
         raise BadInput(f"data.augment is {data.augment} and ladder.climb looks at each image as it is: leave it out")
-    data.must_split = False  # too few labels, or too few classes, are a verdict and no error
+    data.must_split = False  # too few labels or classes give a verdict and not an error
     check_classes(module, data)
     if data.batch_size == 1:
         check_batches(module, data, module.model.links)
 
 
 def _is_default(optimizer: Mapping[str, Any]) -> bool:
-    """Whether an optimiser is what ``ImageClassifier`` takes where nobody gives one."""
+    """Return whether an optimiser, as configured, is the default of ``ImageClassifier``."""
     usual = {name: p.default for name, p in inspect.signature(torch.optim.AdamW).parameters.items()} | {"lr": 5e-3}
     given = optimizer.get("init_args") or {}
     same = all(usual.get(name) == (tuple(v) if isinstance(v, list) else v) for name, v in dict(given).items())
@@ -125,20 +125,20 @@ def _is_default(optimizer: Mapping[str, Any]) -> bool:
 
 
 def check_training(module: ImageClassifier, trainer: Mapping[str, Any]) -> None:
-    """Make sure that an optimiser and its schedule can be made.
+    """Check that the optimiser and its schedule can be made.
 
     Raises:
-        BadInput: naming what is wrong.
+        BadInput: if they cannot; the message names what is wrong.
     """
     module.optimization.check_length(trainer.get("max_epochs"), trainer.get("max_steps", -1))
     module.optimization.check_optimizer(module.model)
 
 
 def check_adaptation(adaptation: Adaptation, trainer: Mapping[str, Any]) -> None:
-    """Make sure that an adaptation with images from Python can be trained by steps.
+    """Check that an adaptation with images from Python can be trained by steps.
 
     Raises:
-        BadInput: naming what is wrong.
+        BadInput: if it cannot; the message names what is wrong.
     """
     module = adaptation.classifier
     assert isinstance(module, ImageClassifier)
@@ -150,10 +150,10 @@ def check_adaptation(adaptation: Adaptation, trainer: Mapping[str, Any]) -> None
 
 
 def check_classes(module: ImageClassifier, data: DomainData) -> None:
-    """Make sure that the data has as many classes as the network tells apart; opens the data.
+    """Check that the data has as many classes as the network has outputs; open the data.
 
     Raises:
-        BadInput: if it has not, or cannot be opened.
+        BadInput: if the numbers differ, or the data cannot be opened.
     """
     data.setup()
     if len(data.classes) != module.num_classes:
@@ -165,10 +165,10 @@ def check_classes(module: ImageClassifier, data: DomainData) -> None:
 
 
 def check_trainer(options: Mapping[str, Any]) -> None:
-    """Refuse numbers that Lightning's trainer takes and that end in the middle of a run, or mean nothing.
+    """Refuse numbers that Lightning's trainer accepts but that fail in the middle of a run, or mean nothing.
 
     Raises:
-        BadInput: naming the option.
+        BadInput: if there is such a number; the message names the option.
     """
     for name, least in _LEAST.items():
         check_at_least(least, "trainer", **{name: options.get(name)})
@@ -178,14 +178,14 @@ def check_trainer(options: Mapping[str, Any]) -> None:
 
 
 def check_validation_interval(data: LabelledData, options: Mapping[str, Any]) -> None:
-    """Make sure that an epoch is long enough to be interrupted by validation as often as asked for.
+    """Check that an epoch has enough batches for the validation interval.
 
     Args:
         data: opened data.
-        options: of the trainer.
+        options: options of the trainer.
 
     Raises:
-        BadInput: if it has fewer batches than lie between two validations.
+        BadInput: if an epoch has fewer batches than there are between two validations.
     """
     interval, batches = options.get("val_check_interval"), len(data.train_dataloader())
     if isinstance(interval, int) and interval > batches and options.get("check_val_every_n_epoch", 1) is not None:
@@ -196,10 +196,14 @@ def check_validation_interval(data: LabelledData, options: Mapping[str, Any]) ->
 
 
 def make_trainer(kind: Callable[..., Trainer], options: Mapping[str, Any]) -> Trainer:
-    """Lightning's trainer.
+    """Make Lightning's trainer.
+
+    Args:
+        kind: class of the trainer, or a function that makes it.
+        options: options of the trainer.
 
     Raises:
-        BadInput: with Lightning's words, if it does not take its options.
+        BadInput: if the trainer refuses its options; the message quotes it.
     """
     try:
         return kind(**options)
@@ -208,23 +212,27 @@ def make_trainer(kind: Callable[..., Trainer], options: Mapping[str, Any]) -> Tr
 
 
 def checkpoint_file(given: Any, folder: Path, *, fitting: bool) -> str | None:
-    """The file that ``--ckpt_path`` names: by its path, or as ``last`` of the run's folder.
+    """Return the checkpoint file that ``--ckpt_path`` names.
 
     Args:
-        given: path, ``last`` or ``None``.
-        folder: of the run.
-        fitting: whether the run goes on from it; ``last`` without a file is then a run that begins again.
+        given: path of the file, ``last`` for the one in the run's folder, or ``None``.
+        folder: folder of the run.
+        fitting: whether a run resumes from it.
+
+    Returns:
+        Path of the file; ``None`` if none is given, or if a run resumes from ``last`` and there is none, so that it
+        begins again.
 
     Raises:
-        BadInput: if it is not there, is not on this machine, or no run can go on from it.
+        BadInput: if the file is missing, is not on this machine, is empty, or cannot be resumed from.
     """
     if given is None:
         return None
-    if "://" in str(given):  # Lightning would fetch it, and run what is pickled in it
+    if "://" in str(given):  # Lightning would download it and run pickled code
         raise BadInput(f"ckpt_path {given} is an address: download the file and give its path")
     file = folder / LAST if given == "last" else user_path(given)
     if fitting and file.name == LAST and is_file(file.with_name(PREVIOUS)):
-        return str(file)  # which may be torn, empty or missing: a run then goes on from the one before
+        return str(file)  # if it is torn, empty or missing, the run resumes from the one before
     if not is_file(file):
         if given == "last" and fitting:
             return None

@@ -1,4 +1,4 @@
-"""Training by steps on the way up the ladder: one level's block, or the whole network, by that level's recipe."""
+"""Training by steps within a climb: one level's block, or the whole network, by its recipe."""
 
 from __future__ import annotations
 
@@ -20,19 +20,22 @@ from tbft.remedies.validated import Score
 log = logging.getLogger(__name__)
 
 _WHOLE = {"full": "strategy/tuned-full.yaml", "small": "strategy/tuned-full-small.yaml"}
-"""Recipe of the whole network."""
+"""Recipes that train the whole network."""
 
 
 def train_in_loop_from(climb: Climb, level: Trained, epochs: int | None, *, show_progress: bool = False) -> Score:
-    """Train from the weights that stand; the network then has those of the best epoch.
+    """Train from the network's present weights in a plain loop. Afterwards the network has those of the best epoch.
 
     Args:
-        climb: whose network, images, meter and progress these are; its ``max_epochs`` is the most that a recipe may
-            run.
-        level: whose block and recipe; ``full`` trains all by the recipe of ``strategy/tuned-full.yaml``, ``small``
-            by that of ``strategy/tuned-full-small.yaml``, in its batches and not in the data's.
-        epochs: how many at most, schedule included; ``None`` leaves that to the recipe.
-        show_progress: whether an epoch that takes long has a progress bar.
+        climb: climb with network, images, meter and progress; its ``max_epochs`` limits the epochs of a recipe.
+        level: drift level whose block is trained by its recipe. ``full`` trains the whole network by
+            ``strategy/tuned-full.yaml``, ``small`` by ``strategy/tuned-full-small.yaml`` with the batch size of that
+            recipe.
+        epochs: largest number of epochs, which is also the length of the schedule; ``None`` takes the recipe's number.
+        show_progress: whether a long epoch shows a progress bar.
+
+    Returns:
+        Validation score of the best epoch.
     """
     trial, optimization = _trial_of(climb, level, epochs, BlockFreeze)
     train_in_loop(trial, optimization, show_progress=show_progress)
@@ -40,13 +43,16 @@ def train_in_loop_from(climb: Climb, level: Trained, epochs: int | None, *, show
 
 
 def train_step_by_step(climb: Climb, level: Trained, epochs: int | None, options: Mapping[str, Any]) -> Score:
-    """The same by Lightning's Trainer, and to the same weights.
+    """Train as ``train_in_loop_from`` does, with the same weights as result, but with Lightning's Trainer.
 
     Args:
-        climb: likewise; its meter is an ``EnergyCallback``.
-        level: likewise.
-        epochs: likewise.
-        options: of the trainer.
+        climb: climb whose meter is an ``EnergyCallback``.
+        level: level or network to train, as in ``train_in_loop_from``.
+        epochs: largest number of epochs; ``None`` takes the recipe's number.
+        options: options of the trainer.
+
+    Returns:
+        Validation score of the best epoch.
     """
     from tbft.callbacks import BlockFreezeCallback
     from tbft.module import ImageClassifier
@@ -63,11 +69,11 @@ def train_step_by_step(climb: Climb, level: Trained, epochs: int | None, options
 
 
 class _Trial(Adaptation):
-    """One rung of the ladder, booked to the climb's own meter: what becomes of it is the climb's to judge."""
+    """Training of one contender, booked to the climb's meter; the climb decides whether its weights are kept."""
 
     @property
     def has_base(self) -> bool:
-        """The climb compares with what stands."""
+        """Always false: the climb itself compares the result with the weights before."""
         return False
 
 
@@ -77,11 +83,11 @@ def _trial_of(
     whole = _WHOLE.get(level)
     recipe = recipe_of(level, (), {}) if whole is None else recipe_of("feature", whole, {})
     aligned = climb.aligned and level == "input"
-    spares = aligned and epochs is None  # contenders in a race all run as many
+    spares = aligned and epochs is None  # contenders of a race all train for the same number of epochs
     freeze = freeze_kind(**{**recipe["freeze"], "align": "for_an_epoch" if spares else "never"})
     freeze.aligned = aligned
     freeze.refreshed = climb.statistics == "refresh"
-    data = copy(climb.data)  # a cache takes the place of its images
+    data = copy(climb.data)  # a cache replaces the images in the copy
     if level == "small":
         data.batch_size = recipe["data"]["batch_size"]
     bounds = [epochs, recipe["trainer"]["max_epochs"], climb.max_epochs]
@@ -100,7 +106,7 @@ def _trial_of(
 
 
 def _take_over(climb: Climb, trial: _Trial) -> Score:
-    """Count the trial's epochs as the climb's; gives the score of its best one."""
+    """Add the trial's epochs to the climb's progress, and return the score of the trial's best epoch."""
     climb.progress.epochs += trial.progress.epochs
     climb.progress.steps += trial.progress.steps
     climb.progress.curve += trial.progress.curve

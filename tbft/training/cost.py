@@ -1,4 +1,4 @@
-"""What the remedies that train by gradients would cost, estimated before one of them is tried."""
+"""Estimate the cost of the remedies that train by gradients, before one of them is tried."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ from tbft.remedies.aligned import IMAGES_IN_A_STEP, STEPS, epochs_behind
 from tbft.remedies.refresh import STATISTICS_IMAGES
 
 _WITH_WEIGHTS, _THROUGH = 3.0, 2.0
-"""Forward passes that a pass forward and back costs: of a layer that trains (its output, its input's gradient, its
-weights' gradient), and of one that the gradient passes through."""
+"""Cost of a forward and backward pass, in forward passes: of a layer that trains (output, gradient of the input,
+gradient of the weights), and of a frozen layer that the gradient passes through."""
 
 _LEVELS = ("input", "feature")
-"""Levels whose block a climb trains by steps; the head of the output level is solved."""
+"""Levels whose block a climb trains by steps; at output level the head is solved."""
 
 
 def estimate_training_passes(
     chain: BlockChain, image: Tensor, images: int, *, labelled: bool, aligns: bool
 ) -> dict[str, float]:
-    """Cost of each remedy that trains, in forward passes of the network over a sample.
+    """Return the cost of each remedy that trains, in forward passes of the network over a sample.
 
-    Convolutions and linear layers are counted; the optimiser and the passes that validate are not.
+    Convolutions and linear layers are counted; the optimiser and validation are not.
 
     Args:
         chain: the network.
-        image: ``(1, C, H, W)``, on its device.
-        images: in the sample.
-        labelled: whether they have labels, which all but aligning needs.
-        aligns: whether the source's moments are known.
+        image: one image ``(1, C, H, W)``, on the network's device.
+        images: number of images in the sample.
+        labelled: whether they have labels, which all remedies but ``align`` need.
+        aligns: whether the source's moments are known, which ``align`` needs.
 
     Returns:
-        ``align``, ``input block``, ``feature block`` and ``full``, as a climb's record names them.
+        Cost of ``align``, ``input block``, ``feature block`` and ``full``, as far as they are possible; the names are
+        those in a climb's record.
     """
     counted = multiply_adds_by_link(chain, image)
     whole = sum(counted.values())
@@ -53,7 +54,7 @@ def estimate_training_passes(
             an_epoch = _WITH_WEIGHTS * target + _THROUGH * suffix
             epochs = recipe["trainer"]["max_epochs"]
             if level == "input" and aligns:
-                epochs = epochs_behind(epochs, int(0.9 * images))  # a tenth validates
+                epochs = epochs_behind(epochs, int(0.9 * images))  # a tenth of the images validates
             passes[f"{level} block"] = prefix + an_epoch * epochs  # the prefix is cached
         epochs = recipe_of("feature", "strategy/tuned-full.yaml", {})["trainer"]["max_epochs"]
         passes["full"] = _WITH_WEIGHTS * epochs

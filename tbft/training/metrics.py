@@ -1,4 +1,4 @@
-"""Scores as metrics for a log."""
+"""Metrics of a score, for loggers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tbft.adaptation.score import Tally
 
 
 def metrics_of(part: str, tally: Tally, classes: Sequence[str]) -> dict[str, float]:
-    """Loss, accuracy, and accuracy on the images of each class; 0 of a class without images.
+    """Return loss, accuracy, and accuracy on the images of each class (0 for a class without images), by metric name.
 
     Args:
         part: ``val`` or ``test``, the beginning of each metric's name.
-        tally: of all images of the part.
-        classes: names in the order of the outputs.
+        tally: losses and predictions of all images of the part.
+        classes: class names in the order of the outputs.
     """
     score = tally.score()
     counts = multiclass_stat_scores(tally.predicted, tally.labels, num_classes=len(classes), average=None)

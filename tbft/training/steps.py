@@ -1,4 +1,4 @@
-"""Training by steps: Lightning's Trainer around an adaptation's target."""
+"""Train an adaptation's target by steps with Lightning's Trainer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DEFAULTS: dict[str, Any] = {
     "num_sanity_val_steps": 0,
     "enable_model_summary": False,
     "log_every_n_steps": 10,
-    # Training images are shared out by their own sampler; every process evaluates all images.
+    # The data's own sampler distributes training images over processes; every process evaluates all images.
     "use_distributed_sampler": False,
 }
 """Trainer options that differ from Lightning's own defaults."""
@@ -43,22 +43,26 @@ def train_by_steps(
     checkpoint: EpochCheckpoint | None = None,
     resume: Path | None = None,
 ) -> Trainer:
-    """Train the adaptation's target; its network ends with what is kept.
+    """Train the adaptation's target. Afterwards the network has the kept weights.
 
     Args:
-        adaptation: made of an ``ImageClassifier`` and of the callbacks' own classes.
-        options: of the trainer.
-        folder: of the run, for features that do not fit the memory.
-        loggers: of the run.
-        checkpoint: what the run can be resumed from; ``None`` keeps nothing on disk.
-        resume: a checkpoint to go on from.
+        adaptation: adaptation whose classifier is an ``ImageClassifier``, whose freeze is a ``BlockFreezeCallback`` and
+            whose meter is an ``EnergyCallback``.
+        options: options of the trainer.
+        folder: folder of the run, for cached features that exceed the memory limit.
+        loggers: loggers of the run.
+        checkpoint: callback that writes the checkpoints; ``None`` writes none.
+        resume: checkpoint to resume from; ``None`` starts anew.
+
+    Returns:
+        The trainer, after the fit.
     """
     module, freeze, meter, data = adaptation.classifier, adaptation.freeze, adaptation.meter, adaptation.data
     assert isinstance(module, ImageClassifier)
     assert isinstance(freeze, BlockFreezeCallback) and isinstance(meter, EnergyCallback)
     keep = KeepBestCallback(adaptation.has_base, freeze.statistics != "source", meter)
     adaptation.keep = keep
-    # The order in which they prepare: pictures move, the base is scored, statistics change, then features are cached.
+    # This is the order of preparation: move pictures, score the base model, change statistics, cache features.
     callbacks: list[Callback] = [meter, DataOnDevice(), keep, freeze, FeatureCacheCallback(freeze, adaptation.cache)]
     callbacks.append(LearningCurveCallback(adaptation.progress, meter))
     callbacks += [checkpoint] if checkpoint else []
@@ -70,17 +74,17 @@ def train_by_steps(
         given["logger"] = list(loggers) or False
     given["plugins"] = [AtomicCheckpointIO(), *(given.get("plugins") or [])]
     trainer = make_trainer(Trainer, given)
-    seed_everything(adaptation.seed)  # the same numbers, whatever was drawn to build the network
+    seed_everything(adaptation.seed)  # so that numbers drawn to build the network do not matter
     datamodule = data if isinstance(data, LightningDataModule) else SampleModule(data)  # type: ignore[arg-type]
     trainer.fit(module, datamodule=datamodule, ckpt_path=resume)
     return trainer
 
 
 class SampleModule(ImageSample, LightningDataModule):  # type: ignore[misc]  # both have a name
-    """Images given from Python, as Lightning takes them.
+    """Images given from Python, as a LightningDataModule.
 
     Args:
-        sample: the images, which both share.
+        sample: sample whose images this module shares.
     """
 
     def __init__(self, sample: ImageSample) -> None:

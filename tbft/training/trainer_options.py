@@ -1,4 +1,4 @@
-"""Options of Lightning's trainer that a run refuses, because it would ignore them or break a promise by them."""
+"""Options of Lightning's trainer that a run refuses, because it would ignore them or break a promise with them."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ _REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
         "use ddp or auto, under which each process has the whole model and one of them writes the record",
     ),
 }
-"""Option: the values that remain, the default first; and why, with the way out."""
+"""For each option the accepted values, the default first, and the reason with what to do instead."""
 
 
 def check_trainer_options(options: Mapping[str, Any], *, ends_early: str | None = None) -> None:
     """Refuse trainer options that a run would ignore, or that would break what it promises.
 
-    The others do what Lightning says: lengths, ``limit_train_batches``, ``val_check_interval``,
+    All other options do what Lightning says: lengths, ``limit_train_batches``, ``val_check_interval``,
     ``check_val_every_n_epoch``, ``accumulate_grad_batches``, ``gradient_clip_val``, ``deterministic``, ``benchmark``,
     ``detect_anomaly``, ``inference_mode``, ``reload_dataloaders_every_n_epochs``, ``logger``, ``callbacks``, ...
 
     Args:
-        options: of the trainer, as configured.
-        ends_early: the option that ends the run before its epochs do (a solved head, a budget), if one does.
+        options: options of the trainer, as configured.
+        ends_early: option that can end the run before its last epoch (a solved head, a budget); ``None`` if none can.
 
     Raises:
-        BadInput: naming the option and what to give instead.
+        BadInput: if there is such an option; the message names it and what to give instead.
     """
     for name, (accepted, way_out) in _REFUSED.items():
         value = options.get(name, accepted[0])
@@ -63,12 +63,12 @@ def check_trainer_options(options: Mapping[str, Any], *, ends_early: str | None 
                 f"trainer.plugins has {plugin}: number format and checkpoints are the run's own; leave it out"
             )
     for name in ("min_epochs", "min_steps"):
-        if options.get(name) and ends_early:  # Lightning would train on and never say so
+        if options.get(name) and ends_early:  # Lightning would train on without a message
             raise BadInput(f"trainer.{name} is {options[name]} and {ends_early} ends the run earlier: leave one out")
 
 
 def _same(value: Any, accepted: Any) -> bool:
-    """Whether both mean the same to the trainer, for which 1 batch is not the share 1.0 and 0 is ``False``."""
+    """Return whether both values mean the same to the trainer: 1 batch is not the share 1.0, and 0 is ``False``."""
     return value == accepted and (isinstance(value, float) == isinstance(accepted, float) or not value)
 
 
