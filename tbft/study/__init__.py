@@ -1,1 +1,1 @@
-"""Studies: `running` makes a ledger of many personalizations, `reporting` makes tables and figures from a ledger."""
+"""Studies: `running` makes a ledger of many personalizations, `reporting` makes tables and figures of a ledger."""

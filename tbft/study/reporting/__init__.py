@@ -1,1 +1,1 @@
-"""Reporting: records are read, and become tables, figures and one page. It imports nothing of `running`."""
+"""Reporting: reads records and makes tables, figures and one page of them. It imports nothing of `running`."""

@@ -1,4 +1,4 @@
-"""What each idea of a recipe brings: the recipe against the same one without the idea."""
+"""The ablation table: a level's recipe against the same recipe without one of its ideas."""
 
 from tbft.study.reporting.costs import CPU_SECONDS, JOULES, cost_of, saving
 from tbft.study.reporting.intervals import clustered_interval
@@ -9,7 +9,7 @@ from tbft.study.reporting.table import OURS, Table, Value
 from tbft.study.reporting.table_parts import HEAD, INTERVAL_NOTE, cost_notes, head, percent_of
 
 WITHOUT = "without "
-"""Begins the name of a strategy that is the level's recipe but for one idea, which the rest of the name tells."""
+"""Beginning of the name of a strategy that leaves one idea out of the level's recipe; the rest names the idea."""
 
 COLUMNS = (
     *HEAD,
@@ -24,12 +24,12 @@ COLUMNS = (
 
 
 def without_ablation(results: Results) -> Results:
-    """The records of whole recipes, which other tables compare."""
+    """Return the records without ablated recipes, for the other tables."""
     return Results(record for record in results.records if not record.series.startswith(WITHOUT))
 
 
 def ablation_table(results: Results) -> Table:
-    """For each idea: what the recipe without it costs, what the idea saves of that, and what it does to accuracy."""
+    """Make the table of each idea: cost of the recipe without it, what it saves of that, and its gain in accuracy."""
     rows: list[tuple[Value, ...]] = []
     for setting in results.settings():
         target = results.target(setting)

@@ -1,4 +1,4 @@
-"""The answer of a study: what TBFT reaches and saves against its strongest opponent, from the records."""
+"""The answer of a study: the accuracy and the savings of TBFT against its strongest opponent, from the records."""
 
 import statistics
 from dataclasses import dataclass
@@ -27,17 +27,19 @@ PROCESS_COSTS: dict[Spent, Cost] = {"energy": PROCESS_JOULES, "processor time": 
 
 @dataclass(frozen=True)
 class Finding:
-    """What an adaptation comes to in one setting, beside the strongest opponent.
+    """Result of our adaptation in one setting, compared with the strongest opponent.
 
     Attributes:
-        setting: Where.
+        setting: The setting.
         ours: `TBFT`, or `auto` where the sample decides.
-        before: Accuracy of the base model in %; None where it is not known.
-        after: Accuracy after the adaptation in %.
-        opponent: The strongest full fine-tuning that ran there; None if none did.
-        points: Accuracy above the opponent's in points, with its interval.
-        saved: Part of the opponent's cost that is saved, in %, with its interval; None where a cost is not known.
-        saved_of_process: The same of the whole process.
+        before: Test accuracy of the base model in %; None if it is not known.
+        after: Test accuracy after the adaptation in %.
+        opponent: The strongest full fine-tuning that ran in the setting; None if none did.
+        points: Accuracy less the opponent's in points, with its interval; None without an opponent or common runs.
+        saved: Part of the opponent's cost of the adaptation that is saved, in %, with its interval; None if a cost is
+            not known.
+        saved_of_process: Part of the opponent's cost of the whole process that is saved, in %; None if a cost is not
+            known.
     """
 
     setting: Setting
@@ -51,10 +53,10 @@ class Finding:
 
 
 def settings_to_tell(results: Results) -> list[Setting]:
-    """Choose what a page leads with: the most labelled images, and drifts on which nothing was tuned.
+    """Choose the settings for the answer: those with the most labelled images, on drifts on which nothing was tuned.
 
-    Settings that differ in nothing else from one with more images are left out, and so are drifts for development
-    beside held-out ones of the same level and data set.
+    A setting is left out if another one differs from it only by more images. Drifts for development are left out if
+    there are held-out ones of the same level and data set.
     """
     largest = {(setting.level, setting.dataset, setting.variant): setting for setting in results.settings()}
     held_out = {(level, dataset) for level, dataset, variant in largest if HELD_OUT in variant}
@@ -66,7 +68,7 @@ def settings_to_tell(results: Results) -> list[Setting]:
 
 
 def choose_cost(results: Results) -> Spent:
-    """Choose what to tell savings of: energy, unless joules are missing or other programs are in them somewhere."""
+    """Choose the cost to report savings of: energy, unless joules are missing or include other programs' somewhere."""
     for setting in settings_to_tell(results):
         ours, opponent = _ours(results, setting), _strongest(results, setting)
         if ours and opponent:
@@ -81,10 +83,11 @@ def find(results: Results, spent: Spent) -> list[Finding]:
 
     Args:
         results: The completed records.
-        spent: What is saved.
+        spent: The cost of which savings are computed.
 
     Returns:
-        One for each setting to tell in which ours ran; where `auto` did, that is ours.
+        One finding for each setting of the answer in which our adaptation ran; that is `auto` if it ran there, else the
+        level's own recipe or block.
     """
     found = (_finding(results, setting, spent) for setting in settings_to_tell(results))
     return [finding for finding in found if finding]
@@ -95,7 +98,7 @@ def _ours(results: Results, setting: Setting) -> str | None:
 
 
 def _strongest(results: Results, setting: Setting) -> str | None:
-    """The strongest full fine-tuning, in our number format where that ran: what differs is then the method."""
+    """Return the strongest full fine-tuning, preferably in our number format, so that only the method differs."""
     opponents = results.opponents(setting)
     return next((name for name in opponents if name.endswith(AMP)), opponents[0]) if opponents else None
 
@@ -121,6 +124,6 @@ def _finding(results: Results, setting: Setting, spent: Spent) -> Finding | None
 
 
 def _mean(column: Column) -> float | None:
-    """Mean over seeds in %; of a seed, over its drifts."""
+    """Return the mean over seeds in %, where each seed is the mean over its drifts; None without values."""
     values = per_seed(column)
     return 100 * statistics.fmean(values) if values else None

@@ -1,4 +1,4 @@
-"""The answer of a study in words."""
+"""The answer of a study as sentences."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from tbft.study.reporting.results import ADAPTIVE, AMP, Results
 from tbft.study.reporting.table import show
 from tbft.study.reporting.table_parts import energy_kind
 
-_ONE_BY_ONE = 3  # comparisons that one sentence can hold; more are counted
+_ONE_BY_ONE = 3  # most comparisons that are told one by one; more are counted
 _OPPONENTS = {
     "tuned-full": "full fine-tuning at its best",
     "paper-full": "full fine-tuning as in the paper",
@@ -24,11 +24,11 @@ _SUBJECTS = {ADAPTIVE: "auto, which nobody tells the drift,"}
 
 @dataclass(frozen=True)
 class Answer:
-    """What a page leads with.
+    """The answer that a page begins with.
 
     Attributes:
         clauses: The answer, a sentence in one or more clauses.
-        notes: What it rests on, in whole sentences.
+        notes: Notes on what the answer is based on, in whole sentences.
     """
 
     clauses: tuple[str, ...]
@@ -36,20 +36,25 @@ class Answer:
 
     @property
     def sentence(self) -> str:
-        """The answer."""
+        """The answer as one text."""
         return " ".join(self.clauses)
 
 
 @dataclass(frozen=True)
 class _Cost:
-    """What is saved, in words and in a finding."""
+    """A cost to report savings of.
+
+    Attributes:
+        words: The cost in words.
+        saved: A function that takes the savings from a finding.
+    """
 
     words: str
     saved: Callable[[Finding], Estimate | None]
 
 
 def answer(results: Results) -> Answer:
-    """Say what an adaptation reaches and saves, as the records have it."""
+    """Say which accuracy an adaptation reaches and what it saves, according to the records."""
     if not results.records:
         return Answer(("There is no completed run that adapts to a drift, so there is nothing to tell yet.",))
     spent = choose_cost(results)
@@ -71,7 +76,7 @@ def answer(results: Results) -> Answer:
 
 
 def _clause(found: Sequence[Finding], index: int, cost: _Cost) -> str:
-    """Tell one comparison; what the one before has said is not said again."""
+    """Report one comparison, without repeating what the one before it has said."""
     finding, previous = found[index], found[index - 1] if index else None
     known = previous is not None and previous.opponent == finding.opponent
     parts = [place_of(finding, found)]
@@ -87,7 +92,7 @@ def _clause(found: Sequence[Finding], index: int, cost: _Cost) -> str:
 
 
 def place_of(finding: Finding, found: Sequence[Finding]) -> str:
-    """Say where something was found, by no more than tells it from the other places."""
+    """Name a finding's setting: its level, and data set and variant only if other findings are at the same level."""
     setting = finding.setting
     where = ", ".join(filter(None, [setting.dataset, setting.variant]))
     if not setting.level:
@@ -97,11 +102,11 @@ def place_of(finding: Finding, found: Sequence[Finding]) -> str:
 
 
 def tell_points(points: Estimate | None, opponent: str = "") -> str:
-    """Say how the accuracy compares.
+    """Say how our accuracy compares with the opponent's.
 
     Args:
-        points: Ours above the opponent's.
-        opponent: Its name, unless it has just been named.
+        points: Our accuracy less the opponent's, in points; None without common runs.
+        opponent: The opponent's name; empty if it has just been named.
     """
     if points is None:
         return "with no drift and seed in common" + (f" with {opponent}" if opponent else "")
@@ -114,11 +119,11 @@ def tell_points(points: Estimate | None, opponent: str = "") -> str:
 
 
 def tell_saving(saved: Estimate | None, spent: str = "") -> str:
-    """Say what is saved, or spent in addition.
+    """Say how much is saved, or spent in addition.
 
     Args:
-        saved: Part of the opponent's cost, in %.
-        spent: What is saved, after a space, unless it has just been named.
+        saved: Part of the opponent's cost that is saved, in %; None if it is not known.
+        spent: Name of the cost, after a space; empty if it has just been named.
     """
     return "at a cost that is not known" if saved is None else f"for {_share(saved, spent)}"
 
@@ -133,7 +138,7 @@ def _share(saved: Estimate, spent: str = "") -> str:
 
 
 def _counted(found: Sequence[Finding], cost: _Cost) -> str:
-    """Tell many comparisons by their number, and each in which ours loses."""
+    """Report how many comparisons are won, undecided and lost, and each one in which our accuracy is lower."""
     compared = [finding for finding in found if finding.points is not None]
     subject = "TBFT or auto" if len({finding.ours for finding in found}) > 1 else found[0].ours
     if not compared:
@@ -165,7 +170,7 @@ def _by(percent: Sequence[float]) -> str:
 
 
 def _basis_of_process(found: Sequence[Finding], adaptation: _Cost) -> str:
-    """Say what a whole process is, and what is saved of the adaptation alone."""
+    """Say what a whole process contains, and what is saved of the adaptation alone."""
     told = [f"{_share(saved)} {place_of(finding, found)}" for finding in found if (saved := adaptation.saved(finding))]
     of_adaptation = f" Of the adaptation alone (prepare, train, validate, save): {', '.join(told)}." if told else ""
     return f"A whole process is counted from its start to its end, imports included, testing left out.{of_adaptation}"
@@ -201,19 +206,19 @@ def _named(opponent: str) -> str:
 
 
 def _sign(estimate: Estimate) -> int:
-    """Whether an interval is above zero (1), below it (-1), or leaves that open (0)."""
+    """Return 1 if an interval is above zero, -1 if it is below zero, and 0 if it contains zero or is missing."""
     if estimate.low is None or estimate.high is None:
         return 0
     return 1 if estimate.low > 0 else -1 if estimate.high < 0 else 0
 
 
 def _turned(estimate: Estimate) -> Estimate:
-    """The same difference seen from the other side."""
+    """Return a difference with the opposite sign."""
     low, high = (None if end is None else -end for end in (estimate.high, estimate.low))
     return replace(estimate, value=-estimate.value, low=low, high=high)
 
 
 def _figure(estimate: Estimate, unit: str) -> str:
-    """A figure as the tables have it, with its unit before the interval."""
+    """Format a figure as in the tables, with its unit before the interval."""
     number, _, interval = show(estimate).partition(" ")
     return f"{number} {unit}" + (f" {interval}" if interval else "")

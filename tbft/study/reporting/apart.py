@@ -1,4 +1,4 @@
-"""What a row must not average over: the parts of a study, and one cell in several ledgers."""
+"""Sets records apart that a row must not average over: parts of a study, and the same cell in several ledgers."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from tbft.study.reporting.results import Results, Setting, pair_of, setting_of
 
 
 def set_apart(results: Results) -> Results:
-    """The same records in rows of their own: by ledger where two hold the same cells, and by the part of their study.
+    """Return the records with what sets them apart: their ledger, if two hold the same cells, and their part.
 
-    Ledgers of two machines thus stand side by side, ledgers that go on with one another stay one, and drifts for
-    development are not averaged with held-out ones.
+    So ledgers of the same study on two machines get rows of their own, ledgers with different cells share rows, and
+    drifts for development are not averaged with held-out ones.
     """
     named = _several_hold_the_same(results)
     return Results(replace(record, apart=_reasons(record, named)) for record in results.records)
@@ -26,6 +26,6 @@ def _reasons(record: Record, named: bool) -> tuple[str, ...]:
 def _several_hold_the_same(results: Results) -> bool:
     ledgers: Mapping[tuple[Setting, str, Pair], set[str]] = defaultdict(set)
     for record in results.records:
-        alike = setting_of(replace(record, apart=()))  # of records that were set apart before, too
+        alike = setting_of(replace(record, apart=()))  # ignore that records were set apart before
         ledgers[alike, record.series, pair_of(record)].add(record.ledger)
     return any(len(holding) > 1 for holding in ledgers.values())

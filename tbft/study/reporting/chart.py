@@ -1,4 +1,4 @@
-"""A chart is panels with one legend: side by side in a picture, one below the other on a narrow page."""
+"""A chart: panels with one legend, side by side in a picture and laid out by the reader's screen on a page."""
 
 import io
 import textwrap
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH, HEIGHT = 3.9, 2.9  # of a panel that stands alone, in inches
-_TITLE_CHARACTERS = 38  # that fit above a panel beside others
+WIDTH, HEIGHT = 3.9, 2.9  # size of a panel that stands alone, in inches
+_TITLE_CHARACTERS = 38  # characters that fit in a line above a panel beside others
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Panel:
     """One pair of axes.
 
     Attributes:
-        title: What it shows; further lines say more.
-        draw: Draws it.
+        title: Heading of the panel; further lines give details.
+        draw: A function that draws the panel on axes.
     """
 
     title: str
@@ -36,10 +36,10 @@ class Chart:
     """Panels that share a legend.
 
     Attributes:
-        title: Heading.
-        caption: How to read it, in whole sentences.
-        panels: In the order in which they are read; none where no record fills one.
-        order: Labels of the legend in order; others follow.
+        title: Heading of the chart.
+        caption: Explanation of the chart, in whole sentences.
+        panels: Panels in reading order; empty if no record fills one.
+        order: Labels in the order of the legend; labels that it lacks follow.
     """
 
     title: str
@@ -73,10 +73,10 @@ class Chart:
         """Draw each panel by itself, without title and legend, for a page that lays them out.
 
         Args:
-            name: Unique on the page.
+            name: Name of the chart, unique on the page.
 
         Returns:
-            The SVG of each panel, and the SVG of each label's key in the legend.
+            The SVG of each panel, and by label the SVG of its key in the legend.
         """
         panels: list[str] = []
         entries: dict[str, Any] = {}
@@ -106,7 +106,7 @@ def draw_alone(panel: Panel) -> "Figure":
 
 
 def _legend_entries(axes: "Sequence[Axes]") -> dict[str, Any]:
-    """Label to what is drawn for it, from all panels."""
+    """Return by label the artist that the legend shows for it, from all panels."""
     entries: dict[str, Any] = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
@@ -115,7 +115,7 @@ def _legend_entries(axes: "Sequence[Axes]") -> dict[str, Any]:
 
 
 def _key(handle: Any) -> "Figure":
-    """A label's key in the legend, as a picture."""
+    """Draw the key of a label in the legend as a picture of its own."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(0.36, 0.18))

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Look:
-    """How a strategy is drawn, the same in every figure.
+    """The look of a strategy, the same in every figure.
 
     Attributes:
-        colour: Of bars, lines and markers.
-        hatch: Of bars, for print.
-        marker: Of points.
-        line: Of lines.
-        filled: Whether markers are.
+        colour: Colour of bars, lines and markers.
+        hatch: Matplotlib's hatch of bars, for print without colours.
+        marker: Matplotlib's marker of points.
+        line: Matplotlib's line style.
+        filled: Whether markers are filled.
     """
 
     colour: str
@@ -32,8 +32,9 @@ class Look:
     filled: bool = True
 
 
-# Okabe and Ito, "Color Universal Design" (2008), its yellow a little darker to be seen on white. Eight colours do not
-# reach: the others are chosen to stay apart from these and from one another under deuteranopia and protanopia.
+# Okabe and Ito, "Color Universal Design" (2008), with a yellow that is a little darker, to be seen on white. Its eight
+# colours are not enough: the others are chosen to differ from these and from one another under deuteranopia and
+# protanopia.
 LOOKS = {
     "none": Look("#BBBBBB", "", "o", ":"),
     "bn": Look("#56B4E9", "", "s", ":"),
@@ -53,7 +54,7 @@ LOOKS = {
     "paper-full": Look("#882255", "\\\\\\", "p", "--"),
     "full": Look("#333333", "", "8", "--"),
 }
-OTHERS = ("#117733", "#999933", "#CC6677")  # of strategies of one's own
+OTHERS = ("#117733", "#999933", "#CC6677")  # colours of strategies that are not in LOOKS
 PHASE_LOOKS = (("#999999", ""), ("#56B4E9", "///"), ("#D55E00", "\\\\\\"), ("#E69F00", "xx"))
 INK, GRID = "#1a1a1a", "#dddddd"
 DARK = {
@@ -65,7 +66,7 @@ DARK = {
     LOOKS["full"].colour: "#909090",
     OTHERS[0]: "#44aa66",
 }
-"""What stands for a colour on a dark page, where it would not be seen."""
+"""By colour, the colour that replaces it on a dark page, where it could not be seen."""
 STYLE: dict[Any, Any] = {
     "font.size": 9,
     "text.color": INK,
@@ -85,10 +86,11 @@ STYLE: dict[Any, Any] = {
 
 
 def style(letters: Literal["path", "none"] = "path") -> AbstractContextManager[None]:
-    """Matplotlib's settings for drawing and for saving.
+    """Return a context with Matplotlib's settings for drawing and saving figures.
 
     Args:
-        letters: How SVG has them: as paths, which look the same everywhere, or as text in the reader's font.
+        letters: Form of letters in SVG: `path`, which looks the same everywhere, or `none` for text in the reader's
+            font.
     """
     from matplotlib import rc_context
 
@@ -96,21 +98,21 @@ def style(letters: Literal["path", "none"] = "path") -> AbstractContextManager[N
 
 
 def save_png(figure: "Figure", file: Path) -> None:
-    """Write a figure at 200 dpi, the same bytes for the same records."""
+    """Write a figure as PNG at 200 dpi; the same records give the same bytes."""
     with style():
         figure.savefig(file, format="png", dpi=200, metadata={"Software": None})
 
 
 def save_svg(figure: "Figure", file: Path | BinaryIO) -> None:
-    """Write a figure as SVG with its letters as paths, the same bytes for the same records."""
+    """Write a figure as SVG with letters as paths; the same records give the same bytes."""
     with style():
         figure.savefig(file, format="svg", metadata={"Date": None})
 
 
 def look_of(series: str) -> Look:
-    """How a strategy is drawn, by its name or by `TBFT`; no two alike among the known ones.
+    """Return the look of a strategy by its name, or of `TBFT`; no two known strategies have the same one.
 
-    In another number format it has the same colour, and its marker is hollow.
+    A strategy in TBFT's number format (`AMP`) has the colour of the plain one, and a hollow marker.
     """
     number = sum(map(ord, series))
     name = "block" if series == TBFT else series.removesuffix(AMP)
@@ -119,7 +121,7 @@ def look_of(series: str) -> Look:
 
 
 def log_joules(axis: "Axes") -> None:
-    """Make the x axis logarithmic, with three or four labels whatever its range."""
+    """Make the x axis logarithmic, with three or four labels for any range."""
     from matplotlib.ticker import FixedLocator, NullLocator
 
     axis.set_xscale("log")
@@ -129,7 +131,7 @@ def log_joules(axis: "Axes") -> None:
 
 
 def few_ticks(low: float, high: float) -> list[float]:
-    """Three or four round numbers between two limits of a logarithmic axis, fewer only where there are none.
+    """Return about three or four round numbers between two limits of a logarithmic axis.
 
     >>> few_ticks(80, 2500), few_ticks(1300, 2600)
     ([100.0, 300.0, 1000.0], [1600.0, 2000.0, 2400.0])

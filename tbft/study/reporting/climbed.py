@@ -1,4 +1,4 @@
-"""What a record says of a run whose drift nobody named."""
+"""The part of a record that is written only if nobody named the drift."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ class Climbed:
 
     Attributes:
         labelled: Whether the sample had labels.
-        diagnosed: Levels that it showed.
+        diagnosed: Levels of the drift that was diagnosed on the sample.
         untouched: Whether the base model was kept.
-        estimated: Accuracy of the base model that was estimated without labels, a fraction of 1; None with labels.
-        estimated_after: Likewise of what was kept.
-        hindsight: Test accuracy of each combination of remedies without gradients, by its names joined by ` + `; empty
-            where it was not asked for.
+        estimated: Accuracy of the base model as estimated without labels, a fraction of 1; None with labels.
+        estimated_after: Accuracy of the kept model as estimated without labels, a fraction of 1; None with labels.
+        hindsight: Test accuracy of each combination of remedies without gradients, by the names of the remedies joined
+            by ` + `; empty unless `ladder.hindsight` was given.
     """
 
     labelled: bool
@@ -29,10 +29,10 @@ class Climbed:
 
 
 def read_climb(content: RunRecord) -> Climbed | None:
-    """Take a climb's part from a record; None where the record is of another kind of run.
+    """Read a climb's part of a record; None if the run did not climb.
 
     Args:
-        content: Of `result.json`.
+        content: Content of `result.json`.
     """
     diagnosis = content.get("diagnosis")
     if diagnosis is None:

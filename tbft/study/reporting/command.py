@@ -1,4 +1,4 @@
-"""`python -m tbft report`."""
+"""The command `python -m tbft report`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,17 +11,17 @@ from tbft.schema import DONE
 from tbft.study.reporting.report import PAGE, Report, write_report
 from tbft.study.reporting.table import to_rich
 
-WIDTH = 200  # columns of tables that go to a file or a pipe
+WIDTH = 200  # width in characters of tables that go to a file or a pipe
 
 
 def main_report(args: list[str]) -> int:
-    """Make tables, figures and page again from what is on disk.
+    """Make tables, figures and page again from the records on disk.
 
     Args:
         args: The command line after `report`.
 
     Raises:
-        BadInput: When there is nothing to report.
+        BadInput: When the command line is wrong, there is no record, or the report cannot be written.
     """
     given = parse_arguments(_report_parser(), args)
     print_report(Path(given.runs), Path(given.to) if given.to else None)
@@ -29,11 +29,11 @@ def main_report(args: list[str]) -> int:
 
 
 def print_report(runs: Path, folder: Path | None = None) -> Report:
-    """Write the report of all records below a folder, and print its tables and at last its answer.
+    """Write the report of all records below a folder, then print its tables and its answer.
 
     Args:
         runs: A ledger, or a folder of ledgers.
-        folder: Where to write; a folder inside `runs` if None.
+        folder: Folder to write to; `report` inside `runs` if None.
 
     Raises:
         BadInput: When there is no record, or the report cannot be written.

@@ -1,4 +1,4 @@
-"""Tables of the cost of an adaptation, and of the energy until an accuracy is reached."""
+"""Tables of the cost of an adaptation, and of the energy that it takes to reach an accuracy."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -14,7 +14,7 @@ from tbft.study.reporting.table_parts import HEAD, INTERVAL_NOTE, cost_notes, en
 
 
 def cost_table(results: Results) -> Table:
-    """Cost of one whole adaptation for each strategy, and what it saves against each full fine-tuning."""
+    """Make the table of each strategy's cost of one adaptation, and its savings against each full fine-tuning."""
     opponents = [name for name in FULL_FINE_TUNINGS if any(name in results.opponents(s) for s in results.settings())]
     rows: list[tuple[Value, ...]] = []
     for setting in results.settings():
@@ -53,7 +53,10 @@ def cost_table(results: Results) -> Table:
 
 
 def energy_to_accuracy_table(results: Results) -> Table:
-    """Joules until validation first reaches what full fine-tuning ended with, for each drift and seed."""
+    """Make the table of joules until validation first reaches the final accuracy of the strongest full fine-tuning.
+
+    The accuracy to reach is that of the same drift and seed.
+    """
     rows: list[tuple[Value, ...]] = []
     for setting in results.settings():
         opponents = results.opponents(setting)
@@ -94,7 +97,7 @@ def _joules_to_goal(goals: Column, record: Record) -> float | None:
 
 
 def _paper_savings(levels: Iterable[str], opponents: Sequence[str]) -> list[tuple[Value, ...]]:
-    """The paper's savings, in the column of the full fine-tuning that is most like its own."""
+    """Make rows of the paper's savings, in the column of the full fine-tuning that is most similar to the paper's."""
     like = next((name for name in ("paper-full", "full", "tuned-full") if name in opponents), None)
     rows: list[tuple[Value, ...]] = []
     for level in levels if like else ():

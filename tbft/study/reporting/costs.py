@@ -16,7 +16,7 @@ from tbft.study.reporting.results import (
     process_joules,
 )
 
-DISTURBED = "*"  # after a figure that rests on runs beside other programs
+DISTURBED = "*"  # mark of a figure from runs beside other programs
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,17 @@ class Cost:
     """A figure of a run that is better when smaller.
 
     Attributes:
-        metric: Takes it from a record.
-        of_machine: Whether it is the whole machine's, and so counts what other programs did meanwhile; a figure of the
-            process is disturbed only where several threads waited for one another beside other programs.
+        metric: A function that takes the figure from a record.
+        of_machine: Whether the figure is the whole machine's and so includes what other programs used at the same time.
+            A figure of the process alone is disturbed only if several threads waited for one another beside other
+            programs.
     """
 
     metric: Metric
     of_machine: bool
 
     def undisturbed(self, record: Record) -> float | None:
-        """The figure, unless other programs are in it."""
+        """Return the figure of a record, or None if other programs disturbed it."""
         return None if (record.disturbed if self.of_machine else record.inflated) else self.metric(record)
 
 
@@ -44,7 +45,10 @@ PROCESS_JOULES = Cost(process_joules, of_machine=True)
 
 
 def cost_of(results: Results, setting: Setting, series: str, cost: Cost) -> Estimate | None:
-    """Median cost of a strategy over its drifts and seeds, of undisturbed runs where there are any."""
+    """Return the median cost of a strategy over its drifts and seeds, from undisturbed runs if there are any.
+
+    If there are none, the figure carries the mark `DISTURBED`.
+    """
     ((column,), mark) = _columns(results, setting, [series], cost)
     return _marked(median(list(column.values())), mark)
 
@@ -57,15 +61,17 @@ def saving(
     cost: Cost,
     pairs: frozenset[Pair] = frozenset(),
 ) -> Estimate | None:
-    """What a strategy saves of an opponent's cost, in %, over pairs of undisturbed runs where there are any.
+    """Return how much of an opponent's cost a strategy saves, in %, from pairs of undisturbed runs if there are any.
+
+    If there are none, the figure carries the mark `DISTURBED`.
 
     Args:
         results: The completed records.
-        setting: The row.
+        setting: The setting of the runs.
         series: The strategy.
-        opponent: The other; nothing is saved of a strategy's own cost.
-        cost: What is saved.
-        pairs: Only these; all where there are none.
+        opponent: The strategy that it is compared with; None is returned if it is the same one.
+        cost: The cost to compare.
+        pairs: Drifts and seeds to use; all if empty.
     """
     if series == opponent:
         return None
@@ -74,7 +80,7 @@ def saving(
 
 
 def undisturbed(runs: Sequence[Record]) -> list[Record]:
-    """Runs whose cost can be used: those beside no other program, or all where there is none such."""
+    """Return the runs that ran beside no other program, or all runs if there are none; void runs are left out."""
     usable = [run for run in runs if not run.void]
     return [run for run in usable if not run.disturbed] or usable
 
@@ -82,7 +88,7 @@ def undisturbed(runs: Sequence[Record]) -> list[Record]:
 def _columns(
     results: Results, setting: Setting, names: Sequence[str], cost: Cost, pairs: frozenset[Pair] = frozenset()
 ) -> tuple[list[Column], str]:
-    """A cost of strategies, and the mark of what other programs are in."""
+    """Return a cost of each strategy by drift and seed, and a mark if they have only disturbed runs in common."""
     clean = [at(pairs, results.by_pair(setting, name, cost.undisturbed)) for name in names]
     if set[Pair](clean[0]).intersection(*clean):
         return clean, ""

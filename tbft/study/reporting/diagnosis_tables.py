@@ -1,4 +1,4 @@
-"""Whether what drifted was found, whether nothing was done where nothing had, and what is known without labels."""
+"""Tables on the diagnosis: which drifts are found, what happens without a drift, and how runs without labels do."""
 
 import statistics
 from collections.abc import Sequence
@@ -9,19 +9,19 @@ from tbft.study.reporting.table import Table, Value
 from tbft.study.reporting.table_parts import percent
 
 WORSE = 0.01
-"""Accuracy below the base model's, a fraction of 1, from which on an adaptation counts as harm."""
+"""An adaptation counts as harm if its accuracy, a fraction of 1, is more than this below the base model's."""
 
 Levels = frozenset[str]
 
 
 def f1_by_level(found: Sequence[tuple[Levels, Levels]]) -> dict[str, float]:
-    """F1 of each level over runs: the harmonic mean of precision and recall.
+    """Return the F1 of each level over runs, the harmonic mean of precision and recall.
 
     Args:
         found: The true and the diagnosed levels of each run.
 
     Returns:
-        Nothing for a level that neither drifted nor was diagnosed.
+        F1 by level, without levels that neither drifted nor were diagnosed in any run.
     """
     scores = {}
     for level in KINDS:
@@ -33,7 +33,7 @@ def f1_by_level(found: Sequence[tuple[Levels, Levels]]) -> dict[str, float]:
 
 
 def diagnosis_table(cells: Cells) -> Table:
-    """How well runs with labels tell what drifted, and whether they leave alone what did not."""
+    """Make the table of how well runs with labels diagnose the drift, and whether they do harm without a drift."""
     rows: list[tuple[Value, ...]] = []
     for (part, images), own in cells.grouped(lambda cell: (cell.part, cell.images)):
         told = [
@@ -66,7 +66,7 @@ def diagnosis_table(cells: Cells) -> Table:
 
 
 def label_free_table(cells: Cells) -> Table:
-    """Runs without labels: how far off the estimated accuracy is, and whether they did harm."""
+    """Make the table of runs without labels: the error of the estimated accuracy, and whether they do harm."""
     rows: list[tuple[Value, ...]] = []
     of_kind = cells.grouped(lambda cell: (cell.part, cells.kind(cell.drift), cell.images))
     of_all = cells.grouped(lambda cell: (cell.part, "all", cell.images))

@@ -21,17 +21,17 @@ from tbft.study.reporting.table_parts import energy_kind
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_POINTS = 10  # of accuracy that an axis spans at least, so that chance does not look like a difference
+_POINTS = 10  # least span of an axis of accuracy in points, so that chance does not look like a difference
 _FRONT = "The line is the Pareto front, whiskers are standard deviations over seeds."
 
 
 @dataclass(frozen=True)
 class Energy:
-    """What joules are counted of.
+    """A kind of energy that figures show.
 
     Attributes:
-        cost: The figure.
-        of: What it is of, in words.
+        cost: The figure of a run, in joules.
+        of: What the joules are of, in words.
     """
 
     cost: Cost
@@ -43,7 +43,7 @@ PROCESS_ENERGY = Energy(PROCESS_JOULES, "the whole process, testing left out")
 
 
 def pareto(results: Results) -> Chart:
-    """Accuracy against joules of the adaptation: one marker a strategy, and the front of those that no other beats."""
+    """Make the chart of accuracy against joules of the adaptation: a marker for each strategy, and the Pareto front."""
     return Chart(
         "Accuracy against energy",
         f"Test accuracy against the energy of {ADAPTATION_ENERGY.of}. {_FRONT}",
@@ -52,11 +52,13 @@ def pareto(results: Results) -> Chart:
 
 
 def lead(results: Results, front: Chart) -> Chart:
-    """The same for the settings that the answer tells of, and of the whole process where all records have that.
+    """Make the chart of accuracy against joules for the settings of the answer.
+
+    The joules are those of the whole process if all records have them, else those of the adaptation.
 
     Args:
         results: The completed records.
-        front: What `pareto` drew, which is returned where it would be drawn again.
+        front: The chart that `pareto` made; it is returned if this chart would be the same.
     """
     settings = settings_to_tell(results)
     if all(process_joules(record) is not None for record in results.records if record.joules and not record.void):
@@ -68,12 +70,12 @@ def lead(results: Results, front: Chart) -> Chart:
 
 
 def accuracy_against(energy: Energy, results: Results, settings: Sequence[Setting]) -> list[Panel]:
-    """One panel for each of the settings in which at least two strategies have that energy.
+    """Make a panel for each setting in which at least two strategies have a kind of energy.
 
     Args:
-        energy: What stands on the x axis.
+        energy: The energy on the x axis.
         results: The completed records.
-        settings: In the order of the panels.
+        settings: Settings in the order of the panels.
     """
     return [
         Panel(results.title(setting), partial(_pareto_panel, energy, results, setting))
@@ -111,7 +113,7 @@ def _pareto_panel(energy: Energy, results: Results, setting: Setting, axis: "Axe
 
 
 def at_least(span: float, low: float, high: float) -> tuple[float, float]:
-    """Widen two limits about their middle.
+    """Widen two limits about their middle to a least span.
 
     >>> at_least(10, 76, 78), at_least(10, 0, 80)
     ((72.0, 82.0), (0, 80))
@@ -121,7 +123,7 @@ def at_least(span: float, low: float, high: float) -> tuple[float, float]:
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Those of the (cost, value) points that no other beats: cheaper and as good, or as cheap and better.
+    """Return the (cost, value) points with a higher value than every cheaper point, by rising cost.
 
     >>> pareto_front([(1, 50), (2, 40), (3, 70)])
     [(1, 50), (3, 70)]
@@ -134,7 +136,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
 
 
 def energy_by_phase(results: Results) -> Chart:
-    """Stacked bars: median joules of each phase, one bar a strategy, one panel a setting."""
+    """Make the chart of median joules by phase: a stacked bar for each strategy, a panel for each setting."""
     panels = [
         Panel(results.title(setting), partial(_phases_panel, results, setting))
         for setting in results.settings()
@@ -166,7 +168,7 @@ def _phases_panel(results: Results, setting: Setting, axis: "Axes") -> None:
 
 
 def learning_curves(results: Results) -> Chart:
-    """Validation accuracy over the joules spent: a curve a strategy, its median, before a thin line for each run."""
+    """Make the chart of validation accuracy over joules: a median curve for each strategy, a thin line for each run."""
     panels = [
         Panel(results.title(setting), partial(_curves_panel, results, setting))
         for setting in results.settings()
@@ -199,7 +201,7 @@ def _curves_panel(results: Results, setting: Setting, axis: "Axes") -> None:
 
 
 def median_curve(curves: Sequence[Sequence[CurvePoint]]) -> list[CurvePoint]:
-    """Medians of joules and of accuracy at each validation, as far as at least half of the runs went."""
+    """Return the medians of joules and accuracy at each validation that at least half of the runs reached."""
     reached = ([point for point in points if point is not None] for points in zip_longest(*curves))
     return [
         CurvePoint(statistics.median(p.accuracy for p in points), statistics.median(p.joules for p in points))
@@ -213,7 +215,7 @@ def _line(curve: Sequence[CurvePoint]) -> tuple[list[float], list[float]]:
 
 
 def _points(results: Results, setting: Setting, cost: Cost) -> dict[str, tuple[float, Estimate]]:
-    """Median joules, and accuracy in % over seeds, of each strategy that has both."""
+    """Return median joules, and accuracy in % over seeds, of each strategy that has both."""
     points = {}
     for name, column in results.accuracies(setting).items():
         joules = cost_of(results, setting, name, cost)
@@ -229,19 +231,19 @@ def _phase_joules(runs: Sequence[Record], phase: str) -> float:
 
 
 def _curves(results: Results, setting: Setting) -> dict[str, list[tuple[CurvePoint, ...]]]:
-    """Curves of all runs, also beside other programs: a curve of fewer drifts would be another curve."""
+    """Return the curves of all runs, also those beside other programs: without them a median would lack some drifts."""
     runs = {name: results.runs(setting, name) for name in results.series(setting)}
     curves = {name: [run.curve for run in each if run.curve and not run.void] for name, each in runs.items()}
     return {name: each for name, each in curves.items() if each}
 
 
 def _kind(results: Results, setting: Setting, every: bool = False) -> str:
-    """Whether the joules of a panel, of every run or the undisturbed, are measured, and whether only the runs are in.
+    """Say whether the joules of a panel are measured or modelled, with a mark if they include other programs'.
 
     Args:
         results: The completed records.
-        setting: The panel.
-        every: Whether runs beside other programs are shown where there are others.
+        setting: The setting of the panel.
+        every: Whether the panel shows all runs, or only undisturbed ones if there are any.
     """
     each = [results.runs(setting, name) for name in results.series(setting)]
     runs = [run for shown in each for run in (shown if every else undisturbed(shown))]

@@ -1,4 +1,4 @@
-"""The paper's figures from our own records."""
+"""The figures of a report, among them the paper's figures from our own records."""
 
 import statistics
 from functools import partial
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def all_figures(results: Results) -> dict[str, Chart]:
-    """Every figure that the records can fill.
+    """Make every figure that the records can fill.
 
     Args:
-        results: The completed records. Recipes without one of their ideas are left out: a table compares them.
+        results: The completed records. Ablated recipes are left out, because a table compares them.
 
     Returns:
-        File name without its ending, to the figure.
+        Charts by file name without its ending.
     """
     results = Results(record for record in results.records if not record.series.startswith(WITHOUT))
     front = pareto(results)
@@ -41,7 +41,7 @@ def all_figures(results: Results) -> dict[str, Chart]:
 
 
 def accuracy_bars(results: Results) -> Chart:
-    """The paper's bar charts: one panel a level and data set, a group of bars for each training size."""
+    """Make the paper's bar charts: a panel for each level and data set, a group of bars for each training size."""
     panels: dict[str, list[Setting]] = {}
     for setting in results.settings():
         panels.setdefault(results.title(setting, size=False), []).append(setting)
@@ -63,7 +63,7 @@ def _bars(results: Results, settings: list[Setting], axis: "Axes") -> None:
 
 
 def _group(axis: "Axes", place: int, results: Results, setting: Setting, names: list[str]) -> None:
-    """The bars of one setting, and the base model as a line across them."""
+    """Draw the bars of one setting, and the base model as a line across them."""
     width = min(0.84 / len(names), 0.3)
     accuracies = results.accuracies(setting)
     for index, name in enumerate(names):

@@ -1,4 +1,4 @@
-"""Runs by what their strategies have in common, and the best that any of them could have done."""
+"""Runs grouped by drift, number of images and seed, and the best accuracy in hindsight in each group."""
 
 import statistics
 from collections import defaultdict
@@ -14,18 +14,18 @@ NONE = "none"
 PART = "part"
 TUNED_FULL = "tuned-full"
 ALWAYS = "always refresh + head"
-ALWAYS_TRIED = ("refresh + head", "head")  # the second for a network without BatchNorm
+ALWAYS_TRIED = ("refresh + head", "head")  # the second one for networks without BatchNorm
 
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """What all strategies of a cell have in common.
+    """What the runs of all strategies in a group have in common.
 
     Attributes:
-        part: Of the study, such as `development`; empty where it has none.
-        images: Target images, labelled but for strategies without labels.
-        drift: As the study calls it.
-        seed: Draws the images.
+        part: Part of the study, such as `development`; empty if it has none.
+        images: Number of target images, labelled except for strategies without labels.
+        drift: The study's name of the drift.
+        seed: Seed by which the images are drawn.
     """
 
     part: str
@@ -35,10 +35,10 @@ class Cell:
 
 
 class Cells:
-    """The runs of a ledger in which climbs tested in hindsight what they tried.
+    """The runs of a ledger in which climbs measured the test accuracy of what they tried (`ladder.hindsight`).
 
     Args:
-        results: The completed records; without any hindsight among them there are no cells.
+        results: The completed records; if none of them has hindsight, there are no cells.
     """
 
     def __init__(self, results: Results) -> None:
@@ -51,10 +51,10 @@ class Cells:
         self.runs = {cell: dict(of) for cell, of in runs.items()}
 
     def grouped(self, key: Callable[[Cell], tuple[Value, ...]]) -> Iterator[tuple[tuple[Value, ...], list[Cell]]]:
-        """Cells of one row of a table each, in the order of part, images, drift and seed.
+        """Yield the key and the cells of each row of a table, in the order of part, images, drift and seed.
 
         Args:
-            key: The row that a cell belongs to.
+            key: A function that returns the row that a cell belongs to.
         """
         rows: dict[tuple[Value, ...], list[Cell]] = defaultdict(list)
         for cell in sorted(self.runs):
@@ -63,7 +63,7 @@ class Cells:
 
     @cached_property
     def strategies(self) -> list[str]:
-        """All strategies, `none` and always refreshing and solving the head first, full fine-tuning last."""
+        """All strategies: first `none` and `ALWAYS`, then the others in the order of `ORDER`."""
         found = {name for of in self.runs.values() for name in of} - {NONE}
         return [
             NONE,
@@ -72,7 +72,10 @@ class Cells:
         ]
 
     def accuracy(self, cell: Cell, strategy: str) -> float | None:
-        """Test accuracy, a fraction of 1; that of `none` is the base model's in any run of the cell."""
+        """Return the mean test accuracy of a strategy in a cell, a fraction of 1; None if it did not run.
+
+        If `none` did not run, its accuracy is the median of the base models' accuracies in all runs of the cell.
+        """
         if strategy == ALWAYS:
             return self._always(cell)
         own = [record.accuracy["test"] for record in self.runs[cell].get(strategy, ())]
@@ -82,51 +85,51 @@ class Cells:
         return statistics.median(bases) if bases else None
 
     def best(self, cell: Cell) -> float:
-        """The best test accuracy of all strategies and of all combinations of remedies without gradients."""
+        """Return the best test accuracy of all strategies and of all combinations of remedies without gradients."""
         climbs = [record.climbed for of in self.runs[cell].values() for record in of if record.climbed]
         tried = [value for climb in climbs for value in climb.hindsight.values()]
         return max(known(self.accuracy(cell, name) for name in self.strategies) + tried)
 
     def _always(self, cell: Cell) -> float | None:
-        """Test accuracy of refreshed statistics and a solved head, whatever the evidence; None where untested."""
+        """Return the test accuracy of refreshed statistics and a solved head, kept or not; None if not tested."""
         climbs = [r.climbed for of in self.runs[cell].values() for r in of if r.climbed and r.climbed.labelled]
         found = [next((c.hindsight[name] for name in ALWAYS_TRIED if name in c.hindsight), None) for c in climbs]
         return next(iter(known(found)), None)
 
     def better_full(self, cell: Cell) -> float | None:
-        """Test accuracy of the better recipe of tuned full fine-tuning; None where none ran."""
+        """Return the test accuracy of the best run of tuned full fine-tuning in a cell; None if none ran."""
         found = [r.accuracy["test"] for of in self.runs[cell].values() for r in of if r.series == TUNED_FULL]
         return max(found, default=None)
 
     def cpu_seconds(self, cell: Cell, strategy: str) -> float | None:
-        """CPU-seconds of the adaptation; None where no run says it."""
+        """Return the median CPU-seconds of a strategy's adaptation in a cell; None if no run has them."""
         return _median(self.runs[cell].get(strategy, []), adaptation_cpu_seconds)
 
     def full_cpu_seconds(self, cell: Cell) -> float | None:
-        """CPU-seconds of tuned full fine-tuning; None where none ran."""
+        """Return the median CPU-seconds of tuned full fine-tuning in a cell; None if none ran."""
         runs = [record for of in self.runs[cell].values() for record in of if record.series == TUNED_FULL]
         return _median(runs, adaptation_cpu_seconds)
 
     def levels(self, drift: str) -> frozenset[str] | None:
-        """All that drifted under a drift's name; None where no record says it."""
+        """Return all levels that drifted under a drift's name; None if no record says it."""
         runs = (r for cell, of in self.runs.items() if cell.drift == drift for each in of.values() for r in each)
         return next((record.levels for record in runs if record.levels is not None), None)
 
     def kind(self, drift: str) -> str:
-        """Levels of a drift in one word or more: `input + output`."""
+        """Return the levels of a drift as a text, such as `input + output`, `none` or `unknown`."""
         levels = self.levels(drift)
         if levels is None:
             return "unknown"
         return " + ".join(name for name in KINDS if name in levels) or NONE
 
     def climbs(self, cell: Cell, *, labelled: bool) -> list[Record]:
-        """Runs of a cell whose drift nobody named, with labels or without."""
+        """Return the runs of a cell for which nobody named the drift, with or without labels."""
         runs = (record for of in self.runs[cell].values() for record in of)
         return [record for record in runs if record.climbed and record.climbed.labelled == labelled]
 
 
 def known(values: Iterable[float | None]) -> list[float]:
-    """The values that are there."""
+    """Return the values that are not None."""
     return [value for value in values if value is not None]
 
 

@@ -1,4 +1,4 @@
-"""Improvement of TBFT over Block Avg, the paper's headline figure."""
+"""The table of the improvement of TBFT over Block Avg, the paper's headline figure."""
 
 import math
 import statistics
@@ -34,13 +34,13 @@ from tbft.study.reporting.table_parts import (
 )
 
 Gains = Mapping[Setting, Column]
-"""Improvement, a fraction of 1, by setting, and by drift and seed."""
+"""By setting, and by drift and seed: the improvement, a fraction of 1."""
 
 
 def improvement_table(results: Results) -> Table:
-    """TBFT's accuracy over that of a mean block, in points; means weigh the levels alike."""
+    """Make the table of TBFT's accuracy less Block Avg's, in points; means give each level the same weight."""
     rows: list[tuple[Value, ...]] = []
-    gains: dict[str, dict[Setting, Column]] = defaultdict(dict)  # by what stands for TBFT in a mean over levels
+    gains: dict[str, dict[Setting, Column]] = defaultdict(dict)  # by the name that TBFT has in means over levels
     for setting in results.settings():
         average = results.block_average(setting, accuracy_on_test)
         found = {name: results.by_pair(setting, name, accuracy_on_test) for name in results.targets(setting)}
@@ -81,12 +81,12 @@ def improvement_table(results: Results) -> Table:
 
 
 def _mean_rows(target: str, gains: Gains, size: int | None) -> list[tuple[Value, ...]]:
-    """Mean over the levels, where there are several, and the paper's of the same levels and sizes."""
+    """Make the row of the mean over levels, if there are several, and the paper's row of the same levels and sizes."""
     if len({setting.level for setting in gains}) < 2 or any(setting.variant for setting in gains):
         return []
     value = 100 * _mean({setting: statistics.fmean(gain.values()) for setting, gain in gains.items()})
     interval = stratified_interval(percent_of(_strata(gains)))
-    # where data sets or sizes of a level rest on different drifts or seeds, these do not average to the levels' means
+    # If data sets or sizes of a level have different drifts or seeds, the interval's strata have another mean.
     known = interval is not None and math.isclose(interval.value, value, abs_tol=1e-9)
     estimate = interval if known else Estimate(value, signed=True)
     seeds = counts(len(seeds_of(gain)) for gain in gains.values())
@@ -98,7 +98,7 @@ def _mean_rows(target: str, gains: Gains, size: int | None) -> list[tuple[Value,
 
 
 def _strata(gains: Gains) -> list[list[float]]:
-    """For each level its gain by drift, or by seed of its one drift: the mean over its data sets and sizes."""
+    """Return for each level its gains by drift, or by seed if it has one drift, averaged over data sets and sizes."""
     levels: dict[str, dict[Pair, list[float]]] = defaultdict(lambda: defaultdict(list))
     for setting, gain in gains.items():
         for pair, value in gain.items():

@@ -1,4 +1,4 @@
-"""Matplotlib's SVG as a part of a page: it takes the page's font, width and colours, and shares its names with none."""
+"""Makes Matplotlib's SVG a part of a page, with the page's font, width and colours, and with names of its own."""
 
 import re
 from collections.abc import Collection
@@ -11,25 +11,25 @@ def inline(svg: str, name: str, label: str = "") -> str:
     """Make a figure a part of a page.
 
     Args:
-        svg: What Matplotlib wrote, its letters as text.
-        name: Unique on the page; what the figure refers to inside itself is named after it.
-        label: What a screen reader says; a figure without one is decoration.
+        svg: SVG that Matplotlib wrote, with letters as text.
+        name: Name of the figure, unique on the page; it becomes a prefix of the figure's internal names.
+        label: Text for screen readers; they skip a figure without one.
 
     Returns:
-        An `svg` element as wide as what holds it. A colour in `DARK` becomes a variable that a dark page sets.
+        An `svg` element as wide as its container. Each colour in `DARK` is a variable that a dark page sets.
     """
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
     referred = set(re.findall(r'(?:url\(|href=")#([^)"]+)', svg))
-    svg = re.sub(r"<[^>]*>", lambda tag: _adapt(tag[0], name, referred), svg)  # texts stay as they are
+    svg = re.sub(r"<[^>]*>", lambda tag: _adapt(tag[0], name, referred), svg)  # tags only, no texts
     said = " ".join(label.split())
     role = f'role="img" aria-label="{escape(said)}"' if said else 'aria-hidden="true"'
     return svg.replace("<svg", f"<svg {role}", 1).strip()
 
 
 def _adapt(tag: str, name: str, referred: Collection[str]) -> str:
-    """Give a tag the page's font, the figure's own names, colours that can change, and hundredths of a point."""
+    """Change a tag: the page's font, the figure's own names, colours as variables, and numbers with two decimals."""
     tag = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", tag)
     tag = re.sub(r" font-family: [^;\"]*;", "", tag)
     tag = re.sub(r' id="([^"]*)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in referred else "", tag)
@@ -39,7 +39,7 @@ def _adapt(tag: str, name: str, referred: Collection[str]) -> str:
 
 
 def dark_colours() -> str:
-    """What a dark page declares, so that the colours of its figures can be seen."""
+    """Return the CSS variables by which a dark page replaces the colours of its figures."""
     return " ".join(f"--c{colour.lower()[1:]}: {instead};" for colour, instead in DARK.items())
 
 

@@ -1,10 +1,10 @@
-"""Spread and paired differences over a few drifts and seeds."""
+"""Means, medians and confidence intervals over a few drifts and seeds."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-CONFIDENCE = 0.95  # coverage of every interval; what `clustered_interval` rests on holds from 0.917 on
+CONFIDENCE = 0.95  # coverage of every interval; the theorem behind `clustered_interval` holds from 0.917 on
 
 
 @dataclass(frozen=True)
@@ -13,12 +13,12 @@ class Estimate:
 
     Attributes:
         value: The mean, the median, or the mean difference.
-        sd: Sample standard deviation (n - 1); None for one value or a median.
+        sd: Sample standard deviation (n - 1); None for one value, a median or a figure with an interval.
         low: Lower end of the 95 % confidence interval, or None.
-        high: Upper end, or None.
-        n: How many values it rests on.
-        signed: Whether it is a difference, shown with its sign.
-        mark: Refers to a note below the table; follows the figure.
+        high: Upper end of the 95 % confidence interval, or None.
+        n: Number of values that the figure is computed from.
+        signed: Whether the figure is a difference, shown with its sign.
+        mark: Mark behind the figure, which refers to a note below the table; or empty.
     """
 
     value: float
@@ -31,7 +31,7 @@ class Estimate:
 
 
 def mean_sd(values: Sequence[float]) -> Estimate | None:
-    """Mean and sample standard deviation; None of nothing."""
+    """Return mean and sample standard deviation; None without values."""
     import statistics
 
     if not values:
@@ -41,20 +41,20 @@ def mean_sd(values: Sequence[float]) -> Estimate | None:
 
 
 def median(values: Sequence[float]) -> Estimate | None:
-    """Median, which one disturbed repeat of a cost does not move; None of nothing."""
+    """Return the median, on which one disturbed repeat has little influence; None without values."""
     import statistics
 
     return Estimate(statistics.median(values), n=len(values)) if values else None
 
 
 def paired_interval(differences: Sequence[float]) -> Estimate | None:
-    """Mean of paired differences with Student's 95 % t interval.
+    """Return the mean of paired differences with Student's 95 % t interval.
 
     Args:
-        differences: One for each pair, such as each seed.
+        differences: One difference for each pair, such as each seed.
 
     Returns:
-        The estimate, without an interval for fewer than two pairs; None of no pair.
+        The estimate, without an interval for a single pair; None without pairs.
     """
     import statistics
 
@@ -71,18 +71,19 @@ def paired_interval(differences: Sequence[float]) -> Estimate | None:
 
 
 def clustered_interval(clusters: Sequence[Sequence[float]]) -> Estimate | None:
-    """Mean over clusters of their means, with Student's t interval over these means.
+    """Return the mean over clusters of their means, with Student's t interval over these means.
 
-    Runs with the same drift resemble one another, so that a new drift says more than another seed. The t interval over
-    the means of a few independent clusters has at least its coverage whatever the clusters' variances are, and however
-    alike the values in one cluster (Ibragimov and Mueller 2010, "t-Statistic Based Correlation and Heterogeneity
-    Robust Inference", Journal of Business & Economic Statistics 28(4), 453-468).
+    Runs with the same drift are similar, so another drift tells more than another seed. The t interval over the means
+    of a few independent clusters has at least its nominal coverage for any variances of the clusters and any
+    correlation within a cluster (Ibragimov and Mueller 2010, "t-Statistic Based Correlation and Heterogeneity Robust
+    Inference", Journal of Business & Economic Statistics 28(4), 453-468).
 
     Args:
         clusters: Values of each cluster, none of them empty.
 
     Returns:
-        The estimate, `n` the values of all clusters, without an interval for fewer than two clusters; None of none.
+        The estimate, where `n` counts the values of all clusters, without an interval for a single cluster; None
+        without clusters.
     """
     import statistics
 
@@ -91,13 +92,13 @@ def clustered_interval(clusters: Sequence[Sequence[float]]) -> Estimate | None:
 
 
 def stratified_interval(strata: Sequence[Sequence[float]]) -> Estimate | None:
-    """Mean over independent strata of their means, with the interval of Welch (1947) and Satterthwaite (1946).
+    """Return the mean over independent strata of their means, with Welch's interval (1947; Satterthwaite 1946).
 
     Args:
         strata: Independent values of each stratum, such as each drift level; none of them empty.
 
     Returns:
-        The estimate, without an interval where a stratum has fewer than two values; None of no stratum.
+        The estimate, without an interval if a stratum has a single value; None without strata.
     """
     import statistics
 
@@ -118,13 +119,13 @@ def stratified_interval(strata: Sequence[Sequence[float]]) -> Estimate | None:
 
 
 def saved_interval(clusters: Sequence[Sequence[float]]) -> Estimate | None:
-    """Percent saved, from the geometric mean of ratios of costs, with the interval of their logarithms.
+    """Return the percentage saved, from the geometric mean of ratios of costs, with the interval of their logarithms.
 
     Args:
-        clusters: Our cost as a part of theirs, for each pair of runs of each cluster (see `clustered_interval`).
+        clusters: Our cost divided by theirs, for each pair of runs of each cluster (see `clustered_interval`).
 
     Returns:
-        None of no pair; the median without an interval where something costs nothing, which has no logarithm.
+        The estimate; the median without an interval if a ratio is 0, which has no logarithm; None without pairs.
     """
     ratios = [ratio for cluster in clusters for ratio in cluster]
     if ratios and min(ratios) <= 0:
@@ -132,7 +133,7 @@ def saved_interval(clusters: Sequence[Sequence[float]]) -> Estimate | None:
     logs = clustered_interval([[math.log(ratio) for ratio in cluster] for cluster in clusters])
     if logs is None:
         return None
-    # the larger ratio saves less
+    # A larger ratio saves less, so the ends of the interval change places.
     value, low, high = (None if log is None else -100 * math.expm1(log) for log in (logs.value, logs.high, logs.low))
     assert value is not None
     return Estimate(value, low=low, high=high, n=logs.n)

@@ -1,4 +1,4 @@
-"""The climbs of a study's runs up the ladder of remedies."""
+"""The figure of the climbs of a study's runs up the ladder of remedies."""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def ladders(results: Results) -> Chart:
-    """Accuracy on the sample against CPU-seconds up the ladder: one panel for each drift for which nobody named one."""
+    """Make the chart of the climbs, accuracy on the sample against CPU-seconds: a panel for each setting and drift."""
     panels = []
     for setting in results.settings():
         runs: dict[str, list[Record]] = {}

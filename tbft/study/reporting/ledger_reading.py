@@ -16,17 +16,17 @@ NOT_RUN = "not run"  # the state of a cell without a record
 SUPERSEDED = "superseded"  # the state of a cell that the study's present plan no longer has
 
 Place = frozenset[tuple[str, str]]
-"""A cell's labels by axis, but for strategy, seed and repeat."""
+"""Axis and label of a cell on each axis except strategy, seed and repeat."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A record that no table can use, and why.
+    """A record that tables cannot use, or not in full, and the reason.
 
     Attributes:
-        key: Name of the run's folder; of superseded ones, how many there are.
+        key: Name of the run's folder; for superseded runs, the number of them.
         kind: `half-written`, `foreign`, `failed`, `interrupted`, `not tested`, `void`, `not run`, or `superseded`.
-        reason: One line for the reader.
+        reason: The reason in one line.
     """
 
     key: str
@@ -41,7 +41,7 @@ def read_ledger(folder: Path) -> tuple[list[Record], list[Problem]]:
         folder: The ledger, or a folder of ledgers.
 
     Returns:
-        The completed records, and the problems of the others, both in the order of their keys.
+        The completed records, and the problems; a void record is in both.
 
     Raises:
         BadInput: When the folder does not exist or holds no record at all.
@@ -92,7 +92,7 @@ def read_ledger(folder: Path) -> tuple[list[Record], list[Problem]]:
 
 
 def _plan(entries: Mapping[str, Mapping[str, Any]]) -> dict[Place, set[str]]:
-    """Strategies that a study's present plan has at each place on the other axes."""
+    """Return the strategies that a study's present plan has at each place on the other axes."""
     plan: dict[Place, set[str]] = defaultdict(set)
     for entry in entries.values():
         labels = entry.get("labels", {})
@@ -106,10 +106,10 @@ def _place(labels: Mapping[str, str]) -> Place:
 
 
 def read_cells(root: Path) -> dict[str, dict[str, Any]]:
-    """Read which cells a ledger is meant to hold: `labels`, `arguments` and `superseded` of each key.
+    """Read the plan of a ledger: by key of each cell its `labels`, `arguments` and `superseded`; empty without a plan.
 
     Raises:
-        BadInput: When the file is not a study's.
+        BadInput: When the file is not a study's list of cells, or has another schema.
     """
     path = root / STUDY_FILE
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Accuracy after weight noise on one block, by the block that is tuned (the paper's motivation)."""
+"""The table of accuracy after weight noise on one block, by the block that is tuned (the paper's motivation)."""
 
 from tbft.study.reporting.intervals import mean_sd
 from tbft.study.reporting.pairs import per_seed
@@ -11,14 +11,14 @@ AXIS = "model.noise_block"
 
 
 def without_noise(results: Results) -> Results:
-    """The records of base models without weight noise; with it, the drift level does not say which block to tune."""
+    """Return the records without weight noise; with noise, the drift level does not decide which block to tune."""
     return Results(record for record in results.records if AXIS not in record.labels)
 
 
 def noised_blocks_table(results: Results) -> Table:
-    """Accuracy in % by the block tuned (rows) and the block whose weights were disturbed (columns).
+    """Make the table of accuracy in % by the block that is tuned (rows) and the block with weight noise (columns).
 
-    Empty unless the study had an axis `model.noise_block`.
+    It is empty unless the study has an axis `model.noise_block`.
     """
     settings: dict[str, set] = {}
     for record in results.records:

@@ -1,4 +1,4 @@
-"""One page of all tables and figures, which fetches nothing, runs nothing, and is as wide as its reader's screen."""
+"""The page of a report: all tables and figures, without scripts or downloads, as wide as the reader's screen."""
 
 import re
 from collections import Counter
@@ -17,12 +17,12 @@ from tbft.study.reporting.results import ADAPTIVE, OPPONENTS, ORDER, TBFT
 from tbft.study.reporting.table import OURS, PAPER, Table, Value, show
 from tbft.study.reporting.table_parts import HEAD
 
-LEAD = "answer"  # name of the figure that stands below the answer
-DETAILS = frozenset({"cost", "energy_to_accuracy", "problems"})  # long tables, below the figures
+LEAD = "answer"  # name of the figure below the answer
+DETAILS = frozenset({"cost", "energy_to_accuracy", "problems"})  # long tables, which stand below the figures
 _BLOCK = re.compile(r"^block(?=$|,)")  # the level's own recipe, as records name it
-_KEYS = 6  # columns of figures that a narrow screen shows at first
+_KEYS = 6  # number of columns with figures that a narrow screen shows at first
 _MINOR = frozenset(ORDER) - {"block", ADAPTIVE, *OPPONENTS}  # strategies that are folded first
-_WIDE = 12  # columns from which on a wide screen folds what a narrow one does
+_WIDE = 12  # number of columns from which on a wide screen folds the same columns as a narrow one
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Column:
     """A column of a table.
 
     Attributes:
-        heading: Heading.
-        kind: `text`, `key` or `rest`, which is folded where there is little room.
-        number: Whether it holds figures or counts.
+        heading: Heading of the column.
+        kind: `text`, `key` or `rest`; a column of the last kind is folded if there is little room.
+        number: Whether the column holds figures or counts.
     """
 
     heading: str
@@ -42,7 +42,13 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """A value of a table: the figure or text, and what follows a figure (its interval or its deviation)."""
+    """A cell of a table.
+
+    Attributes:
+        column: The column of the cell.
+        value: The figure or text.
+        spread: Interval or standard deviation behind a figure; or empty.
+    """
 
     column: Column
     value: str
@@ -51,7 +57,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table: what it is of, whether it is the paper's, and its cells."""
+    """A row of a table.
+
+    Attributes:
+        name: Name of the row, such as its level, data set and size.
+        paper: Whether the figures are the paper's.
+        cells: Cells of the columns behind the name.
+    """
 
     name: str
     paper: bool
@@ -60,15 +72,15 @@ class Row:
 
 @dataclass(frozen=True)
 class ShownTable:
-    """A table as the page has it.
+    """A table as the page shows it.
 
     Attributes:
-        name: Unique on the page.
-        title: Heading.
-        of: Heading of the names of the rows.
-        columns: The others.
-        rows: The rows.
-        notes: Below it.
+        name: Name of the table, unique on the page.
+        title: Heading of the table.
+        of: Heading of the column with the names of the rows.
+        columns: The other columns.
+        rows: Rows of the table.
+        notes: Notes below the table.
     """
 
     name: str
@@ -80,12 +92,12 @@ class ShownTable:
 
     @property
     def folds(self) -> bool:
-        """Whether there is something to fold."""
+        """Whether a column can be folded."""
         return any(column.kind == "rest" for column in self.columns)
 
     @property
     def wide(self) -> bool:
-        """Whether it folds even on a wide screen."""
+        """Whether the table has so many columns that some are folded even on a wide screen."""
         return len(self.columns) >= _WIDE
 
 
@@ -98,17 +110,17 @@ def render_page(
     general: Sequence[str] = (),
     tuned: Mapping[str, str] | None = None,
 ) -> str:
-    """Fill the page; all text in it is escaped.
+    """Return the page as HTML; all text in it is escaped.
 
     Args:
-        title: Heading.
-        summary: One line below it.
-        answer: What the page leads with.
-        tables: Shown in this order, but for long ones, which stand below the figures.
-        figures: By name; the one named `LEAD` stands below the answer.
-        general: Notes that hold for all tables and figures. They stand below the answer and nowhere else; what several
-            tables say beyond them stands there too, folded unless it is a warning.
-        tuned: The block that TBFT tunes at a level, of levels at which it is one.
+        title: Heading of the page.
+        summary: One line below the heading.
+        answer: The answer that the page begins with.
+        tables: Tables in their order; those named in `DETAILS` stand below the figures.
+        figures: Charts by name; the one named `LEAD` stands below the answer.
+        general: Notes that hold for all tables and figures. They stand below the answer alone; other notes that several
+            tables share stand there too, folded unless they are warnings.
+        tuned: By level, the block that TBFT tunes at it; levels without a single such block are left out.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -138,7 +150,7 @@ def render_page(
 
 
 def _unbroken(text: str) -> str:
-    """Keep figures with their unit, and intervals, on one line."""
+    """Keep a figure and its unit, and the ends of an interval, on one line."""
     return re.sub(r"(?<=\d) (?=%|points)|(?<=,) (?=[-\d.]+\])", "\xa0", text)
 
 
@@ -158,11 +170,13 @@ def _draw(name: str, chart: Chart) -> dict[str, Any]:
 
 
 def name_tuned_blocks(table: Table, tuned: Mapping[str, str]) -> Table:
-    """Name what records call `block` as the figures do: TBFT, and the block itself in the column of that name.
+    """Replace `block`, the records' name of the level's recipe, by the figures' name: `TBFT`.
+
+    In the column TBFT it is replaced by the name of the block.
 
     Args:
-        table: Any.
-        tuned: The block that TBFT tunes at a level; the paper's is known.
+        table: Table to change.
+        tuned: By level, the block that TBFT tunes at it; for the paper's rows it is the paper's block.
     """
     level = table.columns.index("level") if "level" in table.columns else None
 
@@ -178,10 +192,10 @@ def name_tuned_blocks(table: Table, tuned: Mapping[str, str]) -> Table:
 
 
 def show_table(table: Table) -> ShownTable:
-    """Lay a table out for a page: what a row is of in one cell, then the figures that matter.
+    """Lay a table out for a page: the name of a row in one cell, then its figures.
 
-    Columns that say nothing are left out. Texts before the first figure and the first `_KEYS` columns of figures are
-    seen at once (of many strategies, ours and the opponents); the rest is folded on a narrow screen.
+    Empty columns are left out. Texts before the first figure and the first `_KEYS` columns of figures are always shown
+    (of many strategies, ours and the opponents first); the rest is folded on a narrow screen.
     """
     table = table.compact()
     named = _naming(table)
@@ -196,7 +210,7 @@ def show_table(table: Table) -> ShownTable:
 
 
 def _naming(table: Table) -> int:
-    """How many of the first columns say what a row is of."""
+    """Return how many of the first columns make up the name of a row."""
     named = 0
     while named < len(table.columns) and table.columns[named] in HEAD:
         named += 1
@@ -210,7 +224,7 @@ def _name(heading: str, value: Value) -> str:
 
 
 def _columns(table: Table, named: int) -> list[Column]:
-    """The columns behind those that name a row; of more than `_KEYS` with figures, TBFT's and its opponents' first."""
+    """Return the columns behind the name of a row; if many have figures, those of TBFT and its opponents are shown."""
     indices = range(named, len(table.columns))
     values = {index: [row[index] for row in table.rows] for index in indices}
     figures = [index for index in indices if any(isinstance(value, (float, Estimate)) for value in values[index])]

@@ -1,4 +1,4 @@
-"""Figures by drift and seed, and the means of strategies over the same drifts and seeds."""
+"""Figures by drift and seed, and means over drifts and seeds that strategies have in common."""
 
 import statistics
 from collections import defaultdict
@@ -8,27 +8,27 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Pair:
-    """What two strategies must share to be compared: the drift and the seed."""
+    """The drift and the seed that two runs must have in common to be compared."""
 
     drift: str
     seed: int
 
 
 Column = Mapping[Pair, float]
-"""One figure of one strategy, by drift and seed."""
+"""By drift and seed: one figure of one strategy."""
 
 
 def common_pairs(columns: Iterable[Column]) -> frozenset[Pair]:
-    """Drifts and seeds on which the columns of a row can rest.
+    """Return drifts and seeds over which the means of a row's columns can be compared.
 
-    One set of drifts, the largest that some seed has in every column, at all the seeds that have the whole of it:
-    means over other drifts or over other seeds cannot be compared.
+    They are the largest set of drifts for which some seed has a figure in every column, at all seeds that have this
+    whole set: means over different drifts or seeds cannot be compared.
 
     Args:
-        columns: Those without a figure do not count.
+        columns: Columns of the row; empty ones are ignored.
 
     Returns:
-        Nothing where the columns share no pair.
+        The pairs; empty if the columns have no pair in common.
     """
     filled = [set(column) for column in columns if column]
     drifts: dict[int, set[str]] = defaultdict(set)
@@ -45,12 +45,12 @@ def common_pairs(columns: Iterable[Column]) -> frozenset[Pair]:
 
 
 def at(pairs: frozenset[Pair], column: Column) -> Column:
-    """A column at some pairs only; the whole of it where there are no such pairs at all."""
+    """Return a column's figures at the given pairs; the whole column if no pairs are given."""
     return {pair: value for pair, value in column.items() if pair in pairs} if pairs else column
 
 
 def seeds_of(column: Column) -> dict[int, float]:
-    """Average over the drifts of each seed, as the paper does; seeds that lack a drift are left out."""
+    """Return for each seed the mean over its drifts, as the paper does; seeds that lack a drift are left out."""
     seeds: dict[int, list[float]] = defaultdict(list)
     for pair in sorted(common_pairs([column]), key=lambda pair: (pair.seed, pair.drift)):
         seeds[pair.seed].append(column[pair])
@@ -58,12 +58,12 @@ def seeds_of(column: Column) -> dict[int, float]:
 
 
 def per_seed(column: Column) -> list[float]:
-    """The averages of `seeds_of` in the order of the seeds."""
+    """Return the means of `seeds_of` in the order of the seeds."""
     return list(seeds_of(column).values())
 
 
 def clusters_of(column: Column) -> list[list[float]]:
-    """Group the values of a column for an interval: by drift where there are several, else each seed by itself."""
+    """Group the values of a column for an interval: by drift if there are several, else each seed by itself."""
     clusters: dict[str | int, list[float]] = defaultdict(list)
     by_drift = len({pair.drift for pair in column}) > 1
     for pair in sorted(column, key=lambda pair: (pair.drift, pair.seed)):
@@ -72,7 +72,7 @@ def clusters_of(column: Column) -> list[list[float]]:
 
 
 def basis_of(pairs: Iterable[Pair]) -> str:
-    """Say what an interval of `clusters_of` is over: `5 drifts`, or `3 seeds` of one drift; empty of no interval."""
+    """Say what an interval over `clusters_of` is based on: `5 drifts`, or `3 seeds` of one drift; empty without one."""
     pairs = list(pairs)
     drifts, seeds = {pair.drift for pair in pairs}, {pair.seed for pair in pairs}
     if len(drifts) > 1:
@@ -81,10 +81,10 @@ def basis_of(pairs: Iterable[Pair]) -> str:
 
 
 def differences(ours: Column, theirs: Column) -> dict[Pair, float]:
-    """`ours - theirs` wherever both ran."""
+    """Return `ours - theirs` at the pairs that both have."""
     return {pair: ours[pair] - theirs[pair] for pair in ours if pair in theirs}
 
 
 def ratios(ours: Column, theirs: Column) -> dict[Pair, float]:
-    """`ours / theirs` wherever both ran and theirs is above zero."""
+    """Return `ours / theirs` at the pairs that both have and where theirs is above zero."""
     return {pair: ours[pair] / theirs[pair] for pair in ours if theirs.get(pair, 0) > 0}

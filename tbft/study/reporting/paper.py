@@ -1,4 +1,4 @@
-"""The paper's own figures, kept as data apart from ours."""
+"""The paper's own figures, kept as data and apart from ours."""
 
 from functools import cache
 from importlib.resources import files
@@ -6,7 +6,7 @@ from typing import Any
 
 from tbft.schema import block_of
 
-BLOCKS = ("block1", "block2", "block3", "fc")  # of the paper's networks
+BLOCKS = ("block1", "block2", "block3", "fc")  # blocks of the paper's networks
 
 
 @cache
@@ -22,5 +22,5 @@ def paper_figures() -> dict[str, Any]:
 
 
 def paper_block(level: str) -> str:
-    """The block that the paper tunes for a drift level, in its own networks of three stages (its table 1)."""
+    """Return the block that the paper tunes at a drift level, in its own networks of three stages (its table 1)."""
     return block_of(level, BLOCKS)

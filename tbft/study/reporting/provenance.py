@@ -1,4 +1,4 @@
-"""Where the runs of a table come from, so that a reader can audit it: revision, number format, threads and machine."""
+"""Notes on where the runs of a table come from: revision, number format, threads and machine."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from tbft.study.reporting.record import Record
 from tbft.study.reporting.results import ORDER
 
-NUMBERS = {"plain": "fp32", "channels_last": "fp32"}  # what a layout of the memory leaves the numbers
-SHOWN = 6  # strategies that are named with their number format before the rest is counted
+NUMBERS = {"plain": "fp32", "channels_last": "fp32"}  # formats that only change the layout in memory compute in fp32
+SHOWN = 6  # most strategies that are named with their number format; the rest is counted
 
 
 def provenance_notes(records: Sequence[Record]) -> list[str]:
-    """Say what the runs have in common, and warn where a ledger mixes revisions of tbft."""
+    """Name revision, machines, threads and number formats of the runs, and warn if they mix revisions of tbft."""
     revisions = sorted({record.revision for record in records if record.revision})
     unknown = sum(not record.revision for record in records)
     notes = []
@@ -33,7 +33,7 @@ def provenance_notes(records: Sequence[Record]) -> list[str]:
 
 
 def formats_of(runs: Sequence[Record]) -> str:
-    """Number formats in which the convolutions of some runs computed; empty where one of them does not say."""
+    """Return the number formats of the convolutions of some runs; empty if a record does not say its format."""
     found = sorted({NUMBERS.get(run.number_format, run.number_format) for run in runs})
     return " and ".join(found) if all(found) else ""
 

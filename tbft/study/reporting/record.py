@@ -1,4 +1,4 @@
-"""Reads one run's record."""
+"""The record of one run, as a report reads it."""
 
 import json
 import math
@@ -12,18 +12,18 @@ from tbft.runs.ladder_plot import Step, steps_of
 from tbft.schema import EXIT, HEAD, PROCESS_START, SCHEMA, STATUSES, CurveEntry, RunRecord, block_of
 from tbft.study.reporting.climbed import Climbed, read_climb
 
-PART = "part"  # a cell's label beside those of the axes, where its study has parts
-UNLABELLED = "auto-unlabelled"  # the series of a climb without labels, which has another sample than one with them
-BUSY_THREADS = 0.1  # that other programs keep busy on average, above which the machine's joules are not the run's
+PART = "part"  # name of the label, beside those of the axes, of the part that a cell's drift belongs to
+UNLABELLED = "auto-unlabelled"  # name of the strategy of a climb without labels
+BUSY_THREADS = 0.1  # if other programs keep more threads busy on average, the machine's joules are not the run's alone
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One validation during the adaptation, and what had been spent by then.
+    """One validation during the adaptation, and the energy spent until then.
 
     Attributes:
         accuracy: Validation accuracy, a fraction of 1.
-        joules: Energy since the start of the adaptation.
+        joules: Joules since the start of the adaptation.
     """
 
     accuracy: float
@@ -35,42 +35,42 @@ class Record:
     """One run as a report sees it.
 
     Attributes:
-        key: Name of the run's folder, the cell's key in a study.
+        key: Name of the run's folder; in a study the key of its cell.
         status: `completed`, `interrupted` or `failed`.
-        level: Drift level: `input`, `feature` or `output`; empty where the record says none.
+        level: Drift level: `input`, `feature` or `output`; empty if the record names none.
         dataset: Name of the data set.
         drift: Name of the drift with its severity, such as `gaussian_noise 5`.
         series: The strategy as tables name it: `block` (the level's own), a single block's name, `full`, ...
-        level_block: The block of the run's network that belongs to the level; empty where the record does not say.
-        train_size: Labelled target images.
-        seed: The run's seed.
-        accuracy: Fractions of 1: `base`, `validation`, `test`.
-        joules: By phase, with their sum as `adaptation`.
-        cpu_seconds: By phase, with `adaptation`.
-        wall_seconds: By phase, with `adaptation`.
+        level_block: The block of the run's network that belongs to the level; empty if the record does not say it.
+        train_size: Number of labelled target images.
+        seed: Seed of the run.
+        accuracy: Accuracies, fractions of 1: `base`, `validation`, `test`.
+        joules: Joules by phase, with the adaptation's sum as `adaptation`.
+        cpu_seconds: CPU-seconds by phase, with the adaptation's sum as `adaptation`.
+        wall_seconds: Wall-clock seconds by phase, with the adaptation's sum as `adaptation`.
         process: `cpu_seconds` and `joules` of the whole process, from its start to its end and children included, but
-            without testing and reading the test images, which only a study does. Empty unless the run had a process of
-            its own, in a study that isolates its cells.
+            without testing and reading the test images. Empty unless the run had a process of its own, in a study that
+            isolates its cells.
         peak_rss_mib: Peak resident memory in MiB, up to the end of the adaptation.
-        curve: Validations over the adaptation, oldest first; empty where none was recorded.
-        ladder: Steps up the ladder of remedies, in order; empty where nothing was climbed.
-        measured: Whether the energy comes from a sensor rather than a model.
-        void: Why the run's cost must not be used (a throttled board), or empty.
-        shared_machine: Whether other cells ran on the same machine meanwhile.
-        inflated: Whether threads spun while other programs had their cores: its CPU-seconds are too high.
-        busy_threads: Threads that other programs kept busy meanwhile, on average; 0 where it is not known.
-        machine: Where it ran.
-        instructions: The processor's instruction set as torch used it; empty where the record does not say.
-        number_format: Of the convolutions; likewise.
-        threads: That computed; None where the record does not say.
-        revision: Of tbft; empty where the record does not say.
-        error: Why a failed run failed, where the record says so.
-        labels: The study's axes and this cell's place on each; empty outside a study.
-        levels: All that drifted, as data and options tell; None where they cannot.
-        climbed: What a run adds whose drift nobody named; None for others.
-        ledger: Folder of its ledger, from the folder that is reported on.
-        apart: What sets it apart from runs with the same labels, in the order in which tables name it.
-        planned: Strategies that its study's plan has at this place on the other axes; empty outside a study.
+        curve: Validations during the adaptation, oldest first; empty if none was recorded.
+        ladder: Steps up the ladder of remedies, in order; empty if the run did not climb.
+        measured: Whether the energy comes from sensors alone and not from a model.
+        void: The reason why the run's cost must not be used (a throttled board), or empty.
+        shared_machine: Whether other cells ran on the same machine at the same time.
+        inflated: Whether the CPU-seconds are too high because threads waited for one another beside other programs.
+        busy_threads: Mean number of threads that other programs kept busy during the run; 0 if it is not known.
+        machine: Name of the machine.
+        instructions: The processor's instruction set as torch used it; empty if the record does not say it.
+        number_format: Number format of the convolutions; empty if the record does not say it.
+        threads: Number of threads that computed; None if the record does not say it.
+        revision: Revision of tbft; empty if the record does not say it.
+        error: The reason of a run that was not completed; empty if the record does not say it.
+        labels: Labels of the run's cell by axis; empty outside of a study.
+        levels: All levels that drifted, as data and options tell; None if they do not.
+        climbed: The part of the record that only a climb writes; None for other runs.
+        ledger: Folder of the run's ledger, relative to the folder that is reported on.
+        apart: What sets the run apart from runs with the same labels, in the order in which tables name it.
+        planned: Strategies in the study's plan at this place on the other axes; empty outside of a study.
     """
 
     key: str
@@ -110,34 +110,34 @@ class Record:
 
     @property
     def part(self) -> str:
-        """The part of its study that its drift belongs to, such as `development`; empty where the study has none."""
+        """The part of the study that the drift belongs to, such as `development`; empty if the study has no parts."""
         return self.labels.get(PART, "")
 
     @property
     def completed(self) -> bool:
-        """Whether the run went to its end."""
+        """Whether the run was completed."""
         return self.status == "completed"
 
     @property
     def disturbed(self) -> bool:
-        """Whether other programs or cells worked beside the run: their energy is in its joules."""
+        """Whether other programs or cells worked beside the run, so that its joules include theirs."""
         return self.shared_machine or self.busy_threads > BUSY_THREADS
 
 
 class HalfWritten(BadInput):
-    """A record that ends before its end, as a crash leaves it."""
+    """Raised for a record that is not whole, as a crash may leave it."""
 
 
 def read_record(path: Path, labels: Mapping[str, str] | None = None) -> Record:
     """Read one `result.json`.
 
     Args:
-        path: The file.
-        labels: The cell's place on the axes of its study.
+        path: Path of the file.
+        labels: Labels of the run's cell by axis; None outside of a study.
 
     Raises:
-        HalfWritten: When it is not whole JSON.
-        BadInput: When it is of another schema, or lacks what a completed run must say.
+        HalfWritten: When the file is not whole JSON.
+        BadInput: When the file cannot be read, has another schema, or lacks what a completed run must record.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -205,10 +205,10 @@ def _record(key: str, content: RunRecord, labels: dict[str, str]) -> Record:
 
 
 def _level_block(content: RunRecord) -> str:
-    """Read which block of the run's network belongs to its drift level.
+    """Read which block of the run's network belongs to its drift level; empty if the record does not say it.
 
-    A record without the field says so only where it tuned that block or the whole network. At input and output level
-    it is the same block in every network.
+    Without the field `level_block`, it is the block that was tuned if the strategy is `block`. At input and output
+    level it is the same block in every network. At feature level it is known if the whole network was tuned.
     """
     if "level_block" in content:
         return content["level_block"] or ""
@@ -223,7 +223,7 @@ def _level_block(content: RunRecord) -> str:
 
 
 def _whole_process(content: RunRecord) -> dict[str, float]:
-    """Read what the process cost but for its test, where it was the run's own and was counted up to its end."""
+    """Read the process's cost without its test, if the process was the run's own and was counted up to its exit."""
     process = content.get("process") or {}
     if process.get("since") != PROCESS_START or process.get("until") != EXIT:
         return {}
@@ -232,7 +232,7 @@ def _whole_process(content: RunRecord) -> dict[str, float]:
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    """Keep what is a finite number: an unknown figure is absent, never zero."""
+    """Keep finite numbers only: an unknown figure is absent, never zero."""
     return {name: float(value) for name, value in values.items() if _is_number(value)}
 
 
@@ -241,13 +241,13 @@ def _is_number(value: object) -> bool:
 
 
 def _curve(entries: Sequence[CurveEntry]) -> list[CurvePoint]:
-    """Take the validations whose accuracy and energy are both known."""
+    """Return the validations whose accuracy and joules are both known."""
     values = [(entry.get("validation_accuracy"), entry.get("joules")) for entry in entries]
     return [CurvePoint(float(a), float(j)) for a, j in values if _is_number(a) and _is_number(j)]
 
 
 def _series(strategy: str, blocks: Sequence[str], level_block: str) -> str:
-    """Name a strategy by what it tunes: the level's own block is `block`, any other choice its blocks."""
+    """Return the strategy, or if a strategy `block` did not tune the level's own block, the names of its blocks."""
     if strategy != "block" or list(blocks) == [level_block]:
         return strategy
     return "+".join(blocks)

@@ -1,4 +1,4 @@
-"""What is lost where nobody names the drift: accuracy, regret and cost by strategy."""
+"""Tables of accuracy, regret and cost by strategy, for studies in which nobody names the drift."""
 
 import statistics
 
@@ -18,7 +18,7 @@ REGRET_NOTE = (
 
 
 def regret_tables(results: Results) -> list[Table]:
-    """Tables of a study in which climbs tested in hindsight what they tried; empty ones for any other.
+    """Make the tables of a study in which climbs measured the test accuracy of what they tried; empty for any other.
 
     Args:
         results: The completed records.
@@ -34,7 +34,7 @@ def regret_tables(results: Results) -> list[Table]:
 
 
 def drift_table(cells: Cells) -> Table:
-    """Test accuracy in % by drift, number of images and strategy: mean and standard deviation over seeds."""
+    """Make the table of test accuracy in % by drift, images and strategy: mean and standard deviation over seeds."""
     rows: list[tuple[Value, ...]] = []
     for (part, images, drift), own in cells.grouped(lambda cell: (cell.part, cell.images, cell.drift)):
         accuracies = [percent(known(cells.accuracy(cell, name) for cell in own)) for name in cells.strategies]
@@ -46,7 +46,7 @@ def drift_table(cells: Cells) -> Table:
 
 
 def regret_table(cells: Cells) -> Table:
-    """Regret of each strategy in points, and what it gains on always refreshing and solving the head."""
+    """Make the table of each strategy's regret in points, and its gain over always refreshing and solving the head."""
     rows: list[tuple[Value, ...]] = []
     for (part, images), own in cells.grouped(lambda cell: (cell.part, cell.images)):
         for name in cells.strategies:
@@ -78,7 +78,7 @@ def regret_table(cells: Cells) -> Table:
 
 
 def share_table(cells: Cells) -> Table:
-    """CPU-seconds of the adaptation in % of tuned full fine-tuning's with the most images, by kind of drift."""
+    """Make the table of CPU-seconds in % of tuned full fine-tuning's with the most images, by levels of the drift."""
     full: dict[str, tuple[int, float]] = {}
     for drift in {cell.drift for cell in cells.runs}:
         spent = {cell: cells.full_cpu_seconds(cell) for cell in cells.runs if cell.drift == drift}

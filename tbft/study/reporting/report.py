@@ -24,14 +24,14 @@ PAGE = "report.html"
 
 @dataclass(frozen=True)
 class Report:
-    """What was written, and where.
+    """A report that was written.
 
     Attributes:
-        folder: Holds `*.csv`, `tables.md`, the figures and `report.html`.
-        tables: The tables, for the terminal.
+        folder: Folder of `*.csv`, `tables.md`, the figures and `report.html`.
+        tables: The tables, without that of all records.
         results: The completed records.
         problems: Records that could not be used in full.
-        answer: What the page leads with.
+        answer: The answer that the page begins with.
     """
 
     folder: Path
@@ -46,7 +46,7 @@ def write_report(runs: Path, folder: Path | None = None) -> Report:
 
     Args:
         runs: A ledger, or a folder of ledgers.
-        folder: Where to write; `report` inside `runs` if None.
+        folder: Folder to write to; `report` inside `runs` if None.
 
     Raises:
         BadInput: When there is no record, or the report cannot be written.
@@ -64,7 +64,7 @@ def write_report(runs: Path, folder: Path | None = None) -> Report:
 
 
 def _write(runs: Path, folder: Path, tables: Sequence[Table], results: Results, problems: Sequence[Problem]) -> Answer:
-    """Write all files; gives the answer that the page leads with."""
+    """Write all files and return the answer that the page begins with."""
     from tbft.study.reporting.chart_style import save_png, save_svg
     from tbft.study.reporting.figures import all_figures
 

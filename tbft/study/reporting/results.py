@@ -1,4 +1,4 @@
-"""Records in the shape of the paper's tables: rows are settings, columns strategies, pairs drift and seed."""
+"""Records arranged as in the paper's tables: rows are settings, columns are strategies, cells are by drift and seed."""
 
 import statistics
 from collections import defaultdict
@@ -12,10 +12,10 @@ from tbft.study.reporting.record import PART, Record
 
 SINGLE_BLOCKS = ("block1", "block2", "block3", "block4", "fc")
 FULL_FINE_TUNINGS = ("tuned-full", "paper-full", "full")  # the strongest first
-TBFT = "TBFT"  # how figures name the series that tunes the level's block, whatever its name in the records
-AMP = "-amp"  # ends the name of an opponent that computes as TBFT does: where that pays, in automatic mixed precision
+TBFT = "TBFT"  # the figures' name of the strategy that tunes the level's block, whatever its name in the records
+AMP = "-amp"  # end of the name of an opponent in TBFT's number format: automatic mixed precision where that pays
 OPPONENTS = tuple(name + ending for name in FULL_FINE_TUNINGS for ending in ("", AMP))
-ADAPTIVE = "auto"  # the strategy for which nobody names the drift
+ADAPTIVE = "auto"  # the strategy that chooses by the sample, without a named drift
 ORDER = (
     "none",
     "bn",
@@ -32,19 +32,19 @@ ORDER = (
 AVERAGED_AXES = frozenset({"drift", "seed", "repeat", "strategy", "data.train_size", PART})
 
 Metric = Callable[[Record], float | None]
-"""Takes one figure from a record; None where the record does not have it."""
+"""Function that takes one figure from a record; it returns None if the record does not have it."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A row of the tables: what is compared like with like.
+    """A row of the tables, in which strategies are compared.
 
     Attributes:
-        level: Drift level.
+        level: Drift level; empty if the records name none.
         dataset: Name of the data set.
-        train_size: Labelled target images.
-        variant: The cell's place on any axis that is not averaged over, such as `freeze.statistics=refresh`, and what
-            else sets it apart (see `tbft.study.reporting.apart`).
+        train_size: Number of labelled target images.
+        variant: Labels on the axes that tables do not average over, such as `freeze.statistics=refresh`, and what else
+            sets the runs apart (see `tbft.study.reporting.apart`).
     """
 
     level: str
@@ -54,48 +54,48 @@ class Setting:
 
 
 def accuracy_on_test(record: Record) -> float | None:
-    """Test accuracy, a fraction of 1."""
+    """Return the test accuracy, a fraction of 1."""
     return record.accuracy["test"]
 
 
 def accuracy_of_base(record: Record) -> float | None:
-    """Test accuracy of the base model before any adaptation, a fraction of 1."""
+    """Return the test accuracy of the base model before any adaptation, a fraction of 1."""
     return record.accuracy.get("base")
 
 
 def adaptation_joules(record: Record) -> float | None:
-    """Joules of the whole adaptation; None for a void run."""
+    """Return the joules of the whole adaptation; None for a void run."""
     return None if record.void else record.joules.get("adaptation")
 
 
 def adaptation_cpu_seconds(record: Record) -> float | None:
-    """CPU-seconds of the whole adaptation; None for a void run."""
+    """Return the CPU-seconds of the whole adaptation; None for a void run."""
     return None if record.void else record.cpu_seconds.get("adaptation")
 
 
 def process_joules(record: Record) -> float | None:
-    """Joules of the whole process without its test; None for a void run."""
+    """Return the joules of the whole process without its test; None for a void run."""
     return None if record.void else record.process.get("joules")
 
 
 def process_cpu_seconds(record: Record) -> float | None:
-    """CPU-seconds of the whole process without its test; None for a void run."""
+    """Return the CPU-seconds of the whole process without its test; None for a void run."""
     return None if record.void else record.process.get("cpu_seconds")
 
 
 def peak_memory(record: Record) -> float | None:
-    """Peak resident memory in MiB, up to the end of the adaptation."""
+    """Return the peak resident memory in MiB, up to the end of the adaptation."""
     return record.peak_rss_mib
 
 
 def setting_of(record: Record) -> Setting:
-    """Tell which row a record belongs to."""
+    """Return the row that a record belongs to."""
     variant = [f"{axis}={value}" for axis, value in record.labels.items() if axis not in AVERAGED_AXES]
     return Setting(record.level, record.dataset, record.train_size, ", ".join([*variant, *record.apart]))
 
 
 def pair_of(record: Record) -> Pair:
-    """Tell what a record is paired by; a study's own name for the drift comes before the record's."""
+    """Return the drift and the seed of a record; the study's name of the drift is preferred to the record's."""
     return Pair(record.labels.get("drift") or record.drift, record.seed)
 
 
@@ -117,23 +117,23 @@ class Results:
         return dict(runs)
 
     def settings(self) -> list[Setting]:
-        """Rows, in the order of the paper's tables: level, data set, size."""
+        """Return the rows in the order of the paper's tables: by level, data set and size."""
         return sorted(
             {setting for setting, _ in self._runs},
             key=lambda s: (_rank(s.level, LEVELS), s.dataset, s.train_size, s.variant),
         )
 
     def series(self, *settings: Setting) -> list[str]:
-        """Strategies present in any of the settings, the cheap ones first, full fine-tuning last."""
+        """Return the strategies that ran in any of the settings, in the order of `ORDER`, then unknown ones by name."""
         found = {series for setting, series in self._runs if setting in settings}
         return sorted(found, key=lambda name: (_rank(name, ORDER), name))
 
     def runs(self, setting: Setting, series: str) -> list[Record]:
-        """Records of one cell of the table."""
+        """Return the records of a strategy in a setting."""
         return self._runs.get((setting, series), [])
 
     def by_pair(self, setting: Setting, series: str, metric: Metric) -> dict[Pair, float]:
-        """One figure for each drift and seed: the median over repeats."""
+        """Return one figure of a strategy by drift and seed: the median over repeats."""
         values = defaultdict(list)
         for record in self.runs(setting, series):
             value = metric(record)
@@ -142,46 +142,46 @@ class Results:
         return {pair: statistics.median(repeats) for pair, repeats in values.items()}
 
     def accuracies(self, setting: Setting) -> dict[str, Column]:
-        """Test accuracy of each strategy at the drifts and seeds that all have; all there is where they share none."""
+        """Return each strategy's test accuracies at the drifts and seeds that all share, or all if they share none."""
         found = {name: self.by_pair(setting, name, accuracy_on_test) for name in self.series(setting)}
         shared = common_pairs(found.values())
         return {name: at(shared, column) for name, column in found.items()}
 
     def level_block(self, setting: Setting) -> str:
-        """Name the block that belongs to the level in the network of a setting's runs.
+        """Return the block that belongs to the level in the network of a setting's runs.
 
-        Empty where no record says it, or where the runs are of networks that differ in it.
+        It is empty if no record says it, or if the runs are of networks with different ones.
         """
         runs = [run for series in self.series(setting) for run in self.runs(setting, series)]
         named = {run.level_block for run in runs if run.level_block}
         return named.pop() if len(named) == 1 else ""
 
     def target(self, setting: Setting) -> str | None:
-        """Name the series that is TBFT: the level's own recipe, or else its block; None if neither ran."""
+        """Return the strategy that is TBFT: the level's own recipe, or else its block; None if neither ran."""
         return next((name for name in ("block", self.level_block(setting)) if self.runs(setting, name)), None)
 
     def tuned_blocks(self) -> dict[str, str]:
-        """Name the block that TBFT tunes at each level at which that is one block in all networks."""
+        """Return by level the block that TBFT tunes, for levels at which it is the same block in all settings."""
         blocks: dict[str, set[str]] = defaultdict(set)
         for setting in self.settings():
             blocks[setting.level].add(self.level_block(setting))
         return {level: min(names) for level, names in blocks.items() if len(names) == 1 and names != {""}}
 
     def targets(self, setting: Setting) -> list[str]:
-        """Name the series that are TBFT: that of `target`, and the adaptive one; those that ran."""
+        """Return the strategies that are ours and ran: that of `target`, and `auto`."""
         adaptive = [ADAPTIVE] if self.runs(setting, ADAPTIVE) else []
         return [name for name in (self.target(setting),) if name] + adaptive
 
     def label(self, setting: Setting, series: str) -> str:
-        """Name a series as figures do, the same at every level: TBFT as such, another by what it tunes."""
+        """Return the figures' name of a strategy: `TBFT` for that of `target`, the same at every level."""
         return TBFT if series == self.target(setting) else series
 
     def title(self, setting: Setting, *, size: bool = True) -> str:
-        """Head a panel: what drifted; on a line below, the block that TBFT tunes, the training size and the variant.
+        """Return a panel's title: level and data set; on a second line the tuned block, training size and variant.
 
         Args:
-            setting: What the panel shows.
-            size: Whether it shows one training size only.
+            setting: The setting of the panel.
+            size: Whether the title names the training size.
         """
         where = f"{setting.level} level, {setting.dataset}" if setting.level else setting.dataset
         tuned = self.level_block(setting) if self.target(setting) else ""
@@ -190,7 +190,7 @@ class Results:
         return "\n".join(filter(None, [where, which]))
 
     def single_blocks(self, setting: Setting) -> dict[str, str]:
-        """Single blocks with the series that tuned each; the level's own recipe stands in for its block."""
+        """Return by single block the strategy that tuned it; the level's own recipe counts if its block did not run."""
         own = self.level_block(setting)
         blocks = {block: block for block in SINGLE_BLOCKS if self.runs(setting, block)}
         if own and own not in blocks and self.runs(setting, "block"):
@@ -198,7 +198,10 @@ class Results:
         return {block: blocks[block] for block in SINGLE_BLOCKS if block in blocks}
 
     def missing_blocks(self, setting: Setting) -> list[str]:
-        """Blocks that Block Avg waits for: those that are planned, or outside a study ran on the same data set."""
+        """Return the blocks that Block Avg lacks: blocks in the study's plan that did not run yet.
+
+        Outside of a study they are the blocks that ran at the same level and on the same data set in other settings.
+        """
         runs = [run for series in self.series(setting) for run in self.runs(setting, series)]
         planned = {name for run in runs for name in run.planned}
         if planned:
@@ -210,9 +213,9 @@ class Results:
         return sorted(awaited - set(self.single_blocks(setting))) if len(awaited) > 1 else []
 
     def block_average(self, setting: Setting, metric: Metric) -> dict[Pair, float]:
-        """The paper's Block Avg: the mean over the single blocks, for each pair at which all of them ran.
+        """Return the paper's Block Avg: the mean over the single blocks, at each drift and seed that all of them have.
 
-        Empty while a block is missing.
+        It is empty while a block is missing.
         """
         singles = self.single_blocks(setting)
         if len(singles) < 2 or self.missing_blocks(setting):
@@ -222,15 +225,18 @@ class Results:
         return {pair: statistics.fmean(values[pair] for values in each) for pair in shared}
 
     def opponents(self, setting: Setting) -> list[str]:
-        """Full fine-tunings present in the setting, the strongest first, each before the same one in TBFT's format."""
+        """Return the full fine-tunings that ran in a setting, strongest first, each before the one in TBFT's format."""
         return [name for name in OPPONENTS if self.runs(setting, name)]
 
 
 def level_mean(values: Iterable[tuple[str, float]]) -> float | None:
-    """Mean over the levels of the means within each level, so that no level counts for more than another.
+    """Return the mean over levels of the means within each level, so that each level has the same weight.
 
     Args:
         values: Level and figure of each row.
+
+    Returns:
+        The mean; None without rows.
     """
     levels = defaultdict(list)
     for level, value in values:
@@ -239,14 +245,14 @@ def level_mean(values: Iterable[tuple[str, float]]) -> float | None:
 
 
 def joules_to_accuracy(record: Record, accuracy: float) -> float | None:
-    """Joules until validation first reaches an accuracy.
+    """Return the joules until validation first reaches an accuracy.
 
     Args:
-        record: The run; one without validations on the way (a head in closed form) counts as a whole.
-        accuracy: A fraction of 1.
+        record: Record of the run; if it has no validations on the way (a head in closed form), the final one counts.
+        accuracy: The accuracy to reach, a fraction of 1.
 
     Returns:
-        None if the run never reaches it, or is void.
+        The joules; None if the run never reaches the accuracy, or is void.
     """
     if record.void:
         return None

@@ -1,4 +1,4 @@
-"""TBFT against full fine-tuning: accuracy, and savings of CPU time, energy and memory."""
+"""The table of TBFT against full fine-tuning: accuracy, and savings of CPU time, energy and memory."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ SAVED = {
     "joules saved %": JOULES,
     "joules saved, whole process %": PROCESS_JOULES,
 }
-AVERAGED = ("points", *SAVED)  # over levels
+AVERAGED = ("points", *SAVED)  # columns with a mean over levels
 COLUMNS = (
     *HEAD,
     "TBFT",
@@ -44,11 +44,11 @@ COLUMNS = (
     "pairs of joules",
 )
 Row = Mapping[str, Value]
-"""Figures by column; the columns that are missing say nothing."""
+"""Figures by column; missing columns are empty."""
 
 
 def savings_table(results: Results) -> Table:
-    """Accuracy of TBFT and of each full fine-tuning; CPU time, energy and memory saved, in pairs of runs."""
+    """Make the table of accuracy of TBFT and of each full fine-tuning, and of CPU time, energy and memory saved."""
     rows: list[Row] = []
     settings = [setting for setting in results.settings() if results.targets(setting) and results.opponents(setting)]
     for index, setting in enumerate(settings):
@@ -57,7 +57,7 @@ def savings_table(results: Results) -> Table:
         if setting.level not in [later.level for later in settings[index + 1 :]]:
             rows += _paper_row(setting.level)
     if all(row.get("pairs of joules") in (None, row.get("pairs")) for row in rows):
-        rows = [{**row, "pairs of joules": None} for row in rows]  # the same numbers as in the column before
+        rows = [{**row, "pairs of joules": None} for row in rows]  # the column would repeat "pairs"
     rows += _means(rows)
     lines = tuple(tuple(row.get(column) for column in COLUMNS) for row in rows)
     return Table(
@@ -106,7 +106,7 @@ def _row(results: Results, setting: Setting, target: str, opponent: str) -> Row:
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
-    """Explain what only some ledgers have."""
+    """Explain columns, strategies and variants that only some ledgers have."""
     notes = []
     if any(row.get("CPU s saved, whole process %") for row in rows):
         notes.append(
@@ -127,13 +127,13 @@ def _notes(rows: Sequence[Row]) -> list[str]:
 
 
 def _paper_row(level: str) -> list[Row]:
-    """The paper's saving by the level's own block."""
+    """Make the row of the paper's saving by the level's own block, if the paper has the level."""
     paper = paper_figures()["saving"].get(level)
     return [_paper(level, "block", paper[paper_block(level)])] if paper else []
 
 
 def _means(rows: Sequence[Row]) -> list[Row]:
-    """Mean over the levels against each opponent, where there are several; the paper's own means below."""
+    """Make rows of the mean over levels against each opponent, if there are several levels, and the paper's means."""
     means: list[Row] = []
     ours = [row for row in rows if row["figures"] == OURS and row["level"] in LEVELS]
     levels = {str(row["level"]) for row in ours}

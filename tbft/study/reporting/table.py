@@ -1,4 +1,4 @@
-"""A table, and how it is written for a terminal, for Markdown and for a spreadsheet."""
+"""A table, and its forms for a terminal, for Markdown and for a spreadsheet."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from tbft.study.reporting.intervals import Estimate
 Value = str | int | float | Estimate | None
 PAPER = "paper"
 OURS = "ours"
-LONGEST_NAME = 20  # characters of a name, such as a strategy's, that a narrow terminal does not break
+LONGEST_NAME = 20  # characters of the longest name, such as a strategy's, that a narrow terminal does not break
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Table:
     Attributes:
         name: File name without its ending.
         title: One line that says what is shown, with the unit.
-        columns: Headings.
-        rows: One value for each column; the paper's own rows begin with `paper`.
-        notes: What a reader must know to read it right.
+        columns: Headings of the columns.
+        rows: Rows with one value for each column; the paper's own rows begin with `paper`.
+        notes: Sentences that a reader needs to understand the table.
     """
 
     name: str
@@ -35,12 +35,12 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def shown(self) -> Iterator[list[str]]:
-        """Rows as text."""
+        """Yield the rows as texts."""
         for row in self.rows:
             yield [show(value) for value in row]
 
     def compact(self) -> "Table":
-        """The same table without the columns that say nothing in any row."""
+        """Return the table without columns that are empty in every row."""
         kept = [i for i in range(len(self.columns)) if any(row[i] not in ("", None) for row in self.rows)]
         rows = tuple(tuple(row[index] for index in kept) for row in self.rows)
         return replace(self, columns=tuple(self.columns[index] for index in kept), rows=rows)
@@ -116,7 +116,7 @@ def to_csv(table: Table) -> str:
 
 
 def _parts(table: Table, index: int) -> dict[str, str]:
-    """Which attributes of the estimates of a column are known, each with its suffix for the heading."""
+    """Return the known attributes of a column's estimates, each with its suffix for the heading."""
     estimates = [row[index] for row in table.rows if isinstance(row[index], Estimate)]
     suffixes = {"value": "", "sd": "sd", "low": "low", "high": "high", "n": "n", "mark": "mark"}
     known = {name for name in suffixes for estimate in estimates if getattr(estimate, name) not in (None, "")}

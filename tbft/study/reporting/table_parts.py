@@ -11,7 +11,7 @@ from tbft.study.reporting.table import PAPER, Value
 HEAD = ("figures", "level", "data set", "size", "variant")
 PAPER_NOTE = "Rows marked paper are the paper's own figures (arXiv:2403.15905), of other machines and base models."
 
-UNNAMED = "not named"  # a level, of runs for which neither anybody nor the data names one
+UNNAMED = "not named"  # the level of runs for which neither an option nor the data names one
 INTERVAL_NOTE = (
     "[low, high]: 95 % confidence interval, Student's t over the means of the drifts where a row has several "
     "(Ibragimov and Mueller 2010), and over the seeds of its one drift where not, which says nothing of other drifts."
@@ -19,27 +19,27 @@ INTERVAL_NOTE = (
 
 
 def paper_notes(rows: Sequence[tuple[Value, ...]]) -> list[str]:
-    """What to say below a table that has rows of the paper's."""
+    """Return the note below a table that has rows of the paper; empty if it has none."""
     return [PAPER_NOTE] if any(row[0] == PAPER for row in rows) else []
 
 
 def head(setting: Setting) -> tuple[Value, ...]:
-    """The first columns of our own row, after `figures`."""
+    """Return the first columns of our own row, behind `figures`."""
     return setting.level or UNNAMED, setting.dataset, setting.train_size, setting.variant
 
 
 def percent(fractions: Iterable[float]) -> list[float]:
-    """Fractions of 1 as percent."""
+    """Return fractions of 1 as percent."""
     return [100 * fraction for fraction in fractions]
 
 
 def percent_of(clusters: Iterable[Iterable[float]]) -> list[list[float]]:
-    """Clusters of fractions of 1 as percent."""
+    """Return clusters of fractions of 1 as percent."""
     return [percent(cluster) for cluster in clusters]
 
 
 def counts(numbers: Iterable[int]) -> Value:
-    """How many values the figures of a row rest on: a number, or the smallest and the largest."""
+    """Return the number of values behind the figures of a row: one number, or the smallest and the largest."""
     found = sorted(set(numbers))
     return (found[0] if len(found) == 1 else f"{found[0]} to {found[-1]}") if found else None
 
@@ -51,17 +51,17 @@ def energy_kind(runs: Sequence[Record]) -> str:
 
 
 def paper_sizes(setting: Setting) -> dict[int, dict[str, list[float]]]:
-    """The paper's accuracies at a setting's level, by training size; empty for a level it does not have."""
+    """Return the paper's accuracies at a setting's level, by training size; empty for a level that it does not have."""
     return paper_figures()["accuracy"].get(setting.level, {}).get("sizes", {})
 
 
 def paper_head(setting: Setting) -> tuple[Value, ...]:
-    """The first columns of the paper's row beside ours."""
+    """Return the first columns of the paper's row for a setting, behind `figures`."""
     return setting.level, paper_figures()["accuracy"][setting.level]["dataset"], setting.train_size, ""
 
 
 def cost_notes(records: Iterable[Record]) -> list[str]:
-    """Warn of what makes costs hard to compare."""
+    """Warn about runs whose costs are hard to compare, because other programs ran beside them."""
     records = list(records)
     notes = []
     shared = sum(record.shared_machine for record in records)

@@ -1,4 +1,4 @@
-"""The paper's tables from our own records, with the paper's figures beside them."""
+"""All tables of a report; the paper's tables are made from our own records, with the paper's figures beside them."""
 
 import statistics
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ from tbft.study.reporting.table_parts import (
     percent,
 )
 
-_LISTED = 5  # runs still to come that are listed one by one
+_LISTED = 5  # most runs still to come that are listed one by one
 
 
 def all_tables(results: Results, problems: Sequence[Problem] = ()) -> list[Table]:
@@ -42,7 +42,7 @@ def all_tables(results: Results, problems: Sequence[Problem] = ()) -> list[Table
 
     Args:
         results: The completed records.
-        problems: Records that could not be used.
+        problems: Records that could not be used in full.
     """
     results = set_apart(results)
     noiseless = without_noise(results)
@@ -62,7 +62,7 @@ def all_tables(results: Results, problems: Sequence[Problem] = ()) -> list[Table
 
 
 def accuracy_table(results: Results) -> Table:
-    """Test accuracy in % for each strategy, with Block Avg: mean and standard deviation over seeds."""
+    """Make the table of test accuracy in % by strategy, with Block Avg: mean and standard deviation over seeds."""
     names = results.series(*results.settings())
     rows: list[tuple[Value, ...]] = []
     notes = ["Mean ± standard deviation over seeds; each seed is the mean over its drifts."]
@@ -86,7 +86,7 @@ def accuracy_table(results: Results) -> Table:
 
 
 def problem_table(problems: Sequence[Problem]) -> Table:
-    """Runs that are missing from the other tables, or whose cost is."""
+    """Make the table of runs that are missing from the other tables, or whose cost is missing."""
     waiting = [problem for problem in problems if problem.kind == NOT_RUN]
     rows: list[tuple[Value, ...]] = [(problem.key, problem.kind, problem.reason) for problem in problems]
     if len(waiting) > _LISTED:
@@ -96,7 +96,7 @@ def problem_table(problems: Sequence[Problem]) -> Table:
 
 
 def records_table(results: Results) -> Table:
-    """Every completed run as a row of plain figures, for a spreadsheet or W&B."""
+    """Make the table of every completed run as a row of plain figures, for a spreadsheet or W&B."""
     phases = (*ADAPTATION, "adaptation", "test")
     rows = tuple(
         (
@@ -136,7 +136,7 @@ def records_table(results: Results) -> Table:
 
 
 def _paper_accuracy(setting: Setting, names: Sequence[str]) -> list[tuple[Value, ...]]:
-    """The paper's row for the same level and size, its full fine-tuning under `paper-full` or `full`."""
+    """Make the paper's row of the same level and size; its full fine-tuning stands in the column most similar to it."""
     paper = paper_sizes(setting).get(setting.train_size)
     if paper is None:
         return []
@@ -151,7 +151,7 @@ def _pair(mean_and_sd: Sequence[float] | None) -> Estimate | None:
 
 
 def _coverage(results: Results, setting: Setting) -> list[str]:
-    """Tell on which drifts and seeds a row rests, where these are not all that ran."""
+    """Say how many drifts and seeds a row is computed from, if these are not all that ran."""
     found = {name: results.by_pair(setting, name, accuracy_on_test) for name in results.series(setting)}
     shared, ran = common_pairs(found.values()), set[Pair]().union(*found.values())
     if shared == ran:

@@ -1,1 +1,1 @@
-"""Running a study: a grid becomes cells, executors run them, and the ledger keeps their records."""
+"""Running a study: the grid makes cells, executors run them, and the ledger keeps their records."""

@@ -1,4 +1,4 @@
-"""Options of `fit` as a study writes them, and the command line that they make."""
+"""Options of `fit` as a study spells them, and the command line of a cell."""
 
 import json
 import math
@@ -10,14 +10,14 @@ import yaml
 
 from tbft.options.presets import find
 
-CLASS_ARGUMENTS = ".init_args"  # may be left out of an option's name
-CLASS_NAME = ".class_path"  # likewise
+CLASS_ARGUMENTS = ".init_args"  # part of an option's name that may be left out
+CLASS_NAME = ".class_path"  # end of an option's name that may be left out
 
 Options = Mapping[str, Any]
 
 
 def text_of(value: Any) -> str:
-    """A value as the command line of `fit` reads it; a string stands for itself.
+    """Return a value as text for the command line of `fit`; a string stays as it is.
 
     >>> [text_of(value) for value in (True, None, 1e-3, "off", "1e-3", ["off", 1], float("inf"))]
     ['true', 'null', '0.001', 'off', '1e-3', '["off", 1]', '.inf']
@@ -28,7 +28,7 @@ def text_of(value: Any) -> str:
 
 
 def without_spelling(value: Any) -> Any:
-    """One value for all that reach `fit` as the same text: `"8"` and 8, which are the same argument.
+    """Return the same value for all values that reach `fit` as the same text, such as `"8"` and 8.
 
     >>> [without_spelling(value) for value in ("8", 8, "off", "true", "1e-3")]
     [8, 8, 'off', True, '1e-3']
@@ -43,7 +43,7 @@ def without_spelling(value: Any) -> Any:
 
 
 def flatten(options: Options) -> dict[str, Any]:
-    """Spell nested mappings as dotted options, the way a command line does; a later option wins.
+    """Spell nested mappings as dotted options, as a command line does; a later option wins.
 
     >>> flatten({"data.batch_size": 4, "data": {"batch_size": 8, "root": "here"}})
     {'data.batch_size': 8, 'data.root': 'here'}
@@ -63,7 +63,7 @@ def _leaves(option: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def same_option(option: str) -> str:
-    """One name for all spellings of an option.
+    """Return the same name for all spellings of an option.
 
     >>> same_option("data.init_args.batch_size"), same_option("model.optimizer.class_path")
     ('data.batch_size', 'model.optimizer')
@@ -72,13 +72,13 @@ def same_option(option: str) -> str:
 
 
 def configs_in(options: Options) -> list[str]:
-    """Presets or files that options name under `config`."""
+    """Return the presets or files that options name under `config`."""
     configs = options.get("config") or []
     return [text_of(config) for config in (configs if isinstance(configs, list) else [configs])]
 
 
 def read_configs(configs: Sequence[str]) -> list[Any]:
-    """Contents of presets or files.
+    """Return the contents of presets or files, parsed.
 
     Raises:
         BadInput: When one of them is unknown.
@@ -88,12 +88,12 @@ def read_configs(configs: Sequence[str]) -> list[Any]:
 
 @cache
 def _parse(text: str) -> Any:
-    """Parse YAML once for all cells that share it; nobody changes what it returns."""
+    """Parse YAML, once for all cells that share it; callers must not change the result."""
     return yaml.safe_load(text)
 
 
 def options_of_configs(configs: Sequence[str]) -> dict[str, Any]:
-    """Options that presets or files set, by the name that `same_option` gives; a later file wins."""
+    """Return the options that presets or files set, by their names from `same_option`; a later file wins."""
     options: dict[str, Any] = {}
     for content in read_configs(configs):
         if isinstance(content, Mapping):
@@ -102,7 +102,7 @@ def options_of_configs(configs: Sequence[str]) -> dict[str, Any]:
 
 
 def setter_of(option: str, settings: Options) -> str | None:
-    """Find which of some settings decides an option: the option itself, or a `null` set for all that it is part of.
+    """Return the setting that decides an option: the option itself, or one that contains it and is `null`; else None.
 
     >>> setter_of("model.learning_rates.fc", {"model.learning_rates": None})
     'model.learning_rates'
@@ -116,12 +116,12 @@ def setter_of(option: str, settings: Options) -> str | None:
 
 
 def leave_out(options: Options, settings: Options) -> dict[str, Any]:
-    """Options but for those that some settings, named as by `same_option`, decide."""
+    """Return the options without those that some settings decide; the settings are named as by `same_option`."""
     return {name: value for name, value in options.items() if setter_of(name, settings) is None}
 
 
 def lay_over(options: Options, later: Options) -> dict[str, Any]:
-    """Options with later ones over them, however these are spelled.
+    """Return options with later ones laid over them, for any spelling of both.
 
     >>> lay_over({"data.init_args.batch_size": 4, "model.base": "digits"}, {"data.batch_size": 8})
     {'model.base': 'digits', 'data.batch_size': 8}
@@ -130,7 +130,7 @@ def lay_over(options: Options, later: Options) -> dict[str, Any]:
 
 
 def command_line(configs: Sequence[str], options: Options) -> tuple[str, ...]:
-    """Arguments of `fit`: configurations in order, then options, `data` before `data.root`."""
+    """Return the arguments of `fit`: configurations in order, then options, `data` before `data.root`."""
     arguments = [part for config in configs for part in ("--config", config)]
     for option in sorted(options, key=lambda option: option.count(".")):
         arguments += [f"--{option}", text_of(options[option])]

@@ -3,14 +3,14 @@
 from tbft.study.running.cell_options import options_of_configs
 from tbft.study.running.grid import Cell
 
-LONGEST = 64  # characters that W&B takes
+LONGEST = 64  # most characters of a tag in W&B
 
 
 def tags_of(cell: Cell) -> list[str]:
-    """Tags such as `drift:fog`, `seed:0`, `level:input`.
+    """Return tags such as `drift:fog`, `seed:0`, `level:input`.
 
-    The level is that of the cell's presets and options; there is no tag of it where these leave it to the data. The
-    run adds the tags that only it knows, such as `block:block4`.
+    The level is that of the cell's presets and options; there is no such tag if they leave the level to the data. The
+    run itself adds tags that only it knows, such as `block:block4`.
     """
     tags = [f"{axis}:{label}" for axis, label in cell.labels.items()]
     level = _level(cell)
@@ -19,7 +19,7 @@ def tags_of(cell: Cell) -> list[str]:
 
 
 def _level(cell: Cell) -> str | None:
-    """The drift level that the cell's presets and options name, the later before the earlier."""
+    """Return the drift level that the cell's presets and options name; a later one wins."""
     level = None
     for option, value in zip(cell.arguments[::2], cell.arguments[1::2], strict=True):
         if option == "--config":

@@ -1,4 +1,4 @@
-"""`python -m tbft study`."""
+"""The command `python -m tbft study`."""
 
 import sys
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from tbft.study.running.grid import Cell, Study
 from tbft.study.running.share import check_root, share_of
 from tbft.yaml_file import read_yaml_file
 
-FLAGS = {  # options of Execution that are given without a value, or as --no_...
+FLAGS = {  # options of Execution without a value, also with --no_ before their names
     "isolate": "A process for each cell, not one for all.",
     "share_machine": "Let cells run on one machine at once, and mark their records.",
     "resume": "Go on with a ledger that a study has used before.",
@@ -35,16 +35,16 @@ class Execution:
         executor: `local` on this machine, or `ray` on a cluster.
         workers: Cells at a time on this machine; more than one needs `isolate` and `share_machine`.
         retries: How often a failed cell is run again within one study.
-        address: Of the Ray cluster; by default one on this machine, or a new one.
-        cpus: CPUs of a cell on a Ray cluster, also in part.
-        gpus: GPUs of a cell on a Ray cluster, also in part.
-        wandb: Log cells, table and figures to W&B, in one group of the study's name.
+        address: Address of the Ray cluster; by default one on this machine, or a new one.
+        cpus: CPUs of a cell on a Ray cluster; may be a fraction.
+        gpus: GPUs of a cell on a Ray cluster; may be a fraction.
+        wandb: Log cells, tables and figures to W&B, in a group with the study's name.
         isolate: A process for each cell, not one for all.
         share_machine: Let cells run on one machine at once, and mark their records.
         resume: Go on with a ledger that a study has used before.
         plan: List the cells and run none.
-        share: One of several shares of the cells, such as `1/2`, each with a `root` of its own: for processes or
-            machines that work at the same time. `report` takes the folder that holds all roots.
+        share: Run one of several shares of the cells, such as `1/2`, each with a `root` of its own, so that processes
+            or machines can work at the same time. `report` takes the folder that holds all roots.
     """
 
     executor: Literal["local", "ray"] = "local"
@@ -62,13 +62,13 @@ class Execution:
 
 
 class _StudyFile(PresetConfig):
-    """Takes the file of a study, and says what the configuration of one run is for."""
+    """The action of `--config`: takes the file of a study, and refuses the configuration of one run."""
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
         """Read the file.
 
         Raises:
-            BadInput: If it is the configuration of one run, or as for `PresetConfig`.
+            BadInput: If it is the configuration of one run, or for the reasons of `PresetConfig`.
         """
         content = read_yaml_file(find(values))
         if isinstance(content, dict) and "grid" not in content and (found := [*SECTIONS.keys() & content.keys()]):
@@ -80,19 +80,20 @@ class _StudyFile(PresetConfig):
 
 
 def main_study(args: list[str], runner: str) -> int:
-    """Run or take up a study, then print its tables and write its report.
+    """Run or resume a study, then print its tables and write its report.
 
     Args:
         args: The command line after `study`.
-        runner: `module:function` that runs a command line and returns its exit code; cells may run it in processes
-            of their own.
+        runner: `module:function` that runs a command line and returns its exit code; it may be run in a process for
+            each cell.
 
     Returns:
-        0 when every cell is completed, 1 when one failed, 130 or 143 when a cell was interrupted.
+        0 when every cell is completed; 1 when one failed, or has a record of another version of tbft; 130 or 143 when a
+        cell was interrupted.
 
     Raises:
         BadInput: When the study, its options or its ledger cannot be used.
-        KeyboardInterrupt: When interrupted; the same command goes on from there.
+        KeyboardInterrupt: When this process is interrupted; the same command goes on from there.
     """
     try:
         given = parse_arguments(study_parser(), args)
@@ -112,13 +113,16 @@ def main_study(args: list[str], runner: str) -> int:
 
 
 def execute(study: Study, how: Execution, check: Check, runner: str) -> int:
-    """Do what `main_study` promises, with any parser check and any runner of cells.
+    """Do what `main_study` does, with a given check of arguments and runner of cells.
 
     Args:
         study: The study.
-        how: How its cells are run.
-        check: Raises BadInput on arguments that `fit` does not know.
-        runner: `module:function` that runs a command line.
+        how: Options on how its cells are run.
+        check: A function that raises BadInput on arguments that `fit` does not accept.
+        runner: `module:function` that runs a command line and returns its exit code.
+
+    Returns:
+        0 when every cell is completed, or only listed; 1 when one failed, or has a record of another version of tbft.
     """
     from rich.console import Console
 
@@ -156,7 +160,7 @@ def execute(study: Study, how: Execution, check: Check, runner: str) -> int:
 
 
 def study_parser() -> ArgumentParser:
-    """Parser of `python -m tbft study`."""
+    """Return the parser of `python -m tbft study`."""
     parser = ArgumentParser(
         prog="python -m tbft study",
         description="Run a grid of personalizations; started again, it goes on where it was.",
@@ -190,7 +194,7 @@ def _executor(how: Execution, runner: str) -> Executor:
 
 
 def _recording_arguments(study: Study, cell: Cell, mode: str) -> list[str]:
-    """Where a cell stands in W&B (the study's group, its tags), and no picture of each cell's power."""
+    """Return arguments for W&B (mode, the study's group, the cell's tags), and to draw no picture of a cell's power."""
     import json
 
     from tbft.study.running.cell_tags import tags_of

@@ -1,4 +1,4 @@
-"""What the parser of `fit` says of a cell's arguments before anything runs."""
+"""Checks a cell's arguments with the parser of `fit` before anything runs."""
 
 from collections.abc import Callable
 from functools import cache
@@ -7,7 +7,7 @@ from typing import Any
 from tbft.errors import BadInput
 
 Check = Callable[[list[str]], None]
-"""Raises BadInput on arguments that `fit` does not accept."""
+"""Function that raises BadInput on arguments that `fit` does not accept."""
 
 
 def check_arguments(arguments: list[str]) -> None:
@@ -29,9 +29,9 @@ def check_arguments(arguments: list[str]) -> None:
 
 
 def options_of_fit(arguments: list[str]) -> list[str]:
-    """Every option that `fit` has under some arguments, those of the classes that these choose too.
+    """Return all options that `fit` has with some arguments, including those of the classes that they choose.
 
-    None where more is wrong with them.
+    The list is empty if `fit` does not accept the arguments.
     """
     from jsonargparse import ArgumentError
 
@@ -43,7 +43,7 @@ def options_of_fit(arguments: list[str]) -> list[str]:
 
 @cache
 def _parser() -> Any:
-    """The parser, which takes longer to make than to use."""
+    """Return the parser of `fit`; it is made once, because making it takes longer than using it."""
     from tbft.command_line.configured_cli import ArgumentsOnly
 
     return ArgumentsOnly(["fit", "--data", "Digits"]).parser

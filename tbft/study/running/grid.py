@@ -1,4 +1,4 @@
-"""A grid over the options of `fit`: which cells it has, what each is called, and in which order they run."""
+"""A grid over the options of `fit`: its cells, their names, and the order in which they run."""
 
 import hashlib
 import itertools
@@ -29,9 +29,9 @@ from tbft.study.running.cell_options import (
 REPLICATES = ("repeat", "seed")  # outermost, so that slow changes of the machine affect all strategies alike
 STRATEGY = "strategy"
 DRIFT = "drift"
-PART = "part"  # a cell's label beside those of the axes, where the study has parts
+PART = "part"  # name of the label, beside those of the axes, of the part that a cell's drift belongs to
 LARGEST_SEED = 2**32 - 1
-LEVELS_OWN = "block"  # the strategy that needs no preset: the recipe of the level
+LEVELS_OWN = "block"  # the strategy without a preset: the level's own recipe
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Point:
     """A place on an axis.
 
     Attributes:
-        label: Its name in keys, tables and `exclude`.
-        options: The options of `fit` that make it.
-        by_value: Whether the label is the value of the option, so that nothing else may set that option.
+        label: Name of the place in keys, tables and `exclude`.
+        options: Options of `fit` that the place sets.
+        by_value: Whether the label is the value of the option, so that nothing else may set this option.
     """
 
     label: str
@@ -56,23 +56,22 @@ class Study:
     Args:
         name: Name of the study, and of the group of its cells in W&B.
         root: Folder of the records, the ledger.
-        grid: Axes. A mapping of labels to options of `fit` is an axis of its own name; a list is an axis over
-            the values of the option it is named after. `strategy` lists presets (`block3` is
+        grid: Axes of the grid. A mapping is an axis with any name, from labels to options of `fit`; a list is an axis
+            over values of the option that it is named after. `strategy` lists presets (`block3` is
             `strategy/block3.yaml`; `block` is the level's own recipe). What a strategy's preset sets wins over the
-            options of the study and of the other axes. `seed` lists values of `seed_everything`, and
-            `repeat` how many times or under which labels to run the same again. The axis `drift`, seeds and
-            repeats are averaged in the tables.
+            options of the study and of the other axes. `seed` lists values of `seed_everything`, and `repeat` is the
+            number of repeats or their labels. Tables average over the axis `drift`, seeds and repeats.
         options: Options of `fit` that all cells share; `config` lists presets or files. An axis wins over them.
-        parts: Drifts that tables keep apart: name of the part to labels on the axis `drift`, such as those on which a
-            threshold was set and those on which it is tried.
-        exclude: Parts of the grid to leave out; each names labels on some axes, as one or a list.
-        order_seed: Seed by which the order of the strategies is shuffled at each place of the other axes, so that no
-            strategy always runs on a warmer machine.
+        parts: Drifts that tables keep apart: from the name of a part to labels on the axis `drift`, such as those on
+            which a threshold was chosen and those on which it is tested.
+        exclude: Parts of the grid to leave out; each maps axes to a label or a list of labels.
+        order_seed: Seed that shuffles the order of the strategies at each place on the other axes, so that no strategy
+            always runs on a warmer machine.
     """
 
     name: str
     root: Path
-    # Bare mappings: jsonargparse reads the strings in a `dict[str, Any]` as YAML again, and "off" becomes false.
+    # Plain `dict`: jsonargparse reads the strings in a `dict[str, Any]` as YAML again, and "off" becomes false.
     grid: dict
     options: dict = field(default_factory=dict)
     parts: dict = field(default_factory=dict)
@@ -85,9 +84,9 @@ class Cell:
     """One run of a study.
 
     Attributes:
-        key: Readable name and a hash of the arguments; the run's folder in the ledger.
-        labels: Its place on each axis, and the part that its drift belongs to, if any.
-        arguments: Arguments of `fit`, without where it is recorded.
+        key: Name of the run's folder in the ledger: readable words and a hash of the arguments.
+        labels: Labels of the cell by axis, and the part that its drift belongs to, if any.
+        arguments: Arguments of `fit`, without those of where the run is recorded.
     """
 
     key: str
@@ -98,11 +97,11 @@ class Cell:
 def cells_of(study: Study) -> list[Cell]:
     """Make the cells of a study in the order in which they run.
 
-    Repeats and seeds change slowest; for each of them and each place on the other axes, all strategies run
-    one after the other in shuffled order.
+    Repeats and seeds change slowest. For each of them and each place on the other axes, all strategies run one after
+    the other in shuffled order.
 
     Raises:
-        BadInput: When the grid is empty or misspelt, a preset is unknown, or two cells would do the same.
+        BadInput: When the grid is empty or misspelt, a preset is unknown, or two cells have the same arguments.
     """
     if not study.grid:
         raise BadInput(f"the grid of study {study.name!r} is empty: give it an axis, such as seed: [0, 1, 2]")
@@ -134,7 +133,7 @@ def cells_of(study: Study) -> list[Cell]:
 
 
 def _parts(parts: Mapping[Any, Any], axes: Mapping[str, list[Point]]) -> dict[str, str]:
-    """The part that each drift belongs to, by the drift's label; a part may name drifts that the grid lacks."""
+    """Return the part that each drift belongs to, by the drift's label; a part may name drifts that the grid lacks."""
     if parts and (DRIFT not in axes or PART in axes):
         raise BadInput("parts name drifts, and grid has no axis drift or one called part: leave parts out")
     part_of: dict[str, str] = {}
@@ -212,7 +211,7 @@ def _cell(study: Study, points: Mapping[str, Point], labels: dict[str, str]) -> 
 
 
 def _own(options: Options) -> dict[str, Any]:
-    """Options, flat, but for the configurations that they name."""
+    """Return options, flattened, without `config`."""
     return {name: value for name, value in flatten(options).items() if name != "config"}
 
 
@@ -226,7 +225,7 @@ def _refuse_two_axes_for_one_option(places: Mapping[str, Point]) -> None:
 
 
 def _refuse_overruled_axis(axis: str, point: Point, strategy: Point, decided: Options) -> None:
-    """Refuse a value that would not reach `fit`, since the strategy's preset sets another."""
+    """Refuse a value that would not reach `fit`, because the strategy's preset sets another one."""
     for option, value in _own(point.options).items() if point.by_value else ():
         setter = setter_of(option, decided)
         if setter is not None and text_of(decided[setter]) != text_of(value):
@@ -237,7 +236,7 @@ def _refuse_overruled_axis(axis: str, point: Point, strategy: Point, decided: Op
 
 
 def _word(axis: str, label: str) -> str:
-    """A label as part of a folder's name; a bare number or flag says which axis it is on."""
+    """Return a label as part of a folder's name; a number or a flag gets the name of its axis before it."""
     plain = re.sub(r"[^A-Za-z0-9_.+]+", "_", label).strip("_.") or "none"
     bare = re.fullmatch(r"[\d.e+]+|true|false|null|none", plain) is not None
     return f"{axis.split('.')[-1]}{plain}" if bare and axis != STRATEGY else plain
@@ -266,7 +265,7 @@ def _excludes(clause: Mapping[str, Any], labels: Mapping[str, str], axes: Mappin
 
 
 def _labels(wanted: Any, points: Sequence[Point]) -> list[str]:
-    """Labels that a clause names: one, or several in a list; a list that is a value of the axis is one label."""
+    """Return the labels that a clause names on an axis: one or a list; a list that is itself a value is one label."""
     whole = text_of(wanted)
     if not isinstance(wanted, list) or whole in (point.label for point in points):
         return [whole]

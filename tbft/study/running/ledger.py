@@ -1,4 +1,4 @@
-"""The folder of a study's records: the state of each cell, and a lock that admits one study at a time."""
+"""The ledger, the folder of a study's records: the state of each cell, and a lock against other studies."""
 
 import json
 import os
@@ -35,7 +35,7 @@ class Ledger:
     """The records of a study below one folder.
 
     Args:
-        root: The folder; made when missing.
+        root: The folder; it is made if it is missing.
 
     Raises:
         BadInput: When the folder cannot be made.
@@ -53,7 +53,7 @@ class Ledger:
         """Lock the ledger against other studies; the kernel releases the lock however this process ends.
 
         Raises:
-            BadInput: When another study is at work on it.
+            BadInput: When another study works in the ledger, or it cannot be locked.
         """
         from filelock import FileLock, Timeout
 
@@ -82,25 +82,25 @@ class Ledger:
             return State.FOREIGN
 
     def result(self, cell: Cell) -> Path:
-        """Path of the cell's record."""
+        """Return the path of a cell's record."""
         return self.root / cell.key / RESULT_FILE
 
     def log(self, cell: Cell) -> Path:
-        """File that receives what the cell prints."""
+        """Return the path of the file that receives what a cell prints."""
         return self.root / LOGS / f"{cell.key}.log"
 
     def is_used(self) -> bool:
-        """Whether a study has used this folder before."""
+        """Return whether a study has used this folder before."""
         return (self.root / STUDY_FILE).exists()
 
     def enter(self, cells: Sequence[Cell]) -> None:
-        """Write the list of cells, which tells a report what is still to run and what no longer counts.
+        """Write the list of cells, by which a report knows what is still to run and what no longer counts.
 
-        Cells of earlier plans are kept and marked as superseded until a plan has them again: a changed recipe has
-        other keys, and its records must not be averaged with those of the old one.
+        Cells of earlier plans are kept and marked as superseded until a plan has them again. A changed recipe makes
+        cells with other keys, and its records must not be averaged with those of the old recipe.
 
         Raises:
-            BadInput: When the file cannot be written or is another program's.
+            BadInput: When the file cannot be written, or is not a study's list of cells.
         """
         entries = {key: {**entry, SUPERSEDED: True} for key, entry in read_cells(self.root).items()}
         for cell in cells:
@@ -109,7 +109,7 @@ class Ledger:
         self._write_cells(entries)
 
     def share(self, cells: Sequence[Cell]) -> None:
-        """Record that cells share their machine, before they run, so that a crash does not lose it."""
+        """Note in the list of cells that these share their machine; call it before they run, in case of a crash."""
         if cells:
             entries = read_cells(self.root)
             for cell in cells:
@@ -117,7 +117,7 @@ class Ledger:
             self._write_cells(entries)
 
     def mark_shared(self, cells: Sequence[Cell]) -> None:
-        """Mark completed records of cells that shared their machine."""
+        """Mark the records of completed cells that shared their machine."""
         entries = read_cells(self.root)
         for cell in cells:
             path = self.result(cell)
@@ -127,14 +127,19 @@ class Ledger:
                     self.write(path, {**content, "shared_machine": True})
 
     def complete_process(self, cell: Cell, use: ProcessUse) -> None:
-        """Count the cost of a completed cell's process up to its end, which the process itself did not see."""
+        """Count the cost of a completed cell's process up to its exit, which the process itself cannot record.
+
+        Args:
+            cell: The cell.
+            use: What its process used, as the study's process saw it.
+        """
         content = json.loads(self.result(cell).read_text(encoding="utf-8"))
         if (content.get("process") or {}).get("since") == PROCESS_START:
             content["process"] = up_to_exit(content["process"], use.cpu_seconds, use.wall_seconds)
             self.write(self.result(cell), content)
 
     def fail(self, cell: Cell, reason: str) -> None:
-        """Record that a cell failed and why, and keep what the run itself recorded."""
+        """Record that a cell failed and why; a record of failure that the run itself wrote keeps its own reason."""
         content: dict[str, object] = {"schema": SCHEMA, "status": State.FAILED.value, "name": cell.key}
         if self.state(cell) is State.FAILED:
             content = json.loads(self.result(cell).read_text(encoding="utf-8"))
@@ -144,10 +149,10 @@ class Ledger:
         self.write(self.root / STUDY_FILE, {"schema": SCHEMA, "cells": entries})
 
     def write(self, path: Path, content: dict[str, object]) -> None:
-        """Write a JSON file whole or not at all.
+        """Write a JSON file as a whole or not at all.
 
         Raises:
-            BadInput: When it cannot be written, such as on a full disk.
+            BadInput: When the file cannot be written, such as on a full disk.
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,18 +9,18 @@ from tbft.study.running.executors import Outcome
 
 
 class ProgressBar:
-    """A bar with the time left, redrawn only when a cell ends, since drawing costs energy that would be measured.
+    """A bar with the time left; it is drawn only when a cell ends, because drawing costs energy that is measured.
 
     Args:
-        total: Cells of the study.
-        todo: Cells to run now.
+        total: Number of cells of the study.
+        todo: Number of cells to run now.
     """
 
     def __init__(self, total: int, todo: int) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-        # a copy of the stream, since cells that run in this process send the stream itself to their logs
+        # A copy of standard error, because cells that run in this process redirect the stream itself to their logs.
         self.console = Console(file=os.fdopen(os.dup(2), "w"), stderr=True)
         columns = (
             TextColumn("{task.description}"),
@@ -35,7 +35,7 @@ class ProgressBar:
         self.started, self.todo, self.count = time.monotonic(), todo, 0
 
     def ended(self, outcome: Outcome) -> None:
-        """Count a cell, and name it if it failed."""
+        """Count a cell that ended, and print its name and reason if it failed."""
         self.count += 1
         if outcome.code:
             self.console.print(f"failed: {outcome.job.cell.key}: {outcome.reason}", markup=False, highlight=False)
@@ -47,7 +47,12 @@ class ProgressBar:
 
 @contextmanager
 def progress_bar(total: int, todo: int) -> Iterator[ProgressBar]:
-    """Show a bar for as long as a study runs."""
+    """Show a bar during a `with` block.
+
+    Args:
+        total: Number of cells of the study.
+        todo: Number of cells to run now.
+    """
     shown = ProgressBar(total, todo)
     try:
         with shown.bar:

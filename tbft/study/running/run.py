@@ -17,7 +17,7 @@ from tbft.study.running.ledger import Ledger, State
 
 
 class Progress(Protocol):
-    """Is told of each cell that ended."""
+    """A listener that is told of each cell that ended."""
 
     def ended(self, outcome: Outcome) -> None:
         """Count a cell that ended."""
@@ -26,13 +26,13 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class Summary:
-    """How a study ended.
+    """The outcome of a study.
 
     Attributes:
-        completed: Cells with a completed record, from now or earlier.
-        ran: Cells that ran now.
-        failed: Cells that failed, with the reasons.
-        foreign: Cells whose record another version of tbft wrote; they were left alone.
+        completed: Number of cells with a completed record, from now or earlier.
+        ran: Number of cells that ran now.
+        failed: Reasons of the cells that failed, by key.
+        foreign: Keys of cells whose record another version of tbft wrote; these records are left alone.
     """
 
     completed: int
@@ -42,10 +42,14 @@ class Summary:
 
 
 def plan(study: Study, check: Check) -> list[Cell]:
-    """Make the cells and let `fit` check its options before anything runs.
+    """Make the cells and check their options before anything runs.
+
+    Args:
+        study: The study.
+        check: A function that raises BadInput on arguments that `fit` does not accept.
 
     Raises:
-        BadInput: When the grid is wrong or `fit` does not know an option.
+        BadInput: When the grid is wrong or `fit` does not accept an option.
     """
     cells = cells_of(study)
     for cell in _covering(cells):
@@ -75,18 +79,18 @@ def run_study(
 
     Args:
         study: The study.
-        cells: Its cells, in their order.
-        executor: Runs them.
-        resume: Go on with a ledger that a study has used before.
-        retries: How often to run a failed cell again.
-        shared: Whether cells share a machine; marked in their records.
-        extra: Further arguments of a cell, which change nothing about its outcome, such as W&B's.
-        progress: Makes the listener for ended cells from the number of all cells and of those to run.
+        cells: Cells of the study in the order in which they run.
+        executor: The executor that runs them.
+        resume: Whether to go on with a ledger that a study has used before.
+        retries: How often to run a failed cell again; a cell that failed on bad input is not run again.
+        shared: Whether cells share a machine, which is marked in their records.
+        extra: A function that returns further arguments of a cell that do not change its result, such as W&B's.
+        progress: A function that makes a listener for ended cells, from the number of all cells and of those to run.
 
     Raises:
-        BadInput: When the ledger is in use, cannot be written, or is not to be resumed, or when the disk is full: no
-            further cell could record what it did.
-        KeyboardInterrupt: When interrupted; what was completed stays so.
+        BadInput: When the ledger is in use, cannot be written, or may not be resumed, or when the disk is full, so that
+            no further cell could write its record.
+        KeyboardInterrupt: When this process or a cell is interrupted; completed cells stay completed.
     """
     ledger = Ledger(study.root)
     with ledger.locked():
@@ -118,7 +122,11 @@ def run_study(
 
 
 def _settle(outcome: Outcome, ledger: Ledger) -> str:
-    """Write into the ledger how a cell ended; return the reason if it failed."""
+    """Write the outcome of a cell into the ledger; return why it failed, or an empty text.
+
+    Raises:
+        BadInput: When the cell failed because the disk is full.
+    """
     cell = outcome.job.cell
     if outcome.code == DONE and ledger.state(cell) is State.COMPLETED:
         ledger.mark_shared([cell])
@@ -134,7 +142,7 @@ def _settle(outcome: Outcome, ledger: Ledger) -> str:
 
 @contextmanager
 def _translate_full_disk(study: Study) -> Iterator[None]:
-    """Turn the system's error about a full disk, such as for a log, into bad input."""
+    """Turn the system's error about a full disk, such as when a log is written, into `BadInput`."""
     try:
         yield
     except OSError as error:
@@ -149,7 +157,7 @@ def _job(study: Study, cell: Cell, ledger: Ledger, extra: Sequence[str]) -> Job:
 
 
 def _covering(cells: Sequence[Cell]) -> list[Cell]:
-    """Choose a few cells that together have every label of every axis but seeds and repeats."""
+    """Return a few cells that together have every label of every axis except seeds and repeats."""
     places = {
         cell.key: {(axis, label) for axis, label in cell.labels.items() if axis not in REPLICATES} for cell in cells
     }

@@ -1,4 +1,4 @@
-"""One of several shares of a study, for processes or machines that work on it at the same time."""
+"""Shares of a study, for several processes or machines that work on it at the same time."""
 
 import random
 import re
@@ -11,17 +11,17 @@ from tbft.study.running.grid import STRATEGY, Cell
 
 
 def share_of(cells: Sequence[Cell], share: str) -> list[Cell]:
-    """Deal the cells, and give one hand in the cells' own order.
+    """Divide the cells into shares, and return one share in the order of the cells.
 
-    The strategies at one place on the other axes stay together, so that what is compared runs on one machine. Places
-    are shuffled first, always alike, so that no share gets all the costly ones.
+    The strategies at one place on the other axes stay together, so that runs that are compared run on one machine. The
+    places are shuffled first, always in the same way, so that no share gets all the expensive ones.
 
     Args:
         cells: All cells of the study.
-        share: Which one of how many, such as `1/2`.
+        share: Number of the share and number of shares, such as `1/2`.
 
     Raises:
-        BadInput: When that is no share, or there is nothing in it.
+        BadInput: When `share` is misspelt, or the share has no cell.
     """
     match = re.fullmatch(r"(\d+)/(\d+)", share)
     number, shares = (int(match[1]), int(match[2])) if match else (0, 0)
@@ -37,10 +37,10 @@ def share_of(cells: Sequence[Cell], share: str) -> list[Cell]:
 
 
 def check_root(root: Path, cells: Sequence[Cell]) -> None:
-    """Refuse a ledger with cells of another share, which would count as no longer planned.
+    """Refuse a ledger with cells of another share, because they would be marked as superseded.
 
     Raises:
-        BadInput: When there are any.
+        BadInput: When the ledger has such cells.
     """
     mine = {cell.key for cell in cells}
     others = [key for key, entry in read_cells(root).items() if key not in mine and not entry.get(SUPERSEDED)]

@@ -1,4 +1,4 @@
-"""A study's table and figures as one run in W&B, in the group of its cells."""
+"""Logs a study's tables and figures as one run in W&B, in the group of its cells."""
 
 import logging
 import os
@@ -13,23 +13,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _REACH_SECONDS = 10.0
-"""How long a study waits for the server before it logs offline."""
+"""Longest wait for the server before a study logs offline, in seconds."""
 
 
 def log_study(name: str, report: "Report", mode: Literal["offline", "online"]) -> None:
     """Log every table as a `wandb.Table` and every figure as an image.
 
-    Args:
-        name: Name of the study, which is the group of its cells.
-        report: What to log; the offline run lies beside it, in the ledger.
-        mode: `offline`, which opens no connection, or `online`.
+    A failure of W&B only gives a warning and never fails the study. If logging online fails, the run is logged offline.
 
-    What goes wrong with W&B costs a warning, and never the study: an online run that cannot be started is logged
-    offline.
+    Args:
+        name: Name of the study, which is also the group of its cells.
+        report: The report to log; W&B's files lie beside its folder, in the ledger.
+        mode: `offline`, which opens no connection, or `online`.
     """
     try:
         _log(name, report, mode)
-    except Exception as error:  # whatever W&B raises
+    except Exception as error:  # W&B may raise anything
         said = " ".join(str(error).split())[:200]
         if mode == "offline":
             log.warning("W&B does not log the study's tables and figures (%s); they lie in %s", said, report.folder)
@@ -71,7 +70,7 @@ def _log(name: str, report: "Report", mode: Literal["offline", "online"]) -> Non
 
 
 def _data(table: Table) -> list[list[object]]:
-    """Rows for W&B, whose columns hold one type each: plain figures as such, uncertain ones as text."""
+    """Return rows for W&B, whose columns hold one type each: plain figures for the records, text for other tables."""
     if table.name == "records":
         return [list(row) for row in table.rows]
     return list(map(list, table.shown()))

@@ -1,4 +1,4 @@
-"""Ways to run the cells of a study: in this process, in a process each, or on a Ray cluster."""
+"""Executors of the cells of a study: in this process, in a process for each cell, or on a Ray cluster."""
 
 from tbft.study.running.executors.job import Executor, Job, Outcome
 

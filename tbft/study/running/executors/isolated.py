@@ -1,4 +1,4 @@
-"""A process for each cell: a crash ends one cell only, and what the process used is that of one cell."""
+"""An executor with a process for each cell: a crash ends one cell only, and a process's cost is that of one cell."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from tbft.schema import INTERRUPTED
 from tbft.study.running.executors.job import STOPPED, Job, Outcome, ProcessUse, reason_in
 
-GRACE_SECONDS = 30.0  # for an interrupted run to write its record
+GRACE_SECONDS = 30.0  # time for an interrupted run to write its record
 
 
 class IsolatedExecutor:
@@ -19,7 +19,7 @@ class IsolatedExecutor:
 
     Args:
         runner: `module:function` that runs a command line.
-        workers: Processes at a time; more than one shares the machine.
+        workers: Number of processes at a time; more than one share the machine.
     """
 
     def __init__(self, runner: str, workers: int = 1) -> None:
@@ -33,7 +33,7 @@ class IsolatedExecutor:
         """Start the jobs in order and yield them as they end.
 
         Raises:
-            KeyboardInterrupt: When this process or a cell was interrupted; the other cells are too.
+            KeyboardInterrupt: When this process or a cell was interrupted; the other cells are then interrupted too.
         """
         pool = ThreadPoolExecutor(self.workers)
         try:
@@ -53,7 +53,7 @@ class IsolatedExecutor:
                 if self._stopped:
                     return Outcome(job, INTERRUPTED)
                 began = time.monotonic()
-                # in a session of its own, so that Ctrl-C reaches it once, through us
+                # In a session of its own, so that Ctrl-C reaches it only once, through this process.
                 process = subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
                 )
@@ -68,12 +68,12 @@ class IsolatedExecutor:
         return Outcome(job, code, reason_in(job.log.read_text(errors="replace"), code) if code else "", use)
 
     def _stop(self) -> None:
-        """Interrupt the processes that still run, and kill those that do not end in time."""
+        """Terminate the processes that still run, and kill those that do not end within `GRACE_SECONDS`."""
         with self._lock:
             self._stopped = True
             living = list(self._living)
         for process in living:
-            process.terminate()  # not SIGINT, which the children of a background shell ignore
+            process.terminate()  # not SIGINT, which children of a background shell ignore
         for process in living:
             try:
                 process.wait(GRACE_SECONDS)
@@ -82,10 +82,10 @@ class IsolatedExecutor:
 
 
 def _wait(process: subprocess.Popen[bytes], began: float) -> tuple[int, ProcessUse | None]:
-    """Wait for a process to end; give its exit code and what it used, as the kernel counted it."""
+    """Wait for a process to end; return its exit code, and what it used as the kernel counted it (None if unknown)."""
     try:
         _, status, usage = os.wait4(process.pid, 0)
-    except ChildProcessError:  # the thread that stops the study was first to hear of its end
+    except ChildProcessError:  # the thread that stops the study has waited for it already
         return process.wait(), None
     process.returncode = os.waitstatus_to_exitcode(status)
     return process.returncode, ProcessUse(usage.ru_utime + usage.ru_stime, time.monotonic() - began)

@@ -1,4 +1,4 @@
-"""What executors run, and what they hand back."""
+"""Jobs that executors run, the outcomes that they return, and what all executors need."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from tbft.schema import FAILED, INTERRUPTED, TERMINATED
 from tbft.study.running.grid import Cell
 
 STOPPED = (INTERRUPTED, TERMINATED)
-"""Exit codes of a cell that somebody ended: the study ends too."""
+"""Exit codes of a cell that was interrupted or terminated; the study then ends too."""
 
 Runner = Callable[[list[str]], int]
 
@@ -24,9 +24,9 @@ class Job:
 
     Attributes:
         cell: The cell.
-        arguments: The whole command line, `fit` first.
-        root: Folder in which the run makes its own.
-        log: Where what it prints goes.
+        arguments: The whole command line, beginning with `fit`.
+        root: Folder in which the run makes its own folder.
+        log: File that receives what the cell prints.
     """
 
     cell: Cell
@@ -40,8 +40,8 @@ class ProcessUse:
     """What a cell's own process used from its start to its end.
 
     Attributes:
-        cpu_seconds: Of the process and of its children that have ended.
-        wall_seconds: From start to end.
+        cpu_seconds: Processor time of the process and of its ended children.
+        wall_seconds: Wall-clock seconds from its start to its end.
     """
 
     cpu_seconds: float
@@ -50,13 +50,13 @@ class ProcessUse:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a cell ended.
+    """The outcome of a cell.
 
     Attributes:
-        job: The job.
-        code: Exit code of the command line; negative for the signal that killed its process.
-        reason: Why it failed, in one line; empty when it did not.
-        use: What its process used; None for a cell without a process of its own.
+        job: The job of the cell.
+        code: Exit code of the command line; the negative number of a signal that killed its process.
+        reason: Why the cell failed, in one line; empty if it did not fail.
+        use: What the cell's process used; None for a cell without a process of its own.
     """
 
     job: Job
@@ -74,7 +74,7 @@ class Executor(Protocol):
 
 
 def load_runner(name: str) -> Runner:
-    """Import what runs a cell.
+    """Import the function that runs a cell.
 
     Args:
         name: `module:function`; the function takes a command line and returns its exit code.
@@ -87,7 +87,7 @@ def call(runner: str, arguments: Sequence[str]) -> tuple[int, str]:
     """Run one command line in this process; an exception becomes a failure with a reason.
 
     Returns:
-        Exit code, and the exception in one line if there was one.
+        Exit code, and the exception in one line, or an empty text.
     """
     try:
         return load_runner(runner)(list(arguments)), ""
@@ -96,7 +96,12 @@ def call(runner: str, arguments: Sequence[str]) -> tuple[int, str]:
 
 
 def reason_in(log: str, code: int) -> str:
-    """Why a run failed: the message in its log, or else the meaning of its exit code."""
+    """Return why a run failed: the message in its log, or else its signal or exit code.
+
+    Args:
+        log: Text that the run printed.
+        code: Exit code of the run, or the negative number of a signal.
+    """
     if code < 0:
         return f"its process was killed by signal {-code}"
     said = [line.removeprefix("tbft: ") for line in log.splitlines() if line.startswith("tbft: ")]
@@ -105,12 +110,12 @@ def reason_in(log: str, code: int) -> str:
 
 @contextmanager
 def output_to(log: Path) -> Iterator[None]:
-    """Send everything that this process prints to a file, also what writes to the descriptors themselves."""
+    """Send all output of this process to a file for a `with` block, also that of code that writes to descriptors."""
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
     kept = [os.dup(1), os.dup(2)]
-    # never closed: a logger made meanwhile may hold on to them, and then writes to wherever 1 and 2 lead
+    # Never closed: a logger made in the meantime may keep these streams, and then writes to descriptors 1 and 2.
     streams = [open(descriptor, "w", buffering=1, closefd=False) for descriptor in (1, 2)]  # noqa: SIM115
     try:
         with log.open("w") as file, redirect_stdout(streams[0]), redirect_stderr(streams[1]):

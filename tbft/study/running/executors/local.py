@@ -1,4 +1,4 @@
-"""All cells in this process, one after the other, so that imports run once."""
+"""An executor that runs all cells in this process, one after the other, so that imports run once."""
 
 from collections.abc import Iterator, Sequence
 

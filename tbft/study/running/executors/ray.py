@@ -1,4 +1,4 @@
-"""Cells as tasks of a Ray cluster. The machines need tbft installed; no shared disk."""
+"""An executor that runs cells as tasks of a Ray cluster. Its machines need tbft, but no shared disk."""
 
 import os
 import socket
@@ -22,10 +22,11 @@ class RayExecutor:
 
     Args:
         runner: `module:function` that runs a command line.
-        address: Of the cluster, `auto` for one on this machine, None for that or else a new one.
-        cpus: CPUs of a cell, also in part.
-        gpus: GPUs of a cell, also in part.
-        share_machine: Let cells share a machine. Otherwise a cell has all CPUs of its machine to itself.
+        address: Address of the cluster, or `auto` for one on this machine; None for one on this machine or else a new
+            one.
+        cpus: CPUs of a cell; may be a fraction.
+        gpus: GPUs of a cell; may be a fraction.
+        share_machine: Whether cells may share a machine; if not, a cell has all CPUs of its machine to itself.
 
     Raises:
         BadInput: When Ray is not installed or the cluster cannot be reached.
@@ -55,10 +56,10 @@ class RayExecutor:
             ) from None
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        """Hand the jobs to machines as these become free, and yield them as they end.
+        """Give the jobs to machines as these become free, and yield each outcome when its job ends.
 
         Raises:
-            BadInput: When no machine in the cluster has what a cell asks for.
+            BadInput: When no machine in the cluster has the CPUs and GPUs that a cell needs.
             KeyboardInterrupt: When a cell was interrupted.
         """
         waiting, running = deque(jobs), dict[Any, tuple[Job, dict[str, Any]]]()
@@ -83,7 +84,11 @@ class RayExecutor:
                 self._ray.cancel(task)
 
     def _places(self) -> list[dict[str, Any]]:
-        """Places for cells: shares of the cluster, or one place for each machine, however many nodes it has."""
+        """Return places for cells: as many as fit if they share machines, else one for each machine of the cluster.
+
+        Raises:
+            BadInput: When no machine in the cluster has the CPUs and GPUs that a cell needs.
+        """
         nodes = [n for n in self._ray.nodes() if n["Alive"] and self._fits(n["Resources"])]
         if not nodes:
             raise BadInput(f"no machine in the cluster has {self.cpus} CPUs and {self.gpus} GPUs: ask less")
@@ -112,7 +117,7 @@ class RayExecutor:
         return task.remote(self.runner, arguments, configs, str(Path.cwd()))
 
     def _collect(self, task: Any, job: Job) -> Outcome:
-        """Bring a cell's files into the ledger, its record last."""
+        """Write a cell's files into the ledger, its record last, and return its outcome."""
         from ray.exceptions import RayError
 
         try:
@@ -130,10 +135,10 @@ class RayExecutor:
 
 
 def _check_address(address: str | None) -> None:
-    """Check that the address answers, since Ray itself waits for minutes before it gives up.
+    """Check that the address answers, because Ray itself gives up only after minutes.
 
     Raises:
-        OSError: When it does not.
+        OSError: When the address does not answer.
     """
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
@@ -141,10 +146,10 @@ def _check_address(address: str | None) -> None:
 
 
 def carry_configs(arguments: Sequence[str]) -> tuple[list[str], Files]:
-    """Replace each `--config` by a file to be carried to the worker, which may not have it.
+    """Replace the file of each `--config` by one that is sent to the worker, which may not have it.
 
     Returns:
-        The arguments, and the files' contents by the names that the arguments now have.
+        The changed arguments, and the contents of the files by their names in these arguments.
     """
     carried, files = list(arguments), Files()
     for index, argument in enumerate(arguments[:-1]):
@@ -161,12 +166,12 @@ def run_cell(runner: str, arguments: list[str], configs: Files, folder: str) -> 
 
     Args:
         runner: `module:function` that runs a command line.
-        arguments: The command line, its configs by the names in `configs`.
-        configs: Contents of the configs.
-        folder: The study's working folder, used where the worker has it too, for relative paths of data.
+        arguments: The command line, with the names in `configs` as its configuration files.
+        configs: Contents of the configuration files by name.
+        folder: The study's working folder; the worker uses it for relative paths of data, if it has it too.
 
     Returns:
-        Exit code, reason of an exception, files of the run but for its checkpoints, and what it printed.
+        Exit code, the exception in one line (or empty), files of the run without its checkpoints, and what it printed.
     """
     if Path(folder).is_dir():
         os.chdir(folder)
