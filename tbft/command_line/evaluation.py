@@ -1,4 +1,4 @@
-"""What a run left, put into the network that is evaluated."""
+"""Load the weights that a run saved, for evaluation."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from tbft.module import ImageClassifier
 
 
 def use_weights(module: ImageClassifier, data: DomainData, file: str) -> None:
-    """Put what a run left into its network, and bring the data's labels to the class names that it is said to know.
+    """Load a run's weights into a classifier, and number the data's labels by the class names of the weights' file.
 
     Args:
-        module: the run's classifier.
-        data: to evaluate on, not opened yet.
+        module: classifier of the run.
+        data: data to evaluate on, not opened yet.
         file: ``model.safetensors`` or a checkpoint.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a run tells on the terminal beside its result."""
+"""Set what a run logs on the terminal besides its result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from lightning.pytorch.utilities import rank_zero_only
 
-# What Lightning tells everybody and what does not hold here, where data lies in memory.
+# Parts of Lightning's messages that do not apply here, where the data is in memory.
 _NOISE = (
     "does not have many workers",
     "smaller than the logging interval",
@@ -26,9 +26,10 @@ _NOISE = (
 
 @contextmanager
 def log_to_terminal() -> Iterator[None]:
-    """Show the choices that a run makes (where images and features lie, the number format), and its warnings.
+    """Log a run's choices (where images and features are kept, the number format) and its warnings, within a context.
 
-    Choices go to standard output, warnings to standard error. Of several processes only the first tells its choices.
+    Choices go to standard output, warnings to standard error. If there are several processes, only the first logs its
+    choices.
     """
     log, before = logging.getLogger("tbft"), logging.getLogger("tbft").level
     choices, warned = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
@@ -46,7 +47,7 @@ def log_to_terminal() -> Iterator[None]:
 
 
 def quiet_lightning() -> None:
-    """Leave out what Lightning tells everybody."""
+    """Suppress Lightning's information messages, and its warnings that do not apply here."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for text in _NOISE:
@@ -55,7 +56,7 @@ def quiet_lightning() -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Leave out what Lightning tells everybody, in somebody else's process: loggers and filters are given back."""
+    """Do as ``quiet_lightning`` within a context, and restore loggers and warning filters at its end."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [log.level for log in loggers]
     with warnings.catch_warnings():
