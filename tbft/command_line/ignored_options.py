@@ -83,7 +83,7 @@ def _with_front(blocks: Any) -> bool:
 
 
 def _other_than_batch(statistics: Any) -> bool:
-    """Return whether the statistics policy is not ``batch``, which re-estimates them only with ``statistics_images``."""
+    """Return whether the policy is not ``batch``, which re-estimates statistics only with ``statistics_images``."""
     return statistics != "batch"
 
 

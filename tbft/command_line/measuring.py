@@ -129,7 +129,7 @@ def main_diagnose(args: list[str]) -> None:
         print(json.dumps(found.as_dict()))
         return
     print(found.table())
-    if model.base.card is None and labelled:  # without labels the advice says it
+    if model.base.card is None and labelled:  # without labels the advice already says so
         print("- the base model has no source card, so less can be told: python -m tbft card adds one")
     if own.plot is not None:
         print(f"\npicture   {own.plot}")

@@ -93,7 +93,7 @@ def _shorten(said: str) -> str:
     keys = re.findall(r'Parser key "([\w.]+)"', said)
     if not keys or not any(words in said for words in _TRIED):
         return said
-    name = ".".join(dict.fromkeys([keys[0], keys[-1]]))  # of a class, and of its argument
+    name = ".".join(dict.fromkeys([keys[0], keys[-1]]))  # the option of a class, and the class's argument
     class_path = re.search(r"Problem with given class_path '([^']+)': (.*?)(?= - |Given value type|$)", said)
     if class_path and len(keys) == 1:
         return f"{name} is {class_path[1]}, which cannot be made ({class_path[2].strip().rstrip('.')}): correct it"
@@ -118,7 +118,7 @@ def advise(option: str, arguments: Sequence[str], known: Callable[[list[str]], l
     """
     names, values = arguments[::2], arguments[1::2]
     rest = [(name, value) for name, value in zip(names, values, strict=True) if _plain(name) != f"--{_plain(option)}"]
-    if len(rest) == len(names):  # it stands in a preset or file
+    if len(rest) == len(names):  # the option is in a preset or file
         return "mend the file that has it"
     meant = closest(_plain(option), map(_plain, known([part for pair in rest for part in pair])))
     return f"did you mean {meant}?" if meant else "leave it out, or see python -m tbft fit --help"
