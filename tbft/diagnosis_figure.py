@@ -63,10 +63,10 @@ class Row:
     """One interval, drawn in percent or points, with text above it.
 
     Attributes:
-        name: Text on the left.
-        told: Text on the right.
-        interval: The interval, as fractions of 1.
-        marked: Whether the row is highlighted.
+        name: text on the left.
+        told: text on the right.
+        interval: interval to draw, as fractions of 1.
+        marked: whether the row is highlighted.
     """
 
     name: str
@@ -80,12 +80,12 @@ class Block:
     """One part of the column: a title, then text or rows of intervals.
 
     Attributes:
-        title: Title above the part, on one or several lines.
-        lines: Lines of text.
-        rows: Rows of intervals, which share one axis.
-        caption: Text below that axis.
-        mark: Function that sets the axis's limits and draws what lies behind the rows.
-        size: Font size of the title, in points.
+        title: title above the part, on one or several lines.
+        lines: lines of text.
+        rows: rows of intervals, which share one axis.
+        caption: text below that axis.
+        mark: function that sets the axis's limits and draws the background of the rows.
+        size: font size of the title, in points.
     """
 
     title: str

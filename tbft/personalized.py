@@ -25,7 +25,7 @@ from tbft.schema import RunRecord
 class Model:
     """A classifier with its class names and normalisation.
 
-    It predicts in fp32 whatever number format it was adapted in, as its saved file does wherever that is loaded.
+    Predictions are computed in fp32, whatever number format the adaptation used; so are those of a saved file.
 
     Attributes:
         model: network in inference mode, from normalised images ``(N, C, H, W)`` to logits ``(N, num_classes)``.

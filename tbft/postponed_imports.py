@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any
 
 Asked = Mapping[str, Mapping[str, Any]]
-"""Attributes that are used of each module, and their stand-ins: module name to attribute name to stand-in."""
+"""Stand-ins by module name and by the name of the module's attribute that they replace."""
 
 
 def _type_of(module: str, name: str) -> type:
@@ -74,7 +74,9 @@ class _NoInputs:
 
 
 class _StandIn(ModuleType):
-    """A stand-in for a module; asked for an attribute that it lacks, it removes all stand-ins and imports the module.
+    """A stand-in for a module.
+
+    For an attribute that it lacks, it removes all stand-ins from ``sys.modules`` and imports the real module.
 
     Args:
         name: the module's name.

@@ -50,14 +50,14 @@ def block_of(level: str, blocks: Sequence[str]) -> str:
     ['block1', 'block4', 'fc']
 
     Args:
-        level: One of ``LEVELS``.
-        blocks: All blocks of the network in the order in which they run.
+        level: one of ``LEVELS``.
+        blocks: names of all blocks of the network, in the order in which they run.
 
     Returns:
         The first stage for ``input``, the last stage for ``feature``, the linear layer for ``output``.
 
     Raises:
-        KeyError: If there is no such level.
+        KeyError: if there is no such level.
     """
     stages = [name for name in blocks if name != HEAD]
     return dict(zip(LEVELS, (stages[0], stages[-1], HEAD), strict=True))[level]
@@ -70,7 +70,7 @@ class RecordedDrift(TypedDict):
     name: str
     severity: int | None
     levels: NotRequired[list[str]]
-    """All drift levels that data and options tell of, possibly with ``prior``; missing if they do not tell."""
+    """All drift levels that are known from data and options, possibly with ``prior``; missing if none can be known."""
     diagnosed: NotRequired[list[str]]
     """Levels that the diagnosis found in the sample, possibly with ``prior``; only if nobody named a level."""
 

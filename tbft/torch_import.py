@@ -14,7 +14,7 @@ def importing_torch() -> Iterator[None]:
 
     Importing torch makes half a million objects that live as long as the process, and Python's collector walks through
     them again and again while their number grows: a tenth of a CPU-second and more. Collection at the exit of the
-    process stays as it is, since the process belongs to the caller.
+    process is not changed, since the process belongs to the caller.
     """
     if "torch" in sys.modules or not gc.isenabled():
         yield

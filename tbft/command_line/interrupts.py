@@ -32,7 +32,7 @@ def end_at_once_while_loading() -> None:
 
 
 def raise_from_now_on() -> None:
-    """Let SIGINT and SIGTERM raise exceptions, where ``end_at_once_while_loading`` was called before."""
+    """Let SIGINT and SIGTERM raise exceptions, if ``end_at_once_while_loading`` was called before."""
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, raise_terminated)):
         if signal.getsignal(number) is end_at_once:
             signal.signal(number, handler)
