@@ -41,8 +41,8 @@ def classifier_of(
     Args:
         model: a network, what ``load`` or ``personalize`` returned, a weights file, or a shipped base model's name.
         size: side of the images, in pixels; ``None`` takes what the file or ``pretrained_cfg`` says, or 224.
-        mean: mean for normalising images, on the scale 0 to 1; ``None`` takes what the file or ``pretrained_cfg`` says;
-            without either the classifier's is empty.
+        mean: mean for normalising images, on the scale 0 to 1; ``None`` takes what the file or ``pretrained_cfg`` says,
+            and leaves the classifier's empty if a network says nothing.
         std: standard deviation for normalising images, on the same scale and with the same default.
         blocks: how to cut a network that cannot be traced (see ``tbft.models.traced.chain_of``).
         number_format: number format and memory layout of convolutions (see ``ImageClassifier``).

@@ -119,7 +119,7 @@ class ConfiguredCLI(LightningCLI):
         return self.config_init[self.subcommand]
 
     def config_hash(self) -> str:
-        """Hash all options that the outcome depends on; those of recording and metering are left out.
+        """Hash all options that the outcome depends on; those of recording and metering, except budgets, are left out.
 
         Returns:
             The first 12 hexadecimal digits of a SHA-256 sum.

@@ -187,7 +187,7 @@ class PersonalizationCLI(ConfiguredCLI):
         self._arguments["ckpt_path"] = None
 
     def _fitted_folder(self) -> Path | None:
-        """Return the folder of a completed run whose ``config.yaml`` was given; ``None`` if none was."""
+        """Return the folder of the run whose ``config.yaml`` was given, if it has weights; ``None`` otherwise."""
         files = [Path(str(path)) for path in self._arguments.get("config") or []]
         for path in files:
             finish_commit(path.parent)

@@ -56,7 +56,7 @@ class UnfailingStream:
 
 @contextmanager
 def unfailing_output() -> Iterator[UnfailingStream]:
-    """Print without errors within this context, whether files are closed or full, or pipes or characters are missing.
+    """Let printing never fail within this context: not for closed or full files, broken pipes or missing characters.
 
     Yields:
         Standard output, whose ``failure`` is the error that it met.

@@ -238,7 +238,7 @@ class DomainData(LabelledData, LightningDataModule, ABC):
         return position[labels]
 
     def _imbalanced(self, pictures: Pictures) -> Pictures:
-        """Leave out pictures so that each class, in the data set's own order, keeps a smaller share than the last."""
+        """Leave out pictures so that each class, in the data set's order, keeps a smaller share than the one before."""
         parts = [part for part in (pictures.pool, pictures.validation, pictures.test) if part is not None]
         kept = [part[long_tail(pictures.labels[part], len(self.classes), self.imbalance, self.seed)] for part in parts]
         return pictures.subset(np.sort(np.concatenate(kept)))

@@ -15,7 +15,7 @@ _TRAINING, _NEIGHBOURHOODS = 1.8, 7
 
 
 def multiply_adds(forward: Forward, operators: Sequence[str] = ("Conv", "Gemm", "MatMul")) -> float:
-    """Count the multiply-adds of one image's forward pass in some operators, by default all that multiply."""
+    """Count the multiply-adds of one image's forward pass, by default those of convolutions and matrix products."""
     return sum(_node_multiply_adds(node, forward) for node in forward.nodes if node.op_type in operators)
 
 

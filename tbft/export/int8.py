@@ -94,7 +94,7 @@ def int8_network(
     Args:
         forward: forward pass of the network.
         plan: parts that are quantised.
-        ranges: least and largest number of each activation in ``plan.tensors``.
+        ranges: least and largest number ``(T, 2)`` that each activation in ``plan.tensors`` can hold.
         mean: mean for normalising images, on the scale 0 to 1.
         std: standard deviation for normalising images, on the same scale.
     """
