@@ -35,7 +35,7 @@ _FILES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs torch when it is asked for."""
+    """Import a public name that needs torch when it is first used."""
     if name not in _FILES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from tbft.startup.torch_import import importing_torch

@@ -1,4 +1,4 @@
-"""``python -m tbft``."""
+"""Entry point of ``python -m tbft``."""
 
 import sys
 
@@ -15,7 +15,7 @@ def main() -> None:
         try:
             code = run()
         finally:
-            end_at_once_while_loading()  # what is left is to unload
+            end_at_once_while_loading()  # only unloading is left
     sys.exit(code)
 
 

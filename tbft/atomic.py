@@ -1,4 +1,4 @@
-"""Files that are either the old one or the new one, never half of one."""
+"""Write files atomically: after a crash a file has its old content or its new one."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import Path
 
 
 def write_bytes(path: Path, content: bytes, *, previous: Path | None = None) -> None:
-    """Write a file so that a crash or a power cut leaves the old content or the new, whole.
+    """Write a file so that a crash or a power cut leaves either the old content or the new one, complete.
 
-    The temporary file lies beside ``path``, so that the move stays on one file system. File and folder are flushed
-    to the disk: without the folder's flush a power cut can undo the move.
+    The content goes to a temporary file beside ``path``, which is then renamed, so that the rename stays on one file
+    system. File and folder are flushed to the disk: without the folder's flush a power cut can undo the rename.
 
     Args:
         path: file to write.
-        content: what it holds from now on.
-        previous: where the old content is kept, in the same folder; by default nowhere. A crash may leave
-            ``previous`` alone, without ``path``.
+        content: new content.
+        previous: file in the same folder that keeps the old content; by default it is not kept. A crash may leave
+            ``previous`` without ``path``.
 
     Raises:
-        OSError: if it cannot be written (read-only folder, full disk); nothing is left behind.
+        OSError: if the file cannot be written (read-only folder, full disk); the temporary file is then removed.
     """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -39,12 +39,12 @@ def write_bytes(path: Path, content: bytes, *, previous: Path | None = None) -> 
 
 
 def write_text(path: Path, content: str) -> None:
-    """``write_bytes`` for UTF-8 text."""
+    """Write text as UTF-8, as ``write_bytes`` does."""
     write_bytes(path, content.encode())
 
 
 def flush_folder(folder: Path) -> None:
-    """Flush a folder's list of files to the disk; where the system cannot (Windows), do nothing."""
+    """Flush a folder's list of files to the disk; do nothing if the system cannot (Windows)."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:

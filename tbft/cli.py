@@ -1,4 +1,4 @@
-"""The command line: what is wrong is said in one line, and how a command ended in its exit code."""
+"""The command line: run one command, print an error as one line, and return the exit code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tbft.errors import BadInput
 from tbft.schema import BAD_INPUT, DONE, FAILED, INTERRUPTED, TERMINATED
 from tbft.startup.garbage import collect_from_now_on
 
-NOBODY_READS = 141  # 128 + SIGPIPE, as of a program that the signal stops
+NOBODY_READS = 141  # 128 + SIGPIPE, the exit code of a program that this signal stops
 LEAVES_FILES = ("fit", "predict", "card", "study", "report", "export")
 LOOKS_ON = ("diagnose", "card")
 """Commands that take a configuration and train nothing."""
@@ -22,12 +22,12 @@ def main(args: list[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        args: the command line without the program's name; ``None`` is the process's own.
+        args: the command line without the program's name; ``None`` takes the process's own.
 
     Returns:
-        0 done, 1 the run failed, 2 bad usage or bad input, 130 interrupted, 143 terminated. A command that leaves
-        files has done its work whoever reads what it prints; one that only prints ends with 141 where nobody reads
-        on, as a program that SIGPIPE stops, and with 1 where its output cannot be written.
+        0 done, 1 the run failed, 2 bad usage or bad input, 130 interrupted, 143 terminated. If standard output cannot
+        be written, a command that writes files still returns 0; one that only prints returns 141 if the reader closed
+        the pipe, as a program that SIGPIPE stops does, and 1 otherwise.
     """
     given = sys.argv[1:] if args is None else args
     with unfailing_output() as output:
@@ -43,14 +43,14 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _leaves_files(given: list[str]) -> bool:
-    """Whether a command does more than print."""
+    """Return whether a command writes files besides what it prints."""
     if not given or any(option.startswith(("-h", "--help", "--print_config")) for option in given):
         return False
     return given[0] in LEAVES_FILES or (given[0] == "diagnose" and any(o.startswith("--plot") for o in given))
 
 
 def _coded(given: list[str]) -> int:
-    """Run one command, and make an exit code of how it ends."""
+    """Run one command and return the exit code for the way it ends."""
     old = _on_sigterm(raise_terminated)
     try:
         return _run(given)
@@ -61,7 +61,7 @@ def _coded(given: list[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except SystemExit as error:
-        # Lightning turns an interrupt into SystemExit(1); the interrupt is still its context.
+        # Lightning turns an interrupt into SystemExit(1) and keeps the interrupt as its context.
         if isinstance(error.__context__, KeyboardInterrupt):
             return TERMINATED if isinstance(error.__context__, Terminated) else INTERRUPTED
         return error.code if isinstance(error.code, int) else FAILED
@@ -111,7 +111,7 @@ def _run(args: list[str]) -> int:
 
 
 def _by_configuration(command: str, args: list[str]) -> int:
-    """Run a command of Lightning's. Misspellings and calls for help are answered before Lightning is imported."""
+    """Run a command that takes a configuration; answer misspelt options and ``--help`` before importing Lightning."""
     from tbft.command_line import help
     from tbft.command_line.argument_order import in_order
     from tbft.command_line.suggestions import check_names, explain, with_length_kept
@@ -153,7 +153,7 @@ def _by_configuration(command: str, args: list[str]) -> int:
 
 
 def _begin_work() -> None:
-    """Everything is loaded: from now on signals are exceptions, and garbage is collected."""
+    """Turn signals into exceptions and collect garbage from now on, once everything is loaded."""
     raise_from_now_on()
     collect_from_now_on()
 
@@ -166,7 +166,7 @@ def _meter(args: list[str]) -> int:
     from tbft.command_line.help import POWER_SOURCES
 
     class KeepsLines(RawDescriptionHelpFormatter, DefaultHelpFormatter):
-        """The epilog is a table."""
+        """A help formatter that keeps the epilog's line breaks, since the epilog is a table."""
 
     _begin_work()
     parser = ArgumentParser(
@@ -193,26 +193,26 @@ def _meter(args: list[str]) -> int:
 
 
 def _one_line(error: Exception) -> str:
-    """What a parser complains about, without its indentation."""
+    """Return an error's message on one line, without the parser's indentation."""
     return " ".join(str(error).split())
 
 
 def _complain(error: BadInput) -> int:
-    # A worker process wraps its traceback around the message, which comes last.
+    # A worker process puts its traceback before the message.
     message = _one_line(error).rsplit("BadInput: ", 1)[-1]
     print(f"tbft: {message}", file=sys.stderr)
     return BAD_INPUT
 
 
 def _cause(error: BaseException | None) -> BadInput | None:
-    """The bad input that an error was made from: jsonargparse puts one of its own around what a data set refuses."""
+    """Return the ``BadInput`` behind an error, if any: jsonargparse wraps what a data set raises in its own error."""
     while error is not None and not isinstance(error, BadInput):
         error = error.__cause__
     return error
 
 
 def _failed(error: Exception) -> int:
-    """Say why a run failed; the traceback only if asked for, with ``TBFT_TRACEBACK=1``."""
+    """Print why a run failed, with the traceback only if ``TBFT_TRACEBACK=1`` is set, and return the exit code."""
     import os
     import traceback
 
@@ -224,7 +224,7 @@ def _failed(error: Exception) -> int:
 
 
 def _on_sigterm(handler: Any) -> Any:
-    """Install a handler, if this is the main thread and the process is not loading; return the one before."""
+    """Install a SIGTERM handler and return the one before; do nothing while loading or outside the main thread."""
     if signal.getsignal(signal.SIGTERM) is end_at_once:
         return end_at_once
     try:

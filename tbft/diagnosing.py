@@ -1,4 +1,4 @@
-"""What drifted, asked from Python: a model and pictures of the domain that it is used in."""
+"""Find out from Python what drifted, from a model and pictures of the domain that it is used in."""
 
 from __future__ import annotations
 
@@ -34,24 +34,28 @@ def diagnose(
     image_size: int | None = None,
     seed: int = 0,
 ) -> Diagnosis:
-    """Say what drifted, how sure that is, and what to do about it; nothing is changed.
+    """Find out what drifted, how sure that is, and what to do about it; the model is not changed.
 
     Example:
         >>> import tbft
         >>> print(tbft.diagnose("digits", images, labels).table())  # doctest: +SKIP
 
     Args:
-        model: see ``tbft.personalize``; likewise what follows.
-        images: likewise.
-        labels: one an image. Without labels it takes a base model with a source card.
-        classes: class names in the order of the model's outputs.
-        mean: normalisation of uint8 images on the scale 0 to 1.
-        std: likewise.
+        model: the classifier to diagnose, in any form that ``tbft.personalize`` takes.
+        images: pictures of the domain that the model is used in, in any form that ``tbft.personalize`` takes.
+        labels: class indices or class names, one per image. Without labels and without a source card of the model the
+            verdict is ``cannot tell``.
+        classes: class names in the order of the model's outputs; by default those that its file holds.
+        mean: mean for normalising uint8 images, on the scale 0 to 1; one number or one per channel.
+        std: standard deviation for normalising uint8 images, on the same scale.
         image_size: side of the images that the model takes, in pixels.
-        seed: draws the batches in which statistics are estimated.
+        seed: seed that draws the batches in which statistics are estimated.
+
+    Returns:
+        Verdict, evidence and advice; ``table()`` shows them as text.
 
     Raises:
-        BadInput: if something given cannot be used.
+        BadInput: if one of the arguments cannot be used.
     """
     check_seed(seed)
     size = side_of(images) if image_size is None else image_size
@@ -64,13 +68,13 @@ def diagnose(
 
 
 def diagnose_examples(classifier: Classifier, examples: Examples, *, labelled: bool, seed: int = 0) -> Diagnosis:
-    """Say what drifted in a part of a data set; the network is as before when this returns.
+    """Find out what drifted in a part of a data set; the network is unchanged when this returns.
 
     Args:
-        classifier: with the base model's weights, placed on its device.
-        examples: images.
-        labelled: whether their labels count.
-        seed: draws the batches in which statistics are estimated.
+        classifier: classifier with the base model's weights, placed on its device.
+        examples: images to look at, with their labels.
+        labelled: whether the labels are used.
+        seed: seed that draws the batches in which statistics are estimated.
     """
     seen = observe(classifier, examples, labelled=labelled, seed=seed)
     card = classifier.card

@@ -1,4 +1,4 @@
-"""A diagnosis as one picture: what drifted, what each remedy would bring and cost, and what to do."""
+"""Draw a diagnosis as one figure: what drifted, what each remedy would bring and cost, and what to do."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from tbft.remedies.label_free import SIGN_LEVEL
 from tbft.study.reporting.chart_style import LOOKS, save_png, save_svg, style
 
 SAVED_AS = {".png": save_png, ".svg": save_svg}
-"""How a picture is written, by the ending of its name."""
+"""Functions that write a figure, by the suffix of the file."""
 
 MOST_REMEDIES = 7
-"""Remedies shown: the base model, the chosen one, what stood on the way to it, and the best of the others."""
+"""Number of remedies shown: all accepted ones, the base model among them, and then the most accurate others."""
 
 # One column, so that a telephone shows it whole: letters of 9.5 points on 5 inches are 10 pixels high at 400 pixels.
-_WIDTH, _MARGIN = 5.0, 0.12  # inches, as all that follow
+_WIDTH, _MARGIN = 5.0, 0.12  # inches, like the next line
 _TITLE, _LINE, _ROW, _TICKS, _GAP = 0.24, 0.165, 0.41, 0.24, 0.1
-_BELOW = 0.39  # of a row's height, from its words to its interval
+_BELOW = 0.39  # distance from a row's text to its interval, as a fraction of the row's height
 _SIZE, _FIRST_SIZE, _LETTERS, _FIRST_LETTERS = 9.5, 12.0, 66, 46
 _SHOWN_WIDTH = 520  # pixels in a notebook
 
@@ -45,11 +45,11 @@ _EFFECTS = {
     "prior": "moved in one class's share",
     "labels": "below what confidence claims",
 }
-"""What a level's effect is, in words that fit a row."""
+"""What the effect of each level measures, in words short enough for a row."""
 
 
 class DiagnosisFigure(Figure):
-    """A figure that a notebook shows without pyplot."""
+    """A figure that a notebook can show without pyplot."""
 
     def _repr_png_(self) -> tuple[bytes, dict[str, Any]]:
         image = BytesIO()
@@ -60,13 +60,13 @@ class DiagnosisFigure(Figure):
 
 @dataclass(frozen=True)
 class Row:
-    """One interval with its words above it, in percent or points.
+    """One interval, drawn in percent or points, with text above it.
 
     Attributes:
-        name: on the left.
-        told: on the right.
-        interval: as a fraction of 1.
-        marked: whether it stands out.
+        name: text on the left.
+        told: text on the right.
+        interval: interval to draw, as fractions of 1.
+        marked: whether the row is highlighted.
     """
 
     name: str
@@ -77,15 +77,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Block:
-    """One part of the column.
+    """One part of the column: a title, then text or rows of intervals.
 
     Attributes:
-        title: above it, on one line or several.
-        lines: of text.
-        rows: of intervals.
-        caption: below the rows' axis.
-        mark: sets the axis's limits, and what lies behind the rows.
-        size: of the title's letters, in points.
+        title: title above the part, on one or several lines.
+        lines: lines of text.
+        rows: rows of intervals, which share one axis.
+        caption: text below that axis.
+        mark: function that sets the axis's limits and draws the background of the rows.
+        size: font size of the title, in points.
     """
 
     title: str
@@ -97,7 +97,7 @@ class Block:
 
     @property
     def height(self) -> float:
-        """Inches, with the space to the next one."""
+        """Height in inches, with the space before the next part."""
         words = len(self.title.splitlines()) * _TITLE + len(self.lines) * _LINE + _GAP
         return words + (len(self.rows) * _ROW + _TICKS + len(self.caption.splitlines()) * _LINE if self.rows else 0)
 
@@ -130,10 +130,10 @@ def draw_diagnosis(diagnosis: DiagnosisData) -> DiagnosisFigure:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a picture.
+    """Write a figure to a file.
 
     Raises:
-        BadInput: if its name ends in no known format, or it cannot be written.
+        BadInput: if the suffix is none of ``SAVED_AS``, or the file cannot be written.
     """
     file = check_picture(path)
     try:
@@ -144,10 +144,10 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 
 
 def check_picture(path: str | Path) -> Path:
-    """The file of a picture.
+    """Return the path of a figure's file, with ``~`` expanded.
 
     Raises:
-        BadInput: if its name ends in no known format.
+        BadInput: if the suffix is none of ``SAVED_AS``.
     """
     file = user_path(str(path))
     if file.suffix.lower() not in SAVED_AS:
@@ -210,7 +210,7 @@ def _told_offer(offer: Offer) -> str:
 
 
 def _draw_block(figure: Figure, block: Block, top: float) -> None:
-    """Draw a block below a height in inches."""
+    """Draw a block whose top is at ``top`` inches from the bottom of the figure."""
     whole = figure.get_figheight()
     left = _MARGIN / 2 / _WIDTH
     figure.text(left, (top - _GAP / 2) / whole, block.title, va="top", fontsize=block.size, fontweight="bold")
@@ -244,7 +244,7 @@ def _mark_accuracies(diagnosis: DiagnosisData, axis: Axes) -> None:
 
 
 def _draw_rows(axis: Axes, rows: Sequence[Row]) -> None:
-    """Rows from the top down: words on one line, the interval below them."""
+    """Draw rows from the top down: text on one line, the interval below it."""
     for place, row in enumerate(rows):
         weight = "bold" if row.marked else "normal"
         for x, text, side in ((0.0, row.name, "left"), (1.0, row.told, "right")):

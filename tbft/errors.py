@@ -1,11 +1,11 @@
-"""What a user can get wrong, told in one line."""
+"""Errors that tbft raises on purpose, and checks of numeric options that raise them."""
 
 
 class TbftError(Exception):
-    """Everything that tbft raises on purpose."""
+    """Base class of every error that tbft raises on purpose."""
 
 
-class BadInput(TbftError, ValueError):  # noqa: N818 - the user's word for it, not an internal error
+class BadInput(TbftError, ValueError):  # noqa: N818 - named in the user's words, since it is no internal error
     """Input that cannot be used; its message says what is wrong, where, and what to do.
 
     The command line prints the message on standard error and ends with exit code 2.
@@ -13,32 +13,47 @@ class BadInput(TbftError, ValueError):  # noqa: N818 - the user's word for it, n
 
 
 def check_at_least(least: float, section: str, **options: float | None) -> None:
-    """Refuse options of a section that are below the least number that makes sense; ``None`` is not given.
+    """Check that options are at least a given number.
+
+    Args:
+        least: smallest allowed value.
+        section: the options' section, named in the message.
+        options: value by option name; ``None`` (not given) is accepted, NaN is not.
 
     Raises:
-        BadInput: naming the option.
+        BadInput: if an option is smaller; the message names it.
     """
     for name, number in options.items():
-        if number is not None and not number >= least:  # what is no number at all (nan) too
+        if number is not None and not number >= least:  # written so that NaN is refused
             raise BadInput(f"{section}.{name} is {number}: it must be at least {least}")
 
 
 def check_between(least: float, most: float, section: str, **options: float | None) -> None:
-    """Refuse options of a section that are outside the range that makes sense; ``None`` is not given.
+    """Check that options are in a range, both ends included.
+
+    Args:
+        least: smallest allowed value.
+        most: largest allowed value.
+        section: the options' section, named in the message.
+        options: value by option name; ``None`` (not given) is accepted, NaN is not.
 
     Raises:
-        BadInput: naming the option.
+        BadInput: if an option is outside; the message names it.
     """
     for name, number in options.items():
-        if number is not None and not least <= number <= most:  # what is no number at all (nan) too
+        if number is not None and not least <= number <= most:  # written so that NaN is refused
             raise BadInput(f"{section}.{name} is {number}: it must be from {least:g} to {most:g}")
 
 
 def check_positive(section: str, **options: float | None) -> None:
-    """Refuse options of a section that are not finite or not above 0; ``None`` is not given.
+    """Check that options are finite and above 0.
+
+    Args:
+        section: the options' section, named in the message.
+        options: value by option name; ``None`` (not given) is accepted, NaN is not.
 
     Raises:
-        BadInput: naming the option.
+        BadInput: if an option is neither; the message names it.
     """
     for name, number in options.items():
         if number is not None and not 0 < number < float("inf"):

@@ -1,4 +1,4 @@
-"""Images and labels as people have them in Python, for one classifier."""
+"""Read images and labels that are given from Python, for one classifier."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ from tbft.paths import is_folder
 
 @dataclass(frozen=True)
 class GivenImages:
-    """Images that a classifier takes, and their labels as it numbers its classes.
+    """Images that a classifier takes, with labels in the order of its outputs.
 
     Attributes:
-        x: ``(N, C, H, W)``, uint8, or floating point as the model takes them.
-        y: labels ``(N,)``, int64; ``None`` without labels.
-        classes: names in the order of the model's outputs.
-        strata: labels as a folder of class folders numbers them; ``None`` without labels.
-        name: of the folder, or ``images``.
+        x: images ``(N, C, H, W)``, uint8, or floating point as the model takes them.
+        y: class indices ``(N,)``, int64; ``None`` without labels.
+        classes: class names in the order of the model's outputs.
+        strata: class indices ``(N,)`` as a folder of class folders numbers them, which order the draws of a split;
+            ``None`` without labels.
+        name: name of the folder, or ``images``.
     """
 
     x: Tensor
@@ -47,17 +48,17 @@ def read_given(
     classes: Sequence[str] | None = None,
     normalised: bool = False,
 ) -> GivenImages:
-    """Read images and labels; a folder of class folders brings its labels.
+    """Read images and labels for a classifier, leaving out copies of labelled images.
 
     Args:
-        classifier: that is to take them.
-        images: see ``tbft.personalize``.
-        labels: likewise.
-        classes: class names in the order of the model's outputs; by default those that it knows.
-        normalised: whether the caller says how uint8 images are normalised.
+        classifier: classifier that takes the images.
+        images: images, as in ``tbft.personalize``.
+        labels: labels, as in ``tbft.personalize``; a folder of class folders brings its own.
+        classes: class names in the order of the model's outputs; by default those of the classifier.
+        normalised: whether the caller gave a normalisation, which only uint8 images can use.
 
     Raises:
-        BadInput: if they cannot be used.
+        BadInput: if the images, labels or class names cannot be used.
     """
     folder = Path(images).expanduser() if isinstance(images, str | Path) and labels is None else None
     paths, names = labelled_files(folder) if folder and has_labels(images, labels) else ([], [])
@@ -78,7 +79,13 @@ def read_given(
 
 
 def has_labels(images: Images, labels: Any) -> bool:
-    """Whether labels are given, or come with a folder of class folders."""
+    """Return whether labels are given, or come with a folder of class folders.
+
+    A path that is no folder counts as having labels; reading it raises the error.
+
+    Raises:
+        BadInput: if the folder cannot be read.
+    """
     if labels is not None:
         return True
     folder = Path(images).expanduser() if isinstance(images, str | Path) else None
@@ -91,7 +98,7 @@ def has_labels(images: Images, labels: Any) -> bool:
 
 
 def side_of(images: Any) -> int | None:
-    """Side of images that the model takes as they are."""
+    """Return the height of floating-point images, which a model takes unchanged; ``None`` for any other images."""
     shape = tuple(getattr(images, "shape", ()))
     floating = str(getattr(images, "dtype", "")).removeprefix("torch.").startswith(("float", "bfloat"))
     if len(shape) != 4 or not floating:
@@ -100,15 +107,15 @@ def side_of(images: Any) -> int | None:
 
 
 def load_for(classifier: Classifier, images: Images, *, skip_broken: bool = False) -> ImageSet:
-    """Images in memory as this classifier takes them.
+    """Load images into memory in the form that a classifier takes.
 
     Args:
-        classifier: that is to take them.
-        images: see ``tbft.personalize``.
-        skip_broken: list files that cannot be read instead of ending with the first.
+        classifier: classifier that takes the images.
+        images: images, as in ``tbft.personalize``.
+        skip_broken: whether to list files that cannot be read instead of raising an error at the first.
 
     Raises:
-        BadInput: if they are no images, or none that it can take.
+        BadInput: if they are no images, or the classifier cannot take them.
     """
     loaded = load_images(images, classifier.image_size, skip_broken=skip_broken)
     x = _of_channels(loaded.x, classifier.model.channels)
@@ -125,7 +132,11 @@ def load_for(classifier: Classifier, images: Images, *, skip_broken: bool = Fals
 
 
 def _of_channels(x: Tensor, channels: int) -> Tensor:
-    """The images with so many channels; what is read as RGB and is grey has one as well."""
+    """Return images with the given number of channels: RGB images that are all grey are reduced to one channel.
+
+    Raises:
+        BadInput: if they have another number of channels.
+    """
     if x.dtype == torch.uint8 and channels == 1 and (x == x[:, :1]).all():
         return x[:, :1].contiguous()
     if x.shape[1] != channels:
@@ -135,9 +146,10 @@ def _of_channels(x: Tensor, channels: int) -> Tensor:
 
 
 def _check_normalised(classifier: Classifier, x: Tensor) -> None:
-    """Refuse what has the range of pictures on the scale 0 to 1, dark ones too, where normalised ones have another.
+    """Raise ``BadInput`` if floating-point images look like pictures on the scale 0 to 1 that nobody normalised.
 
-    Black is 0 on that scale and below 0 once it is normalised; normalised images that begin at 0 have no dark pixel.
+    Black is 0 on that scale and below 0 once it is normalised, so that normalised images whose least value is about 0
+    would have no dark pixel.
     """
     low, high = float(x.min()), float(x.max())
     if classifier.std and min(classifier.mean) > 0.1 and 0 <= low < 0.02 and high <= 1:
@@ -150,7 +162,11 @@ def _check_normalised(classifier: Classifier, x: Tensor) -> None:
 
 @torch.no_grad()
 def _check_side(classifier: Classifier, x: Tensor) -> None:
-    """Try one image of a size that the model was not made for."""
+    """Run the model on one image if its size is not the model's own.
+
+    Raises:
+        BadInput: if the model cannot take the size.
+    """
     side = classifier.image_size
     if x.shape[2:] == (side, side):
         return
@@ -166,7 +182,11 @@ def _check_side(classifier: Classifier, x: Tensor) -> None:
 
 
 def _class_names(classifier: Classifier, given: Sequence[str] | None) -> tuple[str, ...]:
-    """Class names in the order of the outputs: the caller's, or those that the model's file holds."""
+    """Return class names in the order of the outputs: the caller's, or those that the model's file holds.
+
+    Raises:
+        BadInput: if the caller's are no names, are not distinct, or are the file's in another order.
+    """
     if given is None:
         return classifier.classes
     if isinstance(given, str) or not all(isinstance(name, str) and name for name in given):

@@ -1,4 +1,4 @@
-"""A model as people have it in Python: a network, one of tbft's models, a weights file, or a shipped base model."""
+"""Turn a model given from Python into a classifier: a network, a ``Model``, a weights file or a shipped base model."""
 
 from __future__ import annotations
 
@@ -33,22 +33,26 @@ def classifier_of(
     number_format: str = "channels_last",
     inplace: bool = False,
 ) -> Iterator[tuple[Classifier, nn.Module]]:
-    """A classifier, and the network of the caller's own kind that shares its weights.
+    """Make a classifier from a model, within a context.
 
-    When the block ends, the network is in inference mode, on the device and with the gradient flags that it came
-    with; if it ends with an exception, the caller's own network is as it was.
+    When the context ends, the network is in inference mode, on its original device and with its original gradient
+    flags. If it ends with an exception, a network given from Python has its original weights and modes.
 
     Args:
         model: a network, what ``load`` or ``personalize`` returned, a weights file, or a shipped base model's name.
-        size: side of its images, in pixels; ``None`` is what its file or its ``pretrained_cfg`` says, or 224.
-        mean: normalisation on the scale 0 to 1; ``None`` likewise, and empty if nobody says it.
-        std: likewise.
-        blocks: how to cut a network that cannot be traced.
-        number_format: see ``ImageClassifier``.
-        inplace: use the network itself instead of a copy.
+        size: side of the images, in pixels; ``None`` takes what the file or ``pretrained_cfg`` says, or 224.
+        mean: mean for normalising images, on the scale 0 to 1; ``None`` takes what the file or ``pretrained_cfg`` says,
+            and leaves the classifier's empty if a network says nothing.
+        std: standard deviation for normalising images, on the same scale and with the same default.
+        blocks: how to cut a network that cannot be traced (see ``tbft.models.traced.chain_of``).
+        number_format: number format and memory layout of convolutions (see ``ImageClassifier``).
+        inplace: use the given network itself instead of a copy.
+
+    Yields:
+        The classifier, and the network of the caller's own kind that shares its weights.
 
     Raises:
-        BadInput: if it is no classifier, or not one that can be seen as a chain of blocks.
+        BadInput: if the model is no classifier, or cannot be cut into a chain of blocks.
     """
     network: nn.Module
     classifier: Classifier = PlainClassifier(number_format)
@@ -80,7 +84,7 @@ def classifier_of(
     wanted = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     try:
-        for parameter, _ in wanted:  # a network that only predicted so far may be frozen as a whole
+        for parameter, _ in wanted:  # a network that has only predicted so far may have all its parameters frozen
             parameter.requires_grad_(parameter.is_floating_point())
         if not is_classifier:
             said = _said_of_images(network)
@@ -107,10 +111,11 @@ def classifier_of(
 
 
 def _as_written(model: Any) -> nn.Module:
-    """The network itself, of one that ``torch.compile`` returned too.
+    """Return the network, without the wrapper of ``torch.compile``, after checking that it can be adapted.
 
     Raises:
-        BadInput: if it is none, or cannot be adapted as it is.
+        BadInput: if it is no network, or is TorchScript, has no weights, or has weights without values, not in fp32 or
+            not finite.
     """
     model = getattr(model, "_orig_mod", model)
     kind = type(model).__name__
@@ -137,7 +142,7 @@ def _as_written(model: Any) -> nn.Module:
 def _copy_of(model: nn.Module) -> nn.Module:
     try:
         return deepcopy(model)
-    except Exception as error:  # a module's own attributes can refuse in any way
+    except Exception as error:  # copying a module's own attributes can raise anything
         reason = str(error).partition(".")[0][:120]
         raise BadInput(f"the model cannot be copied ({reason}): give inplace=True to change the model itself") from None
 
@@ -157,7 +162,7 @@ def _chain(network: nn.Module, size: int, blocks: Mapping[str, Sequence[str]] | 
 
 
 def _said_of_images(network: nn.Module) -> dict[str, Any]:
-    """What a network says of the images that it takes."""
+    """Return the image size and normalisation that a network declares, as far as it does."""
     if isinstance(network, BlockChain):
         return {"image_size": network.image_size, "mean": network.mean, "std": network.std}
     said = _pretrained(network)
@@ -168,6 +173,6 @@ def _said_of_images(network: nn.Module) -> dict[str, Any]:
 
 
 def _pretrained(network: nn.Module) -> Mapping[str, Any]:
-    """Timm's description of a network's pretrained weights; empty for others."""
+    """Return timm's description of a network's pretrained weights; empty for other networks."""
     said = getattr(network, "pretrained_cfg", None)
     return said if isinstance(said, Mapping) else {}

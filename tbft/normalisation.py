@@ -1,4 +1,4 @@
-"""Mean and standard deviation of the pictures that a network takes."""
+"""Check and convert the mean and standard deviation that images are normalised with."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tbft.errors import BadInput
 
 
 def check_normalisation(where: str, mean: Sequence[Any], std: Sequence[Any]) -> None:
-    """Make sure that pictures can be normalised.
+    """Check that images can be normalised with these numbers.
 
     Args:
-        where: the option or the file that gives the numbers, as the start of the message.
-        mean: one finite number, or one a channel, on the scale 0 to 1.
-        std: likewise, above 0.
+        where: start of the message: the option's section or the file that gives the numbers.
+        mean: mean, on the scale 0 to 1: one finite number, or one for each of three channels.
+        std: standard deviation, on the same scale: one finite number above 0, or one for each of three channels.
 
     Raises:
-        BadInput: if they are other numbers, or none.
+        BadInput: if they are anything else.
     """
     for name, values in (("mean", mean), ("std", std)):
         numbers = [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
@@ -33,9 +33,9 @@ def check_normalisation(where: str, mean: Sequence[Any], std: Sequence[Any]) -> 
 
 
 def as_numbers(given: Any) -> tuple[Any, ...]:
-    """A mean or standard deviation as Python's own numbers: of one number, a list, an array or a tensor.
+    """Convert a mean or standard deviation (a number, list, array or tensor) to a tuple of Python numbers.
 
-    What is no number stays as it is, for ``check_normalisation`` to refuse.
+    Anything else is returned in a tuple, unchanged; ``check_normalisation`` refuses it.
     """
     try:
         return tuple(np.asarray(given, dtype=np.float64).ravel().tolist())

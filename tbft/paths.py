@@ -1,4 +1,4 @@
-"""Paths as a user writes them: any text, which need not be the name of anything."""
+"""Paths as a user writes them, which may be any text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def user_path(text: str) -> Path:
-    """A path with ``~`` written out; as it stands where there is no such user."""
+    """Return a path with ``~`` expanded, or unchanged if there is no such user."""
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -14,9 +14,10 @@ def user_path(text: str) -> Path:
 
 
 def is_file(path: Path) -> bool:
-    """Whether a regular file is there: no folder, pipe, socket or device, from which reading may never end.
+    """Return whether a path is a regular file.
 
-    ``False`` too for what no file system takes for a name.
+    A folder, pipe, socket or device is none: reading from it may never end. Neither is text that no file system accepts
+    as a name.
     """
     try:
         return path.is_file()
@@ -25,7 +26,7 @@ def is_file(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder is there; ``False`` too for what no file system takes for a name."""
+    """Return whether a path is a folder; text that no file system accepts as a name is none."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
@@ -33,5 +34,5 @@ def is_folder(path: Path) -> bool:
 
 
 def on_one_line(path: str | Path) -> str:
-    """A path for a message: what no screen shows (line breaks, bytes that are no UTF-8) is written as an escape."""
+    """Return a path for a message, with characters that do not print (line breaks, bytes that are no UTF-8) escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(path))

@@ -1,4 +1,4 @@
-"""One function is the product: a model and a device's own labelled pictures make a better model."""
+"""Adapt a model to a device's own pictures from Python (``personalize``), and load a model (``load``)."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def personalize(
     inplace: bool = False,
     **options: Any,
 ) -> Personalized:
-    """Bring a classifier up to date with images of the domain that it is used in.
+    """Adapt a classifier to images of the domain that it is used in.
 
-    The same as ``fit --config LEVEL.yaml --config data/folder.yaml --data.test_size 0`` on the same images, to the
-    same weights; without a level as ``auto.yaml``, which finds out itself what drifted.
+    It ends with the same weights as ``fit --config LEVEL.yaml --config data/folder.yaml --data.test_size 0`` on the
+    same images. Without a level it does as ``auto.yaml``, which finds out itself what drifted.
 
     Example:
         >>> import tbft
@@ -68,39 +68,40 @@ def personalize(
         >>> better.accuracy, better.kept  # doctest: +SKIP
 
     Args:
-        model: any classifier, images ``(N, C, H, W)`` to logits ``(N, num_classes)``; what ``load`` or
-            ``personalize`` returned; or a weights file or a shipped base model's name, as for ``--model.base``.
+        model: a network from images ``(N, C, H, W)`` to logits ``(N, num_classes)``; what ``load`` or ``personalize``
+            returned; or a weights file or a shipped base model's name, as for ``--model.base``.
         images: uint8 images ``(N, C, H, W)`` or, as an array, ``(N, H, W, C)``, which are resized and normalised as
-            the model expects; floating-point images, which the model takes as they are; a list of PIL pictures or
-            paths; or a folder of class folders, which needs no labels. Of labelled copies of one picture the first
-            counts, and grey pictures have one channel for a network that takes one.
-        labels: class indices or class names, one an image, in a list, an array or a tensor. Without labels, and
-            without a level, only what needs none is tried: statistics, the class prior, and the front block aligned
-            to the base model's source card.
-        level: drift level, ``input``, ``feature`` or ``output``: what changed against the model's training data;
+            the model expects; floating-point images, which the model takes unchanged; a list of PIL pictures or
+            paths; or a folder of class folders, which brings its own labels. Copies of a labelled picture are left
+            out. Grey pictures are given one channel if the network takes one.
+        labels: class indices or class names, one per image, in a list, an array or a tensor. Without labels, which is
+            possible only without a level, the remedies that need no labels are tried: refreshed statistics, the class
+            prior, and aligning the front block to the base model's source card.
+        level: drift level ``input``, ``feature`` or ``output``: what changed against the model's training data.
             ``None`` (or ``auto``) lets the sample decide.
-        validation: share of the images that validates.
+        validation: share of the images that is used for validation, between 0 and 1.
         classes: class names in the order of the model's outputs; by default those that its file holds.
-        budget_joules: training stops when the adaptation has used so much.
-        budget_seconds: likewise in seconds of wall time.
-        out: a folder for ``model.safetensors`` and ``result.json``, with ``**{"energy.plot": True}`` for its pictures
-            too; by default nothing is written.
-        seed: draws the validation images and the order of batches.
-        config: further presets or files of options, such as ``strategy/full.yaml``.
-        mean: normalisation of uint8 images on the scale 0 to 1, one number or one a channel; by default the model's
-            own, if its file or its ``pretrained_cfg`` says it.
-        std: likewise.
-        image_size: side of the images that the model takes, in pixels; likewise.
+        budget_joules: joules after which training stops, counted over the adaptation; ``None`` is no limit.
+        budget_seconds: seconds of wall time after which training stops, counted over the adaptation.
+        out: folder for ``model.safetensors`` and ``result.json``, and with ``**{"energy.plot": True}`` also for
+            figures; by default nothing is written.
+        seed: seed that draws the validation images and the order of batches.
+        config: further presets or files of options, such as ``strategy/full.yaml``; later ones win.
+        mean: mean for normalising uint8 images, on the scale 0 to 1, one number or one per channel; by default what
+            the model's file or its ``pretrained_cfg`` says.
+        std: standard deviation for normalising uint8 images, on the same scale and with the same default.
+        image_size: side of the images that the model takes, in pixels; by default that of floating-point images, or
+            what the model's file or its ``pretrained_cfg`` says, or 224.
         blocks: how to cut a network that cannot be traced into blocks (see ``tbft.models.traced.chain_of``).
-        inplace: change the network that is given instead of a copy.
-        options: options of the command line by their names, ``**{"trainer.max_epochs": 4}`` or
+        inplace: change the given network instead of a copy.
+        options: options of the command line by name, as ``**{"trainer.max_epochs": 4}`` or
             ``trainer={"max_epochs": 4}``.
 
     Returns:
-        The better of the base model and the adapted one, as validation tells.
+        The adapted model, or the base model if validation finds it better, with the record of the adaptation.
 
     Raises:
-        BadInput: if something given cannot be used; the model is then as it was.
+        BadInput: if an argument cannot be used; the model is then unchanged.
     """
     check_seed(seed)
     if not isinstance(validation, int | float | np.number) or not 0 < validation < 1:
@@ -150,14 +151,14 @@ def personalize(
 
 
 def load(model: nn.Module | Model | str | Path, **options: Any) -> Model:
-    """A classifier that predicts: of a weights file that ``save`` wrote, or a shipped base model.
+    """Load a classifier for prediction, such as a weights file that ``save`` wrote or a shipped base model.
 
     Args:
-        model: see ``personalize``.
-        options: ``mean``, ``std`` and ``image_size``, where the file does not say.
+        model: model to load, in any form that ``personalize`` takes.
+        options: ``mean``, ``std``, ``image_size`` and ``blocks``, as in ``personalize``.
 
     Raises:
-        BadInput: if it cannot be used.
+        BadInput: if the model cannot be used.
     """
     size = options.pop("image_size", None)
     with own_random_numbers(), classifier_of(model, size=size, **options) as (classifier, network):
@@ -195,7 +196,7 @@ def _adapt(
         if not in_loop:
             from tbft.callbacks import EnergyCallback
 
-            meter = EnergyCallback  # to which a trial's trainer books
+            meter = EnergyCallback  # the trainer of a trial books its energy to this callback
             train = partial(train_step_by_step, options={"enable_progress_bar": bar, **options})
         adaptation = adaptation_of(Climb, BlockFreeze, meter, ladder=ladder, train=train)
     else:
@@ -228,7 +229,7 @@ def _adapt(
 
 
 def _training_with_trainer(adaptation: Adaptation, optimization: Optimization, options: Mapping[str, Any]) -> Callable:
-    """Training by steps with Lightning's Trainer, once its options are checked."""
+    """Check the options of Lightning's Trainer and return a function that trains with it."""
     from tbft.module import ImageClassifier
     from tbft.training.checks import check_adaptation
     from tbft.training.quiet import quiet
@@ -247,6 +248,6 @@ def _training_with_trainer(adaptation: Adaptation, optimization: Optimization, o
 
 
 def _accelerator_of(network: nn.Module) -> str:
-    """Where the caller keeps the network; a network on the processor is adapted there."""
+    """Return the accelerator that the caller's network is on: ``cuda``, ``mps``, or otherwise ``cpu``."""
     device = next((p.device.type for p in network.parameters()), "cpu")
     return device if device in ("cuda", "mps") else "cpu"

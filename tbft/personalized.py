@@ -1,4 +1,4 @@
-"""A classifier that predicts, and one that was brought up to date."""
+"""A classifier that predicts (``Model``), and one that was adapted (``Personalized``) with its record."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tbft.schema import RunRecord
 class Model:
     """A classifier with its class names and normalisation.
 
-    It predicts in fp32, as a file that it saves does wherever it is loaded, whatever format it was adapted in.
+    Predictions are computed in fp32, whatever number format the adaptation used; so are those of a saved file.
 
     Attributes:
-        model: the network, in inference mode: logits ``(N, num_classes)`` of normalised images ``(N, C, H, W)``.
-        classes: names in the order of the outputs.
+        model: network in inference mode, from normalised images ``(N, C, H, W)`` to logits ``(N, num_classes)``.
+        classes: class names in the order of the outputs; empty if they are not known.
     """
 
     def __init__(self, classifier: Classifier, network: nn.Module, classes: tuple[str, ...]) -> None:
@@ -48,11 +48,10 @@ class Model:
 
         Args:
             images: uint8 images ``(N, C, H, W)`` or, as an array, ``(N, H, W, C)``; floating-point images as the
-                model takes them; a list of PIL pictures or paths; or a folder, of which every picture in it and
-                below it counts.
+                model takes them; a list of PIL pictures or paths; or a folder, whose pictures are found at any depth.
 
         Returns:
-            Class index, name and confidence, one row an image; ``broken`` lists files that cannot be read.
+            Class index, name and confidence of each image; ``broken`` has the files that cannot be read.
 
         Raises:
             BadInput: if these are no images.
@@ -62,7 +61,7 @@ class Model:
         return Predictions.of(probabilities, self.classes, loaded.names, loaded.broken)
 
     def save(self, file: str | Path) -> None:
-        """Write the weights as safetensors, with class names, normalisation and how the network is cut.
+        """Write the weights as safetensors, with class names, normalisation and the cut of the network into blocks.
 
         Raises:
             BadInput: if the file's name does not end in ``.safetensors``.
@@ -75,10 +74,11 @@ class Model:
         save_weights(classifier.model, path, self.classes, mean=mean, std=std, card=self._card)
 
     def copy_classifier(self) -> tuple[Classifier, nn.Module]:
-        """Copy the classifier, as a base model, and the network that shares its weights.
+        """Copy the classifier, for use as a base model.
 
         Returns:
-            Classifier and network, which share nothing with this model. Adapted weights have no source card.
+            The classifier and the network of the caller's own kind that shares its weights; they share nothing with
+            this model. A classifier with adapted weights has no source card.
         """
         twin = deepcopy(self)
         twin._classifier.classes = self.classes
@@ -90,13 +90,13 @@ class Model:
         """Write one file that predicts and adapts on a device without torch (see ``tbft.device``).
 
         Args:
-            file: its name ends in ``.pyz``.
+            file: file to write, whose name ends in ``.pyz``.
 
         Returns:
-            The file.
+            The path of the file.
 
         Raises:
-            BadInput: if the model cannot be exported, or what an export needs is not installed.
+            BadInput: if the model cannot be exported, or a package that an export needs is not installed.
         """
         from tbft.export.command import check_installed
 
@@ -110,7 +110,7 @@ class Model:
 
 @dataclass(frozen=True)
 class ByPhase:
-    """One figure of a run by phase; ``adaptation`` is the sum of all but ``test``."""
+    """One quantity of a run, such as joules, by phase; ``adaptation`` is the sum of all phases but ``test``."""
 
     prepare: float
     train: float
@@ -122,26 +122,27 @@ class ByPhase:
 
 @dataclass(frozen=True)
 class Record:
-    """What an adaptation did and what it cost (``result.json``, whose other fields are in ``as_dict``).
+    """What an adaptation did and what it cost: the main fields of ``result.json``.
 
     Attributes:
         level: drift level; ``None`` if nobody named one.
         strategy: ``block`` for the level's own block, or ``full``, names of blocks joined by ``+``, ...
-        blocks: the blocks that were tuned.
-        statistics: policy of the BatchNorm statistics.
-        train_size: labelled images, those for validation included.
-        base_accuracy: of the base model on the validation images, a fraction of 1; estimated where there are no labels.
-        accuracy: of what was kept, on the same images.
-        kept: which of the two.
+        blocks: names of the blocks that were tuned.
+        statistics: policy of the BatchNorm statistics: ``source``, ``refresh`` or ``batch``.
+        train_size: number of labelled images, those for validation included.
+        base_accuracy: the base model's accuracy on the validation images, a fraction of 1; estimated if there are no
+            labels.
+        accuracy: the kept model's accuracy on the same images.
+        kept: which model was kept, ``adapted`` or ``base``.
         kept_reason: why the base model was kept; ``None`` if it was not.
         joules: energy by phase.
-        measured: whether all of it was measured; modelled otherwise.
-        cpu_seconds: by phase.
-        wall_seconds: by phase.
+        measured: whether all of the energy was measured; if not, it is modelled at least in part.
+        cpu_seconds: processor time by phase.
+        wall_seconds: wall time by phase.
         peak_rss_mib: peak resident memory in MiB.
-        epochs: of training by steps.
-        steps: of the optimiser.
-        as_dict: the whole record.
+        epochs: number of epochs trained by steps.
+        steps: number of optimiser steps.
+        as_dict: whole record, with the fields that are not listed here.
     """
 
     level: str | None
@@ -164,7 +165,7 @@ class Record:
 
     @classmethod
     def of(cls, record: RunRecord) -> Record:
-        """Read a completed run's record."""
+        """Make a ``Record`` from the record of a completed run."""
         accuracy, told = record["accuracy"], record.get("diagnosis", {})
         estimates = [told.get(name) or {} for name in ("estimated_accuracy", "estimated_accuracy_after")]
         return cls(
@@ -189,12 +190,12 @@ class Record:
 
 
 class Personalized(Model):
-    """A classifier brought up to date with labelled images.
+    """A classifier that was adapted, or the base model if that was kept, with the record of the adaptation.
 
     Attributes:
-        model: the network with the weights that were kept, in inference mode.
-        classes: names in the order of the outputs.
-        record: what was done and what it cost.
+        model: network with the kept weights, in inference mode.
+        classes: class names in the order of the outputs.
+        record: what the adaptation did and what it cost.
     """
 
     def __init__(
@@ -203,36 +204,36 @@ class Personalized(Model):
         super().__init__(classifier, network, classes)
         self.record, self._validated = record, validated
         if record.kept == "adapted":
-            self._card = None  # which tells of the base model's weights
+            self._card = None  # the source card describes the base model's weights, not these
 
     @property
     def accuracy_before(self) -> float:
-        """Accuracy of the base model on the validation images, a fraction of 1."""
+        """Accuracy of the base model on the validation images, a fraction of 1; estimated without labels."""
         return self.record.base_accuracy
 
     @property
     def accuracy(self) -> float:
-        """Accuracy of what was kept, on the same images."""
+        """Accuracy of the kept model on the same images, a fraction of 1."""
         return self.record.accuracy
 
     @property
     def kept(self) -> Literal["adapted", "base"]:
-        """Which weights were kept."""
+        """Which weights were kept, ``adapted`` or ``base``."""
         return self.record.kept
 
     @property
     def blocks(self) -> tuple[str, ...]:
-        """The blocks that were tuned."""
+        """Names of the blocks that were tuned."""
         return self.record.blocks
 
     @property
     def joules(self) -> float:
-        """Energy of the whole adaptation."""
+        """Energy of the whole adaptation, in joules."""
         return self.record.joules.adaptation
 
     @property
     def cpu_seconds(self) -> float:
-        """Processor time of the whole adaptation."""
+        """Processor time of the whole adaptation, in seconds."""
         return self.record.cpu_seconds.adaptation
 
     def __repr__(self) -> str:
@@ -256,7 +257,7 @@ class Personalized(Model):
         return "\n".join(f"{name:<9} {text}" for name, text in lines.items())
 
     def _judged(self) -> str:
-        """What the accuracies are of."""
+        """Say on which images the accuracies were measured or estimated."""
         told = self.record.as_dict.get("diagnosis")
         if told and not told["labelled"]:
             return f"estimated on {told['images']} images without labels"

@@ -1,4 +1,4 @@
-"""What a classifier says of new pictures, one row a picture."""
+"""Predictions of a classifier for new pictures, and their table as CSV."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tbft.atomic import write_text
 
 
 class Prediction(NamedTuple):
-    """One picture.
+    """Prediction for one picture.
 
     Attributes:
-        label: the predicted class, as the model numbers it.
-        name: its name.
-        confidence: its probability, a fraction of 1.
-        image: the picture's file, or its position among the images that were given.
+        label: index of the predicted class among the model's outputs.
+        name: name of the predicted class.
+        confidence: probability of the predicted class, a fraction of 1.
+        image: the picture's file, or its position among the given images.
     """
 
     label: int
@@ -34,8 +34,8 @@ class Predictions(list[Prediction]):
     """One ``Prediction`` for each picture that could be read, in the order given.
 
     Args:
-        rows: the predictions.
-        broken: files that could not be read, and why.
+        rows: predictions to hold.
+        broken: reason for each file that could not be read.
     """
 
     def __init__(self, rows: Iterable[Prediction] = (), broken: dict[str, str] | None = None) -> None:
@@ -53,10 +53,10 @@ class Predictions(list[Prediction]):
         """Take the most probable class of each picture.
 
         Args:
-            probabilities: ``(N, num_classes)``.
-            classes: names in the order of the outputs; empty names each by its number.
-            images: files or positions, N of them.
-            broken: files that could not be read, and why.
+            probabilities: probability of each class, ``(N, num_classes)``.
+            classes: class names in the order of the outputs; if empty, each class is named by its index.
+            images: files or positions of the N pictures.
+            broken: reason for each file that could not be read.
         """
         of_classes = np.asarray(probabilities)
         winner, best = of_classes.argmax(axis=1), of_classes.max(axis=1)
@@ -64,19 +64,21 @@ class Predictions(list[Prediction]):
         return cls((Prediction(c, classes[c] if classes else str(c), p, image) for c, p, image in rows), broken)
 
     def to_csv(self, file: str | Path, truth: Sequence[str] | None = None) -> None:
-        """Write a table with the columns ``image``, ``class`` and ``confidence``; a broken picture has a reason.
+        """Write the predictions as CSV, with the columns ``image``, ``class``, ``confidence`` and ``unreadable``.
+
+        A picture that could be read leaves ``unreadable`` empty; a broken one has its reason there and nothing else.
 
         Args:
-            file: to write.
-            truth: name of each picture's true class, which has a column of its own; ``None`` where nobody knows.
+            file: file to write.
+            truth: name of each picture's true class, for a further column ``truth``; ``None`` leaves the column out.
 
         Raises:
-            OSError: if it cannot be written; an older file then stays as it was.
+            OSError: if the file cannot be written; an older file then stays as it was.
         """
         write_text(Path(file).expanduser(), self.table(truth))
 
     def table(self, truth: Sequence[str] | None = None) -> str:
-        """The table that ``to_csv`` writes; bytes of a file's name that are no UTF-8 are written as escapes."""
+        """Return the text that ``to_csv`` writes; bytes of a file name that are not UTF-8 are written as escapes."""
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         columns = ["image", "class", "confidence", "unreadable"]

@@ -1,4 +1,4 @@
-"""A bar for what takes long, on a terminal that can show one; without a library, since devices have it too."""
+"""A progress bar for slow loops, on terminals; it needs no library, since devices use it too."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _PATIENCE_SECONDS = 2.0
-"""What is seen to take less than this has no bar."""
+"""A loop whose estimated time is shorter than this gets no bar."""
 _LOOK_AFTER_SECONDS, _REDRAW_SECONDS = 0.2, 0.2
 _WIDTH = 30
 
 
 def with_bar(items: Iterable[T], total: int, title: str) -> Iterator[T]:
-    """Pass items on, with a bar on standard error once all are seen to take over two seconds; none without a terminal.
+    """Yield items, with a bar on standard error if it is a terminal and all items are estimated to take over 2 seconds.
 
     Args:
-        items: what is passed on.
-        total: how many there are.
-        title: stands beside the bar.
+        items: items to yield, unchanged.
+        total: number of items.
+        title: text beside the bar.
     """
     if not sys.stderr.isatty():
         yield from items

@@ -1,4 +1,4 @@
-"""Random numbers of a library inside somebody's program: seeded by one number, and the program's own left alone."""
+"""Use random numbers without changing those of the caller's program."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tbft.errors import BadInput
 
 
 def check_seed(seed: Any) -> None:
-    """Make sure that Python's, numpy's and torch's generators all take a seed.
+    """Check that a seed is one that Python's, numpy's and torch's generators all take.
 
     Raises:
         BadInput: if it is no whole number from 0 to 2**32 - 1.
@@ -25,7 +25,7 @@ def check_seed(seed: Any) -> None:
 
 @contextmanager
 def own_random_numbers() -> Iterator[None]:
-    """Give the caller's random number generators back as they were, however the block ends."""
+    """Restore Python's, numpy's and torch's random number generators when the context ends, also by an exception."""
     states = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng():

@@ -1,4 +1,4 @@
-"""Which of the known words was meant by a misspelt one."""
+"""Guess which known word a misspelt one stands for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Iterable, Sequence
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that is most like this one; an option may lack its section. None where none is like it."""
+    """Return the known word most similar to a word, or ``None`` if none is similar.
+
+    Known words also match by the part after their last dot, so that an option may be given without its section.
+    """
     names = list(known)
     by_end = {name.rpartition(".")[2]: name for name in reversed(names)}
     for candidates in ({name: name for name in names}, by_end):
@@ -17,6 +20,6 @@ def closest(word: str, known: Iterable[str]) -> str | None:
 
 
 def or_choose(word: str, known: Sequence[str]) -> str:
-    """Advice on an unknown word: the one that was meant, or all there are."""
+    """Return advice on an unknown word: the known word that was probably meant, or all known words."""
     meant = closest(word, known)
     return f"did you mean {meant}?" if meant else f"choose {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""A YAML file of the user before it is loaded: text, each key once, and no larger than it looks."""
+"""Check a user's YAML file before it is loaded: UTF-8 text, each key once, not too large with its aliases expanded."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from tbft.errors import BadInput
 
 MOST_BYTES = 2**20
 MOST_VALUES = 100_000
-"""Values in a file once its aliases are written out: nine lines of nine aliases each stand for a billion."""
+"""Most values of a file with its aliases expanded: nine lines of nine aliases each can stand for a billion values."""
 MOST_LEVELS = 50
-"""Nesting that PyYAML constructs without running out of Python's stack."""
+"""Deepest nesting of a file, which PyYAML can construct without exceeding Python's stack."""
 
-_ENDLESS = re.compile("[-+]?[0-9_]{4000,}")  # Python turns no text of more than 4300 digits into a number
+_ENDLESS = re.compile("[-+]?[0-9_]{4000,}")  # Python refuses to convert more than 4300 digits to a number
 
 
 def check_yaml_file(path: Path) -> bool:
-    """Look a file over by its events, which neither follow aliases nor make objects.
+    """Check a file by its YAML events, which neither expand aliases nor make objects.
 
     Returns:
-        Whether it holds a mapping, and not a list, a value or nothing.
+        Whether the file holds a mapping, and not a list, a value or nothing.
 
     Raises:
-        BadInput: if the file is too large, is no UTF-8 text, is no YAML, gives a key twice, or would grow beyond
-            ``MOST_VALUES`` values; naming the line where there is one.
+        BadInput: if the file cannot be read, is larger than 1 MiB, is no UTF-8 text or no YAML, gives a key twice, is
+            nested too deep, or has more than ``MOST_VALUES`` values; the message names the line if there is one.
     """
     try:
         with path.open("rb") as file:
@@ -53,7 +53,7 @@ def check_yaml_file(path: Path) -> bool:
 
 
 def read_yaml_file(path: Path) -> Any:
-    """What a YAML file holds; ``None`` where ``check_yaml_file`` refuses it, which the parser does with its reason."""
+    """Return the content of a YAML file; ``None`` if ``check_yaml_file`` refuses it, which the parser then reports."""
     try:
         check_yaml_file(path)
         return yaml.load(path.read_text(encoding="utf-8-sig"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
@@ -62,9 +62,14 @@ def read_yaml_file(path: Path) -> Any:
 
 
 class _Size:
-    """Counts values, aliases written out, and remembers the keys of the mappings that are open.
+    """Counter of a file's values with aliases expanded, which also finds repeated keys.
+
+    Args:
+        path: file, for messages.
 
     Attributes:
+        open: mappings and lists that have begun and not ended; the first stands for the document.
+        of_anchor: number of values by anchor name.
         mapping: whether the document is a mapping.
     """
 
@@ -75,10 +80,11 @@ class _Size:
         self.mapping = False
 
     def count(self, event: Any) -> None:
-        """Take the next event.
+        """Count the next event.
 
         Raises:
-            BadInput: if it makes the file too large or too deep, or repeats a key.
+            BadInput: if the file becomes too large or too deep, repeats a key, or has an alias or number that cannot be
+                used.
         """
         if isinstance(event, yaml.CollectionStartEvent):
             if len(self.open) > MOST_LEVELS:
@@ -122,10 +128,10 @@ class _Collection:
     """A mapping or a list that has begun and not ended.
 
     Attributes:
-        anchor: its name for aliases, if it has one.
-        keys: of a mapping, so far; ``None`` for a list.
-        values: so far, those of what it contains too.
-        at_key: whether a key comes next, in a mapping.
+        anchor: name for aliases; ``None`` if it has none.
+        keys: keys of a mapping so far; ``None`` for a list.
+        values: number of values so far, nested ones included.
+        at_key: whether the next value of a mapping is a key.
     """
 
     anchor: str | None

@@ -1,1 +1,1 @@
-"""The command line: what is read, what is said, and how a command becomes an adaptation."""
+"""The command line: its options and files, its help and error messages, and the commands that adapt or measure."""

@@ -1,4 +1,4 @@
-"""The order of a command line's arguments, and what is missing among them: files, then the data set, then options."""
+"""Sort a command line's arguments (files, then the data set, then options) and check that none is missing."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ _DATA_SET = ("data", "data.class_path", "data.init_args.class_path")
 
 
 def in_order(arguments: Sequence[str]) -> list[str]:
-    """Arguments in the order in which each is laid over what is before it, wherever the user wrote it.
+    """Sort arguments into the order in which they apply, so that their order on the command line does not matter.
 
-    The parser takes options of ``data`` only once it knows the data set. Where a file gives some and a later one (or an
-    option) names the data set, that name is put before all.
+    The order is files, data set, other options; a later argument wins over an earlier one. The parser accepts options
+    of ``data`` only after the data set is known. If a file gives such options and a later file (or an option) names the
+    data set, the name is put first.
 
     Args:
-        arguments: of a command with a configuration.
+        arguments: arguments of a command that takes a configuration.
 
     Raises:
-        BadInput: if no data set is named for a file's options of ``data``, a file is a study's, or one that is named
-            is not there.
+        BadInput: if options of ``data`` are given and no data set is named, a file belongs to a study, or a named file
+            does not exist.
     """
     files: list[tuple[list[str], str]] = []
     data_set: list[tuple[list[str], str]] = []
@@ -48,14 +49,14 @@ def in_order(arguments: Sequence[str]) -> list[str]:
 
 
 def split_options(arguments: Sequence[str]) -> Iterator[tuple[list[str], str | None, str | None]]:
-    """Take a command line apart into options; what begins with two hyphens is one wherever it stands, as for argparse.
+    """Split a command line into options; every argument that begins with two hyphens is one, as in argparse.
 
     Args:
-        arguments: of a command.
+        arguments: arguments of a command.
 
     Yields:
-        An option's own arguments, its name without hyphens, and its value, ``None`` where it has none; an argument
-        that belongs to no option comes alone, without a name.
+        The arguments of one option, its name without hyphens, and its value or ``None``. An argument that belongs to
+        no option is yielded alone, with ``None`` as name and value.
     """
     rest = [*arguments]
     while rest:
@@ -70,15 +71,15 @@ def split_options(arguments: Sequence[str]) -> Iterator[tuple[list[str], str | N
 
 
 def check_required(given: Sequence[tuple[str, str | None]], files: Sequence[Path], data_set: str) -> None:
-    """Make sure that everything is given without which a data set cannot be made.
+    """Check that all required options of a data set are given.
 
     Args:
-        given: names and values of the options.
-        files: of the configuration.
-        data_set: the class that is chosen; one of somebody else's is left to the parser.
+        given: names and values of the options on the command line.
+        files: configuration files.
+        data_set: class of the chosen data set; a class that does not ship with tbft is not checked.
 
     Raises:
-        BadInput: naming what is missing.
+        BadInput: if one is missing; the message names it.
     """
     if data_set not in catalogue.data_sets():
         return
@@ -93,10 +94,14 @@ def check_required(given: Sequence[tuple[str, str | None]], files: Sequence[Path
 
 
 def _named_too_late(files: Sequence[Path], chosen: str | None) -> str | None:
-    """The data set, if a file gives options of it before one names it.
+    """Return the data set's class if a file gives options of ``data`` before any file names the class.
+
+    Args:
+        files: configuration files in their order.
+        chosen: class that the command line names, if any.
 
     Raises:
-        BadInput: if none does.
+        BadInput: if such options are given and neither a file nor the command line names a class.
     """
     nameless: Path | None = None
     in_file: str | None = None
@@ -117,10 +122,10 @@ def _named_too_late(files: Sequence[Path], chosen: str | None) -> str | None:
 
 
 def _data_of(file: Path) -> Any:
-    """A file's section ``data``.
+    """Return a file's section ``data``; ``None`` if it has none or cannot be read.
 
     Raises:
-        BadInput: if the file is a study's.
+        BadInput: if the file belongs to a study.
     """
     content = read_yaml_file(file)
     if not isinstance(content, Mapping):
@@ -132,28 +137,28 @@ def _data_of(file: Path) -> Any:
 
 
 def _shown(file: Path) -> str:
-    """The name that finds a file: a preset's, or a path."""
+    """Return a file's short name for messages: a preset's name, or a path, relative inside the working folder."""
     near = next((place for place in (folder().resolve(), Path.cwd()) if file.is_relative_to(place)), None)
     return str(file if near is None else file.relative_to(near))
 
 
 def data_set_of(file: Path) -> str | None:
-    """The class of the data set that a file names; ``None`` if it names none, or cannot be read.
+    """Return the class of the data set that a file names; ``None`` if it names none, or cannot be read.
 
     Raises:
-        BadInput: if the file is a study's.
+        BadInput: if the file belongs to a study.
     """
     return _named_in(_data_of(file))
 
 
 def _named_in(data: Any) -> str | None:
-    """The class that a section ``data`` names."""
+    """Return the class that a section ``data`` names; ``None`` if it names none."""
     named = data.get("class_path") if isinstance(data, Mapping) else data
     return str(named) if named else None
 
 
 def _arguments_of(data: Any) -> Mapping[str, Any]:
-    """Options in a section ``data``."""
+    """Return the options in a section ``data``."""
     if not isinstance(data, Mapping):
         return {}
     arguments = data.get("init_args")

@@ -1,4 +1,4 @@
-"""A command's configuration: its sections, how they are parsed, and which of them decide the outcome."""
+"""Parse a command's configuration: its sections, presets, and the hash of the options that decide the outcome."""
 
 from __future__ import annotations
 
@@ -33,7 +33,12 @@ _NOT_HASHED = ("run", "energy", "config", "ckpt_path", "weights_only")
 
 
 class ConfiguredCLI(LightningCLI):
-    """Sections model, data, freeze, head, cache, ladder, energy, run and trainer, parsed and checked."""
+    """A command line with the sections model, data, freeze, head, cache, ladder, energy, run and trainer.
+
+    Args:
+        args: the command and its arguments; without the command if ``run`` is false.
+        run: whether to run the command, or only to make its objects.
+    """
 
     model: ImageClassifier
     datamodule: DomainData
@@ -41,7 +46,7 @@ class ConfiguredCLI(LightningCLI):
     def __init__(self, args: list[str], run: bool = True) -> None:
         self._command = args[0] if run else None
         quiet_lightning()
-        with ExitStack() as self._held:  # the run's folder, until the run is over
+        with ExitStack() as self._held:  # holds the lock on the run's folder until the run is over
             super().__init__(
                 ImageClassifier,
                 DomainData,
@@ -57,11 +62,11 @@ class ConfiguredCLI(LightningCLI):
             )
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
-        """The command that was given, alone: each parser takes a tenth of a CPU-second to build."""
+        """Return the given command only, since each parser takes a tenth of a CPU-second to build."""
         return {name: skipped for name, skipped in super().subcommands().items() if name == self._command}
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """A parser that finds presets, takes no abbreviations and raises instead of exiting."""
+        """Make a parser that finds presets, takes no abbreviations and raises errors instead of exiting."""
         kwargs.update(exit_on_error=False, allow_abbrev=False)
         parser = LightningArgumentParser(**kwargs)
         parser.add_instantiator(lambda kind, *args, **given: without_compiler(kind)(*args, **given), Optimizer)
@@ -71,14 +76,14 @@ class ConfiguredCLI(LightningCLI):
         return parser
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        """The parser of one command; ``predict`` takes new pictures too."""
+        """Make the parser of one command, with ``--images`` for ``predict``."""
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "predict":
             parser.add_argument("--images", type=str | None, default=None, help="Folder of new, unlabelled pictures.")
         return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The sections beside model, data and trainer."""
+        """Add the sections besides model, data and trainer, and link options of the data to their sources."""
         parser.add_class_arguments(RunSettings, "run")
         parser.add_lightning_class_args(EnergyCallback, "energy")
         parser.add_class_arguments(BlockFreezeCallback, "freeze", skip={"network", "images", "examples"})
@@ -92,14 +97,14 @@ class ConfiguredCLI(LightningCLI):
         parser.link_arguments("model.classes", "data.init_args.base_classes", apply_on="instantiate")
 
     def before_instantiate_classes(self) -> None:
-        """Refuse what would be overridden."""
+        """Refuse options of the data that would be overridden by the model's."""
         check_followers(self._get(self.config, "data"))
 
     def _set_seed(self) -> None:
-        """Seed everything, or say why not.
+        """Seed everything.
 
         Raises:
-            BadInput: if numpy does not take that seed.
+            BadInput: if numpy does not accept the seed.
         """
         seed = int(self._get(self.config, "seed_everything"))
         if not 0 <= seed < 2**32:
@@ -107,14 +112,18 @@ class ConfiguredCLI(LightningCLI):
         super()._set_seed()
 
     def _parse_ckpt_path(self) -> None:
-        """A checkpoint's hyper-parameters never override what the user wrote."""
+        """Do nothing: a checkpoint's hyper-parameters must not override the user's options."""
 
     @property
     def _arguments(self) -> Any:
         return self.config_init[self.subcommand]
 
     def config_hash(self) -> str:
-        """Hash everything that the outcome depends on; not where it is recorded or how it is metered."""
+        """Hash all options that the outcome depends on; those of recording and metering, except budgets, are left out.
+
+        Returns:
+            The first 12 hexadecimal digits of a SHA-256 sum.
+        """
         config = self._options
         decisive = {k: v for k, v in config.items() if k not in _NOT_HASHED}
         decisive |= {name: config["energy"][name] for name in BUDGETS}
@@ -123,8 +132,8 @@ class ConfiguredCLI(LightningCLI):
 
     @cached_property
     def _options(self) -> dict[str, Any]:
-        """The resolved options of this command, as plain values; ``cheapest`` is the format that it means here."""
-        # It was checked when it was parsed, which takes longer than to write and read it.
+        """The options of this command as plain values, with ``cheapest`` resolved to this machine's number format."""
+        # The values were checked when they were parsed; checking again takes longer than writing and reading them.
         config = yaml.safe_load(self.parser.dump(self.config, skip_none=False, skip_validation=True))
         config = config.get(self.subcommand, config)
         device = choose_device(self._get(self.config, "trainer").get("accelerator"))
@@ -134,10 +143,10 @@ class ConfiguredCLI(LightningCLI):
 
 
 class ArgumentsOnly(ConfiguredCLI):
-    """Parses a command line and stops there: nothing is made, nothing runs."""
+    """A command line that is parsed only: no objects are made, and nothing runs."""
 
     def instantiate_classes(self) -> None:
-        """Make nothing."""
+        """Do nothing: no objects are needed."""
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Run nothing."""
+        """Do nothing: the command is not to run."""

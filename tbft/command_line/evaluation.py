@@ -1,4 +1,4 @@
-"""The commands ``test`` and ``validate``: a run's weights are put into its network, and its scores are shown."""
+"""The commands ``test`` and ``validate``: load the weights that a run saved, and show scores."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _CLASSES_SHOWN = 20
 
 
 def use_weights(module: ImageClassifier, data: DomainData, file: str) -> None:
-    """Put what a run left into its network, and bring the data's labels to the class names that it is said to know.
+    """Load a run's weights into a classifier, and number the data's labels by the class names of the weights' file.
 
     Args:
-        module: the run's classifier.
-        data: to evaluate on, not opened yet.
+        module: classifier of the run.
+        data: data to evaluate on, not opened yet.
         file: ``model.safetensors`` or a checkpoint.
 
     Raises:

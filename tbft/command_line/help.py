@@ -1,4 +1,4 @@
-"""What ``--help`` prints, made without importing torch or Lightning and fitting into 80 columns."""
+"""The output of ``--help``, in 80 columns, made without importing torch or Lightning."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COMMANDS = {
     "meter": "power sources of this machine, and what they read",
 }
 BY_CONFIGURATION = ("fit", "validate", "test", "predict", "diagnose", "card")
-"""The commands that share the options of a configuration."""
+"""The commands that take a configuration."""
 
 FIRST = {
     "model.base": "base model: a file, or one that ships, by name",
@@ -42,7 +42,7 @@ FIRST = {
     "trainer.max_epochs": "epochs to train at most",
     "seed_everything": "seed of everything random",
 }
-"""The options that matter first, and each in a few words."""
+"""The most important options, each with a short description."""
 
 OWN = {
     "diagnose": {
@@ -53,7 +53,7 @@ OWN = {
     },
     "card": {"to": "safetensors file to write, the base model with its card"},
 }
-"""Options that belong to one command alone."""
+"""Options of one command only, each with a short description."""
 
 POWER_SOURCES = """\
 Power sources, the most trusted first, and what they cover:
@@ -72,15 +72,15 @@ source. A source that vanishes, hangs or reads nonsense hands over to the next
 one, and energy_source.spans in result.json says from which second on. fit
 trusts others by --energy.sources pmic (or [pmic,rapl], or model).
 """
-"""The end of ``python -m tbft meter --help``."""
+"""The last part of ``python -m tbft meter --help``."""
 
 _DEFAULTS = {"data": "", "seed_everything": "0", "data.root": ""}
 _SHOWN = {"None": "null", "True": "true", "False": "false", "field(default_factory=list)": "[]"}
-_LAID_OVER = ("", "data")  # folders of the presets that `fit --help` lists: levels, devices, data sets
+_LAID_OVER = ("", "data")  # folders of the presets that `fit --help` lists: levels, devices and data sets
 
 
 def of_program() -> str:
-    """Print-out of ``python -m tbft --help``."""
+    """Return the output of ``python -m tbft --help``."""
     commands = "".join(f"  {name:<10}{text}\n" for name, text in COMMANDS.items())
     return (
         "usage: python -m tbft COMMAND [--config PRESET_OR_FILE ...]\n"
@@ -93,7 +93,7 @@ def of_program() -> str:
 
 
 def of_configuration(command: str) -> str:
-    """Print-out of ``python -m tbft fit --help`` and its sisters: the options that matter first."""
+    """Return the output of ``python -m tbft fit --help`` or of another command in ``BY_CONFIGURATION``."""
     listed = [name for name in presets.names() if name.rpartition("/")[0] in _LAID_OVER]
     return (
         f"usage: python -m tbft {command} [--config PRESET_OR_FILE ...]\n"
@@ -113,7 +113,7 @@ def of_configuration(command: str) -> str:
 
 
 def of_section(command: str, section: str) -> str:
-    """Print-out of ``python -m tbft fit --help SECTION``.
+    """Return the output of ``python -m tbft fit --help SECTION`` or of another command.
 
     Raises:
         BadInput: if there is no such section.
@@ -134,7 +134,7 @@ def of_section(command: str, section: str) -> str:
 
 
 def asked_for(arguments: Sequence[str]) -> str | None:
-    """The section whose help a command line asks for, ``""`` for the short help; None where it asks for none."""
+    """Return the section whose help a command line asks for, ``""`` for the short help, or ``None`` for no help."""
     for position, argument in enumerate(arguments):
         name, _, value = argument.partition("=")
         if name in ("-h", "--help", "--help-all"):
@@ -152,7 +152,7 @@ def _line(name: str, text: str) -> str:
 
 
 def _folded(text: str) -> str:
-    """Text beside a name, on as many lines as it takes."""
+    """Wrap text to the column beside an option's name."""
     return textwrap.fill(text, WIDTH - 26).replace("\n", "\n" + " " * 26)
 
 

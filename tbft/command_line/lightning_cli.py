@@ -1,4 +1,4 @@
-"""``fit``, ``validate``, ``test`` and ``predict``: one LightningCLI for every device."""
+"""The commands ``fit``, ``validate``, ``test`` and ``predict``, on top of LightningCLI."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ from tbft.training.trainer_options import check_trainer_options
 
 
 class PersonalizationCLI(ConfiguredCLI):
-    """``fit``, ``validate``, ``test`` and ``predict``."""
+    """Command line of ``fit``, ``validate``, ``test`` and ``predict``."""
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
-        """Check what was asked for. ``fit`` makes its trainer itself, if something is to be trained by steps."""
+        """Check the options and make the trainer; ``fit`` gets none here and makes one later if it trains by steps."""
         self.settings: RunSettings = self._get(self.config_init, "run")
         options = self._get(self.config_init, "trainer")
-        choose_device(options.get("accelerator"))  # which refuses one that is not there
+        choose_device(options.get("accelerator"))  # raises if the accelerator is missing
         self.settings.use_threads()
         if self.subcommand == "fit":
             self.folder = self._prepare(options)
@@ -65,7 +65,7 @@ class PersonalizationCLI(ConfiguredCLI):
         return make_trainer(self.trainer_class, {**options, **own, "logger": logger, **kwargs})
 
     def _prepare(self, options: dict[str, Any]) -> Path:
-        """Everything that can be refused is refused here, before anything is written; gives the run's folder."""
+        """Check everything about ``fit`` before anything is written, make its adaptation, and return its folder."""
         energy, freeze, head, cache = (
             self._get(self.config_init, key) for key in ("energy", "freeze", "head", "cache")
         )
@@ -101,30 +101,34 @@ class PersonalizationCLI(ConfiguredCLI):
         return self.run_folder.path
 
     def _claim_folder(self) -> RunFolder:
-        """This run's folder; of several processes the first one holds it."""
+        """Return this run's folder; if there are several processes, the first one locks it."""
         name = default_name(self.datamodule, self.adaptation.strategy, self.adaptation.seed)
         if rank_zero_only.rank > 0:  # type: ignore[attr-defined]
-            # Lightning starts further processes once the first has made the folder: they take that one.
+            # Lightning starts further processes after the first has made the folder, and they use that one.
             return RunFolder(self.settings.folder(name, resume=True))
         resume = self.config_init[self.subcommand].get("ckpt_path") is not None
         return self.settings.claim(name, self._held, resume=resume)
 
     def _find_resumable(self) -> None:
-        """Replace ``--ckpt_path`` by the file that the run goes on from, once it is known to be this run's."""
+        """Replace ``--ckpt_path`` by the checkpoint that the run resumes from, after checking that it is this run's."""
         given = checkpoint_file(self._arguments.get("ckpt_path"), self.run_folder.path, fitting=True)
         epochs = self._get(self.config_init, "trainer").get("max_epochs")
         file = find_resumable(Path(given), self.fingerprint, epochs) if given else None
         self._arguments["ckpt_path"] = str(file) if file else None
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Run a command: ``fit`` here, which has no trainer yet, the others as Lightning does."""
+        """Run a command: ``fit`` by this class's method, since it has no trainer yet, the others as Lightning does."""
         if subcommand == "fit":
             self.fit(self._arguments.get("ckpt_path"))
         else:
             super()._run_subcommand(subcommand)
 
     def fit(self, ckpt_path: str | None = None) -> None:
-        """Personalize: adapt, keep the better model, test it, and record the run whatever happens."""
+        """Adapt, keep the better model, test it, and record the run even if it fails or is interrupted.
+
+        Args:
+            ckpt_path: checkpoint to resume from.
+        """
         adaptation, first = self.adaptation, rank_zero_only.rank == 0  # type: ignore[attr-defined]
         loggers = make_loggers(self.folder, self.settings, _tags_of(adaptation)) if first else []
         run = RecordedRun(
@@ -162,7 +166,7 @@ class PersonalizationCLI(ConfiguredCLI):
                 print_summary(run.record, self.folder)
 
     def before_validate(self) -> None:
-        """Use what ``fit`` left, unless a checkpoint is named."""
+        """Load the weights that ``fit`` saved, or those of the given checkpoint."""
         self._load_personalized()
         if "verbose" in self._arguments:  # a table of ours takes the place of Lightning's
             self._shows_scores, self._arguments["verbose"] = self._arguments["verbose"], False
@@ -182,10 +186,10 @@ class PersonalizationCLI(ConfiguredCLI):
             print_scores(part, self.model.tally, self.datamodule.classes)
 
     def _load_personalized(self) -> None:
-        """``--ckpt_path``: a Lightning checkpoint, or weights; by default the weights beside the config.
+        """Load the weights of ``--ckpt_path``, a Lightning checkpoint or a weights file, or those beside the config.
 
         Raises:
-            BadInput: if they cannot be used, or the data has other classes than they tell apart.
+            BadInput: if they cannot be used, or the data has another number of classes.
         """
         file = checkpoint_file(self._arguments.get("ckpt_path"), self.folder, fitting=False)
         if file is None and self._fitted_folder():
@@ -197,14 +201,14 @@ class PersonalizationCLI(ConfiguredCLI):
         self._arguments["ckpt_path"] = None
 
     def _fitted_folder(self) -> Path | None:
-        """Folder of the run whose ``config.yaml`` was given, if that is what was given."""
+        """Return the folder of the run whose ``config.yaml`` was given, if it has weights; ``None`` otherwise."""
         files = [Path(str(path)) for path in self._arguments.get("config") or []]
         for path in files:
             finish_commit(path.parent)
         return next((path.parent for path in files if (path.parent / MODEL).is_file()), None)
 
     def predict(self, **kwargs: Any) -> None:
-        """Predict the classes of the test images, or of the pictures in ``--images``, as ``predictions.csv``."""
+        """Predict the classes of the test images, or of the pictures in ``--images``, and write ``predictions.csv``."""
         file = self.folder / "predictions.csv"
         if folder := self._arguments.get("images"):
             self.model.place(choose_device(self._get(self.config_init, "trainer").get("accelerator")))
@@ -225,8 +229,8 @@ class PersonalizationCLI(ConfiguredCLI):
         print(f"{len(found)} predictions: {file}")
 
     def _config_text(self, loggers: list[Logger]) -> str:
-        """The run's configuration as a file, which other commands take; loggers hear of it too."""
-        # Commands that take the file use what the run has kept, not what it went on from.
+        """Return the text of the run's ``config.yaml``, which other commands take, and log its options."""
+        # Commands that take the file use the weights that the run kept, not the checkpoint that it resumed from.
         options = {**self._options, "ckpt_path": None}
         for logger in loggers:
             logger.log_hyperparams(options)
@@ -235,13 +239,13 @@ class PersonalizationCLI(ConfiguredCLI):
 
 
 def _ending(head: ClosedFormHead, energy: EnergyCallback) -> str | None:
-    """The option that ends a run before its epochs do."""
+    """Return the option that can end a run before its last epoch; ``None`` if none can."""
     budgets = [name for name in BUDGETS if getattr(energy, name) is not None]
     return "head.solve" if head.solve else f"energy.{budgets[0]}" if budgets else None
 
 
 def _tags_of(adaptation: Adaptation) -> list[str]:
-    """What Weights & Biases finds a run by: drift level, data set, strategy and the blocks that train."""
+    """Return the tags of a run in Weights & Biases: drift level, data set, strategy and the blocks that train."""
     level = adaptation.data.drift.level or adaptation.freeze.level
     blocks = [f"block:{name}" for name in adaptation.blocks]
     return [*([level] if level else []), adaptation.data.name, adaptation.strategy, *blocks]

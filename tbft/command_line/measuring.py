@@ -1,4 +1,4 @@
-"""``diagnose`` and ``card``: what a model and its data say, without an adaptation."""
+"""The commands ``diagnose`` and ``card``, which measure a model on data without adapting it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tbft.training.checks import check_classes
 
 
 class MeasuringCLI(ConfiguredCLI):
-    """The sections of a configuration, of which ``model`` and ``data`` are opened and nothing is run.
+    """A command line whose model and data are opened, and that runs nothing.
 
     Args:
-        args: the command line.
-        opens_data: whether the data set's pictures are wanted; otherwise it need not exist.
-        must_split: refuse pictures that are too few to train and to validate.
+        args: arguments without the command.
+        opens_data: whether to open the data set's pictures; if not, they need not exist.
+        must_split: whether to refuse pictures that are too few to train and validate.
     """
 
     def __init__(self, args: list[str], *, opens_data: bool = True, must_split: bool = True) -> None:
@@ -40,16 +40,20 @@ class MeasuringCLI(ConfiguredCLI):
         self.model.place(choose_device(self._get(self.config_init, "trainer").get("accelerator")))
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
-        """Make no trainer; compute with as many threads as asked for."""
+        """Set the number of threads; no trainer is made."""
         self.settings = self._get(self.config_init, "run")
         self.settings.use_threads()
 
 
 def main_card(args: list[str]) -> None:
-    """Measure a base model's source card and write the model with it.
+    """Measure a base model's source card and write the model with it (command ``card``).
+
+    Args:
+        args: arguments without the command.
 
     Raises:
-        BadInput: if it is not said where to, or there is no base model.
+        BadInput: if ``--to`` or ``--model.base`` is missing, the card cannot be measured on the data, or the file
+            cannot be written.
     """
     own, rest = _own_options(args, "card", to=None)
     if own.to is None:
@@ -74,7 +78,13 @@ def main_card(args: list[str]) -> None:
 
 
 def _own_options(args: list[str], command: str, **defaults: Any) -> tuple[argparse.Namespace, list[str]]:
-    """The command's own options, and all others."""
+    """Parse a command's own options and return them, and all other arguments.
+
+    Args:
+        args: arguments without the command.
+        command: name of the command, for the message.
+        defaults: default of each own option by name: ``None`` for one with a value, ``False`` for a flag.
+    """
     parser = argparse.ArgumentParser(prog=f"tbft {command}", add_help=False, allow_abbrev=False, exit_on_error=False)
     for name, default in defaults.items():
         if default is None:
@@ -88,15 +98,17 @@ def _own_options(args: list[str], command: str, **defaults: Any) -> tuple[argpar
 
 
 def main_diagnose(args: list[str]) -> None:
-    """Print what drifted in the labelled images, as a table or as JSON, and draw it where asked to.
+    """Print what drifted, as a table or as JSON, and draw it if ``--plot`` is given (command ``diagnose``).
+
+    Args:
+        args: arguments without the command.
 
     Raises:
-        BadInput: if there is no base model, the data is the source domain's, pictures cannot be read, or the drawing
-            cannot be written.
+        BadInput: if there is no base model, pictures cannot be read, or the figure cannot be written.
     """
     own, rest = _own_options(args, "diagnose", json=False, unlabelled=False, plot=None, images=None)
     if own.plot is not None:
-        from tbft.diagnosis_figure import check_picture  # matplotlib is imported for a picture alone
+        from tbft.diagnosis_figure import check_picture  # imports matplotlib, which is needed for a figure only
 
         check_picture(own.plot)
     opened = MeasuringCLI(rest, opens_data=own.images is None, must_split=False)
@@ -117,14 +129,14 @@ def main_diagnose(args: list[str]) -> None:
         print(json.dumps(found.as_dict()))
         return
     print(found.table())
-    if model.base.card is None and labelled:  # without labels the advice says it
+    if model.base.card is None and labelled:  # without labels the advice already says so
         print("- the base model has no source card, so less can be told: python -m tbft card adds one")
     if own.plot is not None:
         print(f"\npicture   {own.plot}")
 
 
 def _pictures_in(folder: str, classifier: Classifier) -> Examples:
-    """New pictures without labels; those that cannot be read are named on standard error and left out."""
+    """Load new pictures without labels; those that cannot be read are left out and named on standard error."""
     loaded = load_for(classifier, folder, skip_broken=True)
     for picture, reason in loaded.broken.items():
         print(

@@ -1,4 +1,4 @@
-"""Standard output and standard error that cannot fail: a run goes on whoever reads what it tells, and wherever."""
+"""Standard output and standard error whose errors do not end a run."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any, TextIO
 
 
 class UnfailingStream:
-    """A text stream whose first failed write turns it, and the file below it, into a void.
+    """A text stream that discards all output after its first failed write, and so does the file under it.
 
     Attributes:
-        failure: why it could not be written; ``None`` as long as it can.
+        failure: error of the failed write; ``None`` if none has failed.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -26,7 +26,7 @@ class UnfailingStream:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write, or drop the text."""
+        """Write text, or discard it; never raise ``OSError``."""
         if self.failure is None:
             try:
                 return self._stream.write(text)
@@ -35,12 +35,12 @@ class UnfailingStream:
         return len(text)
 
     def writelines(self, lines: Any) -> None:
-        """Write each, or drop it."""
+        """Write several lines, or discard them."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
-        """Flush, or drop what is left."""
+        """Flush the stream, or discard its buffer; never raise ``OSError``."""
         if self.failure is None:
             try:
                 self._stream.flush()
@@ -49,17 +49,17 @@ class UnfailingStream:
 
     def _give_up(self, error: OSError) -> None:
         self.failure = error
-        # The stream still holds what it could not write, and Python flushes it once more at the end of the process.
+        # The stream still holds the unwritten text, which Python flushes again at the end of the process.
         with contextlib.suppress(OSError, ValueError), open(os.devnull, "w") as void:  # noqa: PTH123
             os.dup2(void.fileno(), self._stream.fileno())
 
 
 @contextmanager
 def unfailing_output() -> Iterator[UnfailingStream]:
-    """Let nothing fail for what is printed: closed or full files, pipes that nobody reads, few characters.
+    """Let printing never fail within this context: not for closed or full files, broken pipes or missing characters.
 
     Yields:
-        Standard output, which tells whether it could be written.
+        Standard output, whose ``failure`` is the error that it met.
     """
     _open_closed_files()
     before = sys.stdout, sys.stderr
@@ -74,23 +74,23 @@ def unfailing_output() -> Iterator[UnfailingStream]:
 
 
 def is_broken_pipe(error: OSError) -> bool:
-    """Whether nobody reads any more; a pipe or a socket says so."""
+    """Return whether an error says that the reader of a pipe or a socket is gone."""
     return error.errno in (errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN)
 
 
 def _open_closed_files() -> None:
-    """Give a closed standard file a void; the next file that is opened would take its number, and its output."""
+    """Replace closed standard files by the null device; otherwise the next opened file would get their output."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             try:
                 os.fstat(number)
             except OSError:
-                os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+                os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
             setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: PTH123, SIM115
 
 
 def _degrading(stream: TextIO) -> TextIO:
-    """The stream, with a question mark for each character that its encoding lacks."""
+    """Return a stream that prints a question mark for each character that its encoding lacks."""
     with contextlib.suppress(AttributeError, ValueError):
         if stream.errors == "strict":
             stream.reconfigure(errors="replace")  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""``--config`` of every command: a file, or a configuration that ships with tbft by bare name."""
+"""The option ``--config``: a file, or a configuration that ships with tbft, by name."""
 
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,18 @@ BEGIN_OF_CONFIG, END_OF_CONFIG = (
     "# configuration of a run, whole if its last line says so",
     "# end of the configuration",
 )
-"""First and last line of a run's ``config.yaml``: one that was cut short would leave options at their defaults."""
+"""First and last line of a run's ``config.yaml``, by which a file that was cut short is recognised."""
 
 
 class PresetConfig(ActionConfigFile):
-    """Finds the file that a name stands for, then reads it as jsonargparse does."""
+    """An action of the parser that finds a file or preset by name and reads it as jsonargparse does."""
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
         """Read the file.
 
         Raises:
             BadInput: if there is neither a file nor a preset of that name, the file gives no options, or it is a run's
-                and was cut short.
+                configuration and was cut short.
         """
         path = find(values)
         _check_whole(path)

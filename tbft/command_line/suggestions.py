@@ -1,4 +1,4 @@
-"""What to say of a misspelt command, option or value: the one that was meant, in one line and before a heavy import."""
+"""Check the names and values of options before heavy imports, and suggest what a misspelt one was meant to be."""
 
 from __future__ import annotations
 
@@ -21,22 +21,24 @@ UNKNOWN = (
     re.compile(r"does not accept option '([\w.]+)'"),
 )
 _TRIED = ("Does not validate against any of the Union subtypes", "either not accessible or invalid")
-CLASS_ARGUMENTS = ".init_args."  # which may be left out of a name
+CLASS_ARGUMENTS = ".init_args."  # may be left out of a name
 _NONE = ("null", "None", "~", "")
 _WHOLE = re.compile(r"[-+]?\d[\d_]*")
 _NUMBER = re.compile(r"[-+]?(?:(?:\d[\d_]*(?:\.[\d_]*)?|\.\d+)(?:e[-+]?\d+)?|\.?(?:inf|nan))", re.IGNORECASE)
 
 
 def check_names(subcommand: str, arguments: Sequence[str]) -> None:
-    """Look for misspelt options, presets, data sets and choices, and for options that would have no effect.
+    """Check for misspelt options, presets, data sets and choices, and for options that would have no effect.
 
-    Nothing that takes them is imported.
+    The classes that take the options are not imported. What the source of tbft's own classes does not tell (the options
+    of other data sets, the arguments of an optimiser or a callback) is left to the parser.
 
-    What cannot be told from the source of tbft's own classes (a data set of somebody else's, the arguments of an
-    optimiser or a callback) is left to the parser.
+    Args:
+        subcommand: command that takes a configuration.
+        arguments: arguments of the command.
 
     Raises:
-        BadInput: naming what is wrong and what was probably meant.
+        BadInput: if something is wrong; the message names it and what was probably meant.
     """
     given, files = _given(arguments)
     data_set = _data_set(given, files)
@@ -55,21 +57,26 @@ def check_names(subcommand: str, arguments: Sequence[str]) -> None:
 
 
 def with_length_kept(arguments: Sequence[str]) -> list[str]:
-    """The arguments of ``fit``, and where somebody chose how long to train, that no alignment takes of it."""
+    """Return the arguments of ``fit``, extended so that alignment replaces no epoch if the user chose the length."""
     return [*arguments, *(["--freeze.align", "with_card"] if keeps_epochs(layers_of(*_given(arguments))) else [])]
 
 
 def check_effects(arguments: Sequence[str]) -> None:
-    """Look for options that would have no effect beside others; for a caller that checks names itself.
+    """Check for options that would have no effect beside others, for a caller that checks names itself.
 
     Raises:
-        BadInput: naming the option and the one beside which it has none.
+        BadInput: if there is one; the message names it and the other option.
     """
     check_all_have_effect(layers_of(*_given(arguments)))
 
 
 def explain(subcommand: str, said: str) -> str:
-    """One line for what the parser says, with a suggestion where an option is unknown."""
+    """Return a parser's message on one line, with a suggestion if an option is unknown.
+
+    Args:
+        subcommand: command whose arguments were parsed.
+        said: message of the parser.
+    """
     said = " ".join(said.split())
     if re.search(r"required: (?:\w+\.)?data\b", said):
         return f"{subcommand} does not say of what data: give --config auto.yaml or another preset or file, or --data"
@@ -82,11 +89,11 @@ def explain(subcommand: str, said: str) -> str:
 
 
 def _shorten(said: str) -> str:
-    """What the parser says of a value, without all that it tried to make of it."""
+    """Shorten a parser's message about a value, without the list of types that it tried."""
     keys = re.findall(r'Parser key "([\w.]+)"', said)
     if not keys or not any(words in said for words in _TRIED):
         return said
-    name = ".".join(dict.fromkeys([keys[0], keys[-1]]))  # of a class, and of its argument
+    name = ".".join(dict.fromkeys([keys[0], keys[-1]]))  # the option of a class, and the class's argument
     class_path = re.search(r"Problem with given class_path '([^']+)': (.*?)(?= - |Given value type|$)", said)
     if class_path and len(keys) == 1:
         return f"{name} is {class_path[1]}, which cannot be made ({class_path[2].strip().rstrip('.')}): correct it"
@@ -96,36 +103,36 @@ def _shorten(said: str) -> str:
 
 
 def unknown_option(said: str) -> str | None:
-    """Read the name of the unknown option out of what the parser says; None where it says something else."""
+    """Return the name of the unknown option in a parser's message; ``None`` if the message is about something else."""
     found = next(filter(None, (words.search(said) for words in UNKNOWN)), None)
     return ".".join(found.groups()) if found else None
 
 
 def advise(option: str, arguments: Sequence[str], known: Callable[[list[str]], list[str]]) -> str:
-    """Say which option may have been meant.
+    """Say which option of ``fit`` may have been meant by an unknown one.
 
     Args:
-        option: The one that is unknown.
-        arguments: Of `fit`, names and values in turn, with the unknown option.
-        known: Names every option of `fit` under some arguments.
+        option: name of the unknown option.
+        arguments: arguments of ``fit``, names and values in turn.
+        known: function from arguments of ``fit`` to the names of all its options.
     """
     names, values = arguments[::2], arguments[1::2]
     rest = [(name, value) for name, value in zip(names, values, strict=True) if _plain(name) != f"--{_plain(option)}"]
-    if len(rest) == len(names):  # it stands in a preset or file
+    if len(rest) == len(names):  # the option is in a preset or file
         return "mend the file that has it"
     meant = closest(_plain(option), map(_plain, known([part for pair in rest for part in pair])))
     return f"did you mean {meant}?" if meant else "leave it out, or see python -m tbft fit --help"
 
 
 def _given(arguments: Sequence[str]) -> tuple[list[tuple[str, str | None]], list[Path]]:
-    """Names and values of the options, and the files among them, found."""
+    """Return the names and values of the options, and the paths of the configuration files among them."""
     taken = split_options(arguments)
     given = [(_plain(name.removesuffix("+")), value) for _, name, value in taken if name is not None]
     return given, [find(value) for name, value in given if name == "config" and value is not None]
 
 
 def _data_set(given: list[tuple[str, str | None]], files: list[Path]) -> str:
-    """Class of the data set that the configuration names last; empty if none does or a file cannot be read."""
+    """Return the class of the data set that files and options name last; empty if none is named."""
     in_files = [found for file in files if (found := data_set_of(file))]
     named = [value for name, value in given if name in ("data", "data.class_path") and value]
     return ["", *in_files, *named][-1].removeprefix("tbft.data.")
@@ -183,7 +190,13 @@ def _check_value(name: str, value: str, data_set: str) -> None:
 
 
 def _check_number(name: str, value: str, kinds: set[str]) -> None:
-    """Refuse what is no number where the option takes nothing else."""
+    """Raise ``BadInput`` if an option takes only numbers and the value is none.
+
+    Args:
+        name: name of the option.
+        value: value as text.
+        kinds: words of the option's annotation, such as ``int`` and ``None``.
+    """
     if not kinds & {"int", "float"} or kinds - {"int", "float", "None", "Optional", "Union"}:
         return
     empty = bool(kinds & {"None", "Optional"})

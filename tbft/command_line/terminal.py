@@ -1,4 +1,4 @@
-"""What a run tells on the terminal beside its result."""
+"""Set what a run logs on the terminal besides its result."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from lightning.pytorch.utilities import rank_zero_only
 
 @contextmanager
 def log_to_terminal() -> Iterator[None]:
-    """Show the choices that a run makes (where images and features lie, the number format), and its warnings.
+    """Log a run's choices (where images and features are kept, the number format) and its warnings, within a context.
 
-    Choices go to standard output, warnings to standard error. Of several processes only the first tells its choices.
+    Choices go to standard output, warnings to standard error. If there are several processes, only the first logs its
+    choices.
     """
     log, before = logging.getLogger("tbft"), logging.getLogger("tbft").level
     choices, warned = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)

@@ -1,6 +1,6 @@
-"""Source and target domains, their drifts and splits, and images from anywhere.
+"""Data sets with a source and a target domain, their drifts and splits, and images that are given from Python.
 
-The data sets are Lightning's; they are imported when they are asked for, so that images given from Python need none.
+The data sets import Lightning; they are imported when they are first used, so that images from Python do not need it.
 """
 
 from importlib import import_module

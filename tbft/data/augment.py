@@ -1,4 +1,4 @@
-"""The usual augmentation of small pictures, a batch at a time."""
+"""The usual augmentation of small pictures, applied to a batch at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def crop_and_flip(x: Tensor, generator: torch.Generator) -> Tensor:
 
     Args:
         x: normalised pictures ``(N, C, H, W)``.
-        generator: draws shifts and flips.
+        generator: random number generator of the shifts and flips.
 
     Returns:
         A new tensor of the same shape.
@@ -21,7 +21,7 @@ def crop_and_flip(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def crop(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Shift only: for pictures whose mirror image means something else, such as digits."""
+    """Shift pictures as ``crop_and_flip`` does but flip none, for those whose mirror image differs, such as digits."""
     return _crop(x, generator)
 
 

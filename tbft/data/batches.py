@@ -1,4 +1,4 @@
-"""Batches of images or of features, drawn from memory."""
+"""Labelled images or features, served in batches."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 
 class Batch(NamedTuple):
-    """What a training step gets.
+    """One batch, as a training step gets it.
 
     Attributes:
         x: images ``(N, C, H, W)``, normalised, or features that enter the chain at ``start``.
-        y: labels ``(N,)``, int64.
-        start: link of the chain at which ``x`` enters; ``None`` is its beginning.
+        y: class indices ``(N,)``, int64.
+        start: name of the chain's link at which ``x`` enters; ``None`` for the first one.
     """
 
     x: Tensor
@@ -29,12 +29,13 @@ class Examples(Dataset[Batch]):
     """Labelled images or cached features that are fetched a whole batch at a time.
 
     Args:
-        x: uint8 images ``(N, C, H, W)``, or floating-point features of N images; or a function from
-            positions to such a tensor, for images that do not lie in memory.
-        y: labels ``(N,)``.
-        start: link at which ``x`` enters the chain.
-        mean, std: normalisation of images per channel, on the scale 0 to 1.
-        augment: applied to each normalised batch, with a generator that is seeded by seed, epoch and batch.
+        x: uint8 images ``(N, C, H, W)``, or floating-point images or features of N images, which are served unchanged;
+            or a function from positions to such a tensor, for images that are not in memory.
+        y: class indices ``(N,)``, int64.
+        start: name of the chain's link at which ``x`` enters; ``None`` for the first one.
+        mean, std: normalisation of uint8 images per channel, on the scale 0 to 1.
+        augment: function that changes each normalised batch of uint8 images; its generator is seeded by seed, epoch
+            and batch.
     """
 
     def __init__(
@@ -59,36 +60,42 @@ class Examples(Dataset[Batch]):
         return self.__getitems__([index])
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        """The images at these positions as one batch: one gather, one normalisation."""
+        """Return the examples at these positions as one batch, normalised and augmented together."""
         where = torch.as_tensor(indices)
         x = self.x[where.to(self.x.device)] if isinstance(self.x, Tensor) else self.x(indices)
         if x.dtype == torch.uint8:
             x = torch.addcmul(self.shift.to(x.device), x.float(), self.scale.to(x.device))
             if self.augment is not None:
-                # The same whichever process fetches the batch, and after a resume.
+                # The seed depends neither on the process that fetches the batch nor on a resume.
                 generator = torch.Generator().manual_seed(self.epoch_seed + int(where[0]))
                 x = self.augment(x, generator)
         return Batch(x, self.y[where.to(self.y.device)], self.start)
 
     def to(self, device: torch.device) -> None:
-        """Move what lies in memory to a device, once, so that batches are drawn there."""
+        """Move examples that are in memory to a device, so that batches are drawn there."""
         if isinstance(self.x, Tensor):
             self.x, self.y = self.x.to(device), self.y.to(device)
             self.scale, self.shift = self.scale.to(device), self.shift.to(device)
 
     def subset(self, positions: Sequence[int]) -> Examples:
-        """The examples at these positions, as they are; images that do not lie in memory stay there."""
+        """Return the examples at these positions; images that are not in memory are still read on demand."""
         some, x = copy(self), self.x
         some.x = x[torch.as_tensor(positions)] if isinstance(x, Tensor) else lambda at: x([positions[i] for i in at])
         some.y = self.y[torch.as_tensor(positions)]
         return some
 
     def loader(self, batch_size: int, *, shuffle: bool = False, seed: int = 0, workers: int = 0) -> DataLoader:
-        """A DataLoader over the examples.
+        """Make a DataLoader over the examples.
 
-        Shuffled batches are a function of the seed and the epoch alone, so that a resumed run sees the
-        batches of an uninterrupted one. A last batch of one image is left out in training, for batch
-        statistics of one image do not exist.
+        Shuffled batches depend on the seed and the epoch alone, so that a resumed run sees the same batches as an
+        uninterrupted one.
+
+        Args:
+            batch_size: number of examples in a batch.
+            shuffle: whether to draw a new order each epoch, for training. A last batch of one example is then left
+                out, since batch statistics of one image do not exist.
+            seed: seed of the order.
+            workers: number of processes that fetch batches; 0 fetches them in this process.
         """
         sampler = EpochOrder(self, seed) if shuffle else None
         count = len(sampler) if sampler else len(self)
@@ -101,13 +108,13 @@ class Examples(Dataset[Batch]):
             drop_last=shuffle and count > batch_size and count % batch_size == 1,
             num_workers=workers,
             persistent_workers=persistent,
-            generator=torch.Generator().manual_seed(seed),  # else it draws from the process's own numbers
+            generator=torch.Generator().manual_seed(seed),  # otherwise it draws from the process's global generator
             collate_fn=_as_fetched,
         )
 
 
 def joined(first: Examples, second: Examples) -> Examples:
-    """All examples of two parts of one data set as one, those of the first before those of the second."""
+    """Concatenate two parts of one data set, without augmentation."""
     both, x, y = copy(first), first.x, second.x
     both.augment = None
     both.y = torch.cat([first.y, second.y])
@@ -131,11 +138,15 @@ def joined(first: Examples, second: Examples) -> Examples:
 
 
 class EpochOrder(Sampler[int]):
-    """A new order each epoch, drawn from the seed and the epoch's number.
+    """A sampler with a new order each epoch, drawn from the seed and the epoch's number.
 
-    Lightning calls ``set_epoch`` before each epoch, also the first one after a resume. Where several processes
-    train, each takes its share of the same order; shares are equally long, and so a few images may sit an epoch
-    out.
+    Lightning calls ``set_epoch`` before each epoch, also before the first one after a resume. If several processes
+    train, each takes its share of the same order; the shares are equally long, so that a few examples may be left out
+    of an epoch.
+
+    Args:
+        examples: examples to order; ``set_epoch`` also sets the seed of their augmentation.
+        seed: seed of the orders.
     """
 
     def __init__(self, examples: Examples, seed: int) -> None:
@@ -146,7 +157,7 @@ class EpochOrder(Sampler[int]):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order and augmentation come next."""
+        """Set the epoch that determines the next order and its augmentation."""
         self.order_seed = (self.seed * 100_003 + epoch) * 2**20 % 2**62
         self.examples.epoch_seed = self.order_seed + 1
 

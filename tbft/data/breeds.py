@@ -1,4 +1,4 @@
-"""Sub-populations of super-classes, from an ImageNet-style tree: Living-17 and any other table (BREEDS)."""
+"""Feature-level drift after BREEDS: super-classes with other sub-populations, from folders in ImageNet's layout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tbft.paths import is_file, user_path
 from tbft.yaml_file import check_yaml_file
 
 Table = dict[str, dict[str, list[str]]]
-"""Super-class to ``{"source": [wnid, ...], "target": [wnid, ...]}``, in label order."""
+"""Wnids of each super-class, ``{"source": [wnid, ...], "target": [wnid, ...]}``; super-classes are in label order."""
 
 
 class Breeds(DomainData):
@@ -25,14 +25,15 @@ class Breeds(DomainData):
 
     After BREEDS (Santurkar et al. 2020, arXiv:2008.04859): the classes are super-classes of ImageNet's, and the
     wnids of a super-class are divided between source and target domain. Pictures are read from
-    ``root/train/<wnid>``; those in ``root/val/<wnid>``, if there is such a folder, test in the device's split.
+    ``root/train/<wnid>``; those in ``root/val/<wnid>``, if there is such a folder, are the test part in the device's
+    split.
 
     Args:
         root: folder with ``train`` and ``val`` in ImageNet's layout.
         table: super-classes and their wnids: ``living17``, ``tiny_breeds``, or a YAML file.
-        variant: of a table that has several; Living-17 has ``rand`` (of the published results), ``good`` and
-            ``bad`` (source and target more and less alike).
-        kwargs: see ``DomainData``.
+        variant: name of one table in a file that holds several; Living-17 has ``rand`` (of the published results),
+            ``good`` and ``bad`` (source and target more and less alike).
+        kwargs: options that all data sets share (see ``DomainData``).
     """
 
     drifts_as_told = True
@@ -46,14 +47,14 @@ class Breeds(DomainData):
 
     @property
     def subpopulation(self) -> str | None:
-        """The target domain's wnids."""
+        """Name of the feature-level drift: the target domain has other wnids."""
         return "subpopulation"
 
     def open(self) -> Pictures:
-        """The pictures of the domain's wnids.
+        """Open the pictures of the domain's wnids.
 
         Raises:
-            BadInput: if a wnid is missing, naming each.
+            BadInput: if ``root`` has no folder ``train``, or a wnid has no folder; the message names each such wnid.
         """
         if not (self.root / "train").is_dir():
             raise BadInput(f"data.root {self.root} has no folder train: give the one with train/<wnid> and val/<wnid>")
@@ -80,14 +81,14 @@ class Breeds(DomainData):
 
 
 def read_table(name: str, variant: str = "rand") -> Table:
-    """A table of super-classes that ships with tbft, by name, or from a YAML file.
+    """Read a table of super-classes that ships with tbft, or one from a YAML file.
 
     Args:
-        name: ``living17``, ``tiny_breeds`` or a file.
-        variant: which one of a file that holds several tables by name.
+        name: ``living17``, ``tiny_breeds`` or a YAML file.
+        variant: name of one table in a file that holds several; ``rand`` for a file that holds one.
 
     Raises:
-        BadInput: if there is no such table, or it is not of that form.
+        BadInput: if there is no such table, variant or super-class's list of wnids, or a wnid stands in two places.
     """
     shipped = resources.files("tbft.data") / "tables"
     file = user_path(name)
@@ -114,7 +115,7 @@ def read_table(name: str, variant: str = "rand") -> Table:
 
 
 def _checked(content: Any, name: str) -> Table:
-    """A table whose wnids each stand in one place."""
+    """Return a table, after checking that each super-class lists wnids and each wnid stands in one place."""
     seen: dict[str, str] = {}
     table: Table = {}
     for superclass, of in (content if isinstance(content, dict) else {}).items():

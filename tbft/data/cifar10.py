@@ -22,11 +22,11 @@ from tbft.errors import BadInput
 from tbft.paths import user_path
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-"""In label order."""
+"""Class names in label order."""
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
-"""Of the archive, as its authors publish it beside the link."""
+"""Md5 sum of the archive, published by its authors beside the link."""
 
 _RECORD = 1 + 3 * 32 * 32
 _FILES = {"train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)), "test": ("test_batch.bin",)}
@@ -36,16 +36,16 @@ _ALL_FILES = _FILES["train"] + _FILES["test"]
 class CIFAR10(DomainData):
     """CIFAR-10 (Krizhevsky 2009), from its authors' binary files or from class folders.
 
-    The target domain is the 10,000 test images, which a corruption or a label map drifts; the source domain is
-    the training images, and a base model is tested on the test images. ``root`` is searched for
-    ``data_batch_1.bin`` to ``data_batch_5.bin`` and ``test_batch.bin``, also inside ``cifar-10-batches-bin``, and
-    for pictures in ``{train,test}/<class>``.
+    The source domain is the training images, and a base model is tested on the test images. The target domain is the
+    10,000 test images, to which a corruption or a label map is applied. ``root`` is searched for pictures in
+    ``{train,test}/<class>``, and for ``data_batch_1.bin`` to ``data_batch_5.bin`` and ``test_batch.bin``, also inside
+    ``cifar-10-batches-bin``.
 
     Args:
         root: folder of the data set.
         download: fetch the authors' archive (162 MiB) into ``root`` and unpack it, unless it is there.
-        url: where the archive is; for a mirror.
-        kwargs: see ``DomainData``.
+        url: address of the archive, for a mirror.
+        kwargs: options that all data sets share (see ``DomainData``).
     """
 
     name = "cifar10"
@@ -57,10 +57,10 @@ class CIFAR10(DomainData):
         self.root, self.download, self.url = user_path(root), download, url
 
     def open(self) -> Pictures:
-        """The images of the chosen domain.
+        """Open the images of the chosen domain.
 
         Raises:
-            BadInput: if they are not there, or a file is not of its format.
+            BadInput: if they are missing, or a binary file has a wrong size.
         """
         parts = {"train": "train", "test": "test"} if self.domain == "source" else {"train": "test"}
         if all((self.root / folder).is_dir() for folder in parts.values()):
@@ -75,7 +75,7 @@ class CIFAR10(DomainData):
         return [(path, label) for label, name in enumerate(CLASSES) for path in pictures_in(folder / name)]
 
     def _records(self, part: str) -> dict[Path, NDArray[np.uint8]]:
-        """Each binary file's records ``(N, 3073)``: label, then red, green and blue planes; memory-mapped."""
+        """Map the records of each binary file into memory: ``(N, 3073)`` bytes, the label, then red, green and blue."""
         inside = self.root / "cifar-10-batches-bin"
         folder = next((place for place in (self.root, inside) if not _missing(place, _FILES[part])), None)
         if folder is None and self.download:
@@ -99,7 +99,7 @@ class CIFAR10(DomainData):
         return records
 
     def _found(self, part: str) -> str:
-        """What lies there instead of all files of a part."""
+        """Say what ``root`` holds of a part that is not complete."""
         for folder in (self.root, self.root / "cifar-10-batches-bin"):
             missing = _missing(folder, _FILES[part])
             if len(missing) < len(_FILES[part]):

@@ -29,17 +29,18 @@ _ARCHIVE = "CIFAR-10-C.tar"
 class CIFAR10C(DomainData):
     """CIFAR-10-C (Hendrycks and Dietterich 2019, arXiv:1903.12261), from the authors' files.
 
-    ``root`` holds ``<corruption>.npy``, five severities of the 10,000 test images one after the other, and
-    ``labels.npy``; or a folder ``CIFAR-10-C`` that does. The files are memory-mapped and their md5 sums are
-    checked once. There is a target domain only: a base model is trained on ``CIFAR10``.
+    ``root``, or a folder ``CIFAR-10-C`` inside it, holds ``<corruption>.npy``, the 10,000 test images at five
+    severities one after the other, and ``labels.npy``. The files are memory-mapped and their md5 sums are checked once.
+    There is a target domain only: a base model is trained on ``CIFAR10``.
 
     Args:
         root: folder of the files.
         download: fetch the archive (2.7 GiB, as much again while it is unpacked) into ``root``, unless the
             files are there.
-        check_md5: off takes other files of the same layout.
-        url: where the archive is; for a mirror.
-        kwargs: see ``DomainData``; ``corruption`` names the file, ``severity`` the part of it.
+        check_md5: check the files' md5 sums; ``false`` accepts other files of the same layout.
+        url: address of the archive, for a mirror.
+        kwargs: options that all data sets share (see ``DomainData``); ``corruption`` names the file, ``severity``
+            the part of it.
     """
 
     name = "cifar10c"
@@ -53,10 +54,11 @@ class CIFAR10C(DomainData):
         self.root, self.download, self.check_md5, self.url = user_path(root), download, check_md5, url
 
     def open(self) -> Pictures:
-        """The images of one corruption and severity.
+        """Open the images of the chosen corruption and severity.
 
         Raises:
-            BadInput: if a file is missing, has another md5 sum, or is not of the benchmark's layout.
+            BadInput: if the domain is ``source``, the corruption or severity is unknown, or a file is missing, has
+                another md5 sum, or another layout.
         """
         sums = md5_sums()
         known = sorted(Path(name).stem for name in sums if name.endswith(".npy") and name != "labels.npy")
@@ -97,7 +99,7 @@ class CIFAR10C(DomainData):
         )
 
     def _folder(self, names: Sequence[str], sums: dict[str, str]) -> Path:
-        """The folder with these files, downloaded and unpacked if that is wished."""
+        """Return the folder with these files, after downloading and unpacking them if ``download`` says so."""
         inside = self.root / "CIFAR-10-C"
         for folder in (self.root, inside):
             if all((folder / name).is_file() for name in names):
@@ -114,12 +116,12 @@ class CIFAR10C(DomainData):
 
 
 def md5_sums() -> dict[str, str]:
-    """md5 sums of the archive and its files, by name, as published with them (Zenodo, record 2535967)."""
+    """Return the md5 sums of the archive and its files, by name, as published with them (Zenodo, record 2535967)."""
     return json.loads((resources.files("tbft.data") / "tables" / "cifar10c_md5.json").read_text())
 
 
 def _mapped(path: Path) -> NDArray[Any]:
-    """An array in a file, memory-mapped; no pickle is ever opened."""
+    """Map an array in a file into memory; pickles are refused."""
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

@@ -1,4 +1,4 @@
-"""Pictures that lie in one folder for each class."""
+"""Open labelled picture files, such as those in one folder for each class."""
 
 from __future__ import annotations
 
@@ -22,20 +22,18 @@ log = logging.getLogger(__name__)
 Labelled = Sequence[tuple[Path, int]]
 
 _HEAVY_BYTES = 32 * 1024
-"""From this file size on, decoding outweighs Python's lock: two threads read photographs twice as fast, and
-pictures of 32 to 64 pixels no faster than one thread does."""
+"""File size from which on several threads read faster: two threads read photographs twice as fast as one, but pictures
+of 32 to 64 pixels no faster, because Python's lock then outweighs decoding."""
 
 
 def open_files(parts: Mapping[str, Labelled], size: int, *, skip_broken: bool = False) -> Pictures:
-    """Labelled picture files as the pictures of a domain; they are read when asked for.
+    """Open labelled picture files as the pictures of a domain; a file is read when its pixels are needed.
 
     Args:
-        parts: files and their labels; ``train``, and where the data set has them ``validation`` and ``test``.
-        size: side of the pictures, in pixels.
-        skip_broken: read each file once, and leave out those that cannot be read.
-
-    Raises:
-        BadInput: if ``skip_broken`` finds no picture whole.
+        parts: files and class indices of the part ``train``, and of ``validation`` and ``test`` if the data set has
+            parts of its own.
+        size: side to which pictures are resized, in pixels.
+        skip_broken: whether to read each file once now, and leave out those that cannot be read.
     """
     listed = {part: list(files) for part, files in parts.items()}
     skipped = 0
@@ -70,7 +68,7 @@ def open_files(parts: Mapping[str, Labelled], size: int, *, skip_broken: bool = 
 
 
 def _whole(files: Labelled, size: int) -> list[tuple[Path, int]]:
-    """The files that can be read."""
+    """Return the files that can be read, and log each of the others."""
     whole = [True] * len(files)
 
     def check(at: int) -> None:
@@ -85,7 +83,12 @@ def _whole(files: Labelled, size: int) -> list[tuple[Path, int]]:
 
 
 def _each(work: Callable[[int], None], paths: Sequence[Path]) -> None:
-    """Do the work for each position, in as many threads as torch uses where that pays."""
+    """Call ``work`` for the position of each path, in as many threads as torch uses if the files are large enough.
+
+    Args:
+        work: function of a position.
+        paths: paths; the size of the first one decides between one thread and several.
+    """
     threads, count = torch.get_num_threads(), len(paths)
     title = f"reading {count} pictures"
     if count < 2 or threads < 2 or not paths[0].is_file() or paths[0].stat().st_size < _HEAVY_BYTES:
@@ -97,5 +100,5 @@ def _each(work: Callable[[int], None], paths: Sequence[Path]) -> None:
             for _ in with_bar(pool.map(work, range(count)), count, title):
                 pass
         except BaseException:
-            pool.shutdown(cancel_futures=True)  # the first broken picture ends it, not the last
+            pool.shutdown(cancel_futures=True)  # stop at the first broken picture
             raise

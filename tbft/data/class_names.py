@@ -1,4 +1,4 @@
-"""The data's classes in the base model's order: labels mean the same to both."""
+"""Match the class names of the data with those of the base model, so that labels mean the same to both."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from tbft.errors import BadInput
 def match_classes(
     data_classes: Sequence[str], base_classes: Sequence[str], *, may_lack: bool = False
 ) -> tuple[int, ...]:
-    """The base model's label of each class of the data.
+    """Find the base model's label of each class of the data.
 
     Names are compared without regard to case, spaces, hyphens and underscores.
 
     Args:
-        data_classes: names in the data's own order.
-        base_classes: names in the order of the base model's outputs.
-        may_lack: whether the data may lack some of them.
+        data_classes: class names in the data's own order.
+        base_classes: class names in the order of the base model's outputs.
+        may_lack: whether the data may lack some of the base model's classes.
 
     Returns:
-        For each class of the data its position in ``base_classes``.
+        The position in ``base_classes`` of each class of the data.
 
     Raises:
-        BadInput: if the names are not the same (or, where some may be lacking, one is unknown), telling which are too
-            many, which are missing and what may have been meant; or if two classes have one name.
+        BadInput: if the data has an unknown class, or lacks one although ``may_lack`` is false; the message lists
+            unknown and missing names and suggests what to do. Also if two classes have the same name.
     """
     check_distinct(data_classes, "the data")
     check_distinct(base_classes, "the base model")
@@ -43,14 +43,14 @@ def match_classes(
 
 
 def check_distinct(classes: Sequence[str], where: str) -> None:
-    """Make sure that no two classes have the same name, as ``match_classes`` compares them.
+    """Check that no two classes have the same name, compared as in ``match_classes``.
 
     Args:
-        classes: names.
-        where: what has these classes, for the message.
+        classes: class names.
+        where: owner of the classes, such as ``the data``, for the message.
 
     Raises:
-        BadInput: naming two that are the same.
+        BadInput: if two names are the same; the message has both.
     """
     known: dict[str, str] = {}
     for name in classes:
@@ -63,14 +63,14 @@ def check_distinct(classes: Sequence[str], where: str) -> None:
 
 
 def check_order(names: Sequence[str], way_out: str) -> None:
-    """Make sure that the alphabet, in whose order names are taken where nobody says one, does not mix up numbers.
+    """Check that alphabetical order, which is assumed if no order is given, is also the order of numbers.
 
     Args:
-        names: of classes, in alphabetical order.
-        way_out: how to say the order, for the message.
+        names: class names, in alphabetical order.
+        way_out: advice on how to give the order, for the message.
 
     Raises:
-        BadInput: if all are numbers, and "10" comes before "2".
+        BadInput: if all names are numbers and their order differs, such as "10" before "2".
     """
     if all(name.isdecimal() for name in names) and sorted(names, key=int) != [*names]:
         before = next(b for a, b in zip(sorted(names, key=int), names, strict=True) if a != b)

@@ -1,4 +1,4 @@
-"""Copies of one picture: a copy that validates has been trained on, and says nothing of new pictures."""
+"""Find copies of pictures: validating on a copy of a training picture says nothing about new pictures."""
 
 from __future__ import annotations
 
@@ -18,23 +18,29 @@ log = logging.getLogger(__name__)
 
 
 def distinct_images(pixels: NDArray[Any], labels: Sequence[Hashable]) -> list[int]:
-    """Positions of the first of each image among its copies, pixel for pixel, in order; says how many there are.
+    """Find the first of each group of images with equal pixels, and log how many copies there are.
 
     Args:
         pixels: images ``(N, C, H, W)``.
-        labels: of each image, to say how many copies have another one.
+        labels: label of each image, used to count copies with another label.
+
+    Returns:
+        Positions of the first images, in ascending order.
     """
     return _first_of_each([_digest(np.ascontiguousarray(image).data) for image in pixels], labels)
 
 
 def distinct_files(files: Sequence[tuple[Path, Hashable]], **parts: Sequence[tuple[Path, Hashable]]) -> list[int]:
-    """Positions of the first of each file among its copies, byte for byte, in order; says how many there are.
+    """Find the first of each group of files with equal content, and log how many copies there are.
 
-    Only files of one length are read. One that cannot be is left for its reader to complain of.
+    Only files that share their length with another one are read. A file that cannot be read counts as no copy.
 
     Args:
-        files: with their labels.
-        parts: other files by the name of their part, such as ``test``: copies in them are told and left where they are.
+        files: training files with their labels.
+        parts: files of other parts, by name such as ``test``; copies of training files in them are logged only.
+
+    Returns:
+        Positions in ``files`` of the first files, in ascending order.
     """
     keys = _contents([path for some in (files, *parts.values()) for path, _ in some])
     own, start = keys[: len(files)], len(files)
@@ -49,7 +55,7 @@ def distinct_files(files: Sequence[tuple[Path, Hashable]], **parts: Sequence[tup
 
 
 def _contents(paths: Sequence[Path]) -> list[Hashable]:
-    """What is the same for files with the same content, and for no others."""
+    """Return a key for each file; two keys are equal only if both files have the same content and are not empty."""
     sizes = [path.stat().st_size if is_file(path) else 0 for path in paths]
     alike = Counter(sizes)
     keys: list[Hashable] = []

@@ -20,19 +20,19 @@ SUPERCLASSES: dict[str, tuple[int, int]] = {
     "fork": (4, 9),
     "knot": (8, 5),
 }
-"""Super-classes of digits that look alike: the first digit of each is source, the second target."""
+"""Super-classes of two digits that look alike: the first belongs to the source domain, the second to the target."""
 
 
 class Digits(DomainData):
     """Handwritten digits (UCI, 8 x 8 px, 16 grey levels) as source and target.
 
-    The source domain is one half of the images and the target domain the other, the same ones for every
+    The source domain is one half of the images and the target domain is the other; the halves do not depend on the
     seed. With ``task="superclasses"`` the five classes are pairs of digits that look alike; the source has
     the first digit of each pair, the target the second, which the base model never saw.
 
     Args:
-        task: ``digits`` (ten classes) or ``superclasses`` (five; brings feature-level drift).
-        kwargs: see ``DomainData``.
+        task: ``digits`` (ten classes) or ``superclasses`` (five classes, with feature-level drift).
+        kwargs: options that all data sets share (see ``DomainData``).
     """
 
     name = "digits"
@@ -46,11 +46,11 @@ class Digits(DomainData):
 
     @property
     def subpopulation(self) -> str | None:
-        """The super-classes' second digits."""
+        """Name of the feature-level drift, if the classes are super-classes: the target has their second digits."""
         return "subpopulation" if self.task == "superclasses" else None
 
     def open(self) -> Pictures:
-        """The images of the chosen domain, as grey pictures in three channels."""
+        """Open the images of the chosen domain, as grey pictures with three channels."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()
@@ -61,7 +61,7 @@ class Digits(DomainData):
             mine = np.isin(labels, list(label_of))
             images, labels = images[mine], np.array([label_of[int(d)] for d in labels[mine]])
         else:
-            # A fixed draw, whatever the seed: the base models that ship were trained on this half.
+            # The draw does not depend on the seed: the base models that ship were trained on this half.
             half = np.random.default_rng(2403).permutation(len(labels)) % 2 == (self.domain == "target")
             images, labels = images[half], labels[half]
         grey = torch.from_numpy(images * (255 / 16)).float().unsqueeze(1)

@@ -1,4 +1,4 @@
-"""The data of a run: one domain, split, drifted, and served in batches."""
+"""The data of a run: one domain of a data set, with drift applied, split, and served in batches."""
 
 from __future__ import annotations
 
@@ -37,39 +37,39 @@ class DomainData(LabelledData, LightningDataModule, ABC):
 
     Args:
         domain: ``target`` to personalize, ``source`` to train a base model (no corruption, no label map).
-        train_size: labelled images; in the device's split that is all a device has, validation included.
-            ``None``: 80 % of the images, or all of them where there is an official test part; in the paper's
-            split 10 %.
-        split: ``device`` (validation carved out of ``train_size``) or ``paper`` (15 % of all images validate,
-            15 % test).
-        validation: share of the labelled images that validates, in the device's split.
-        test_size: images to test on; ``None`` is all that are left, 0 none.
-        corruption: corrupts every picture, e.g. ``gaussian_noise`` (see ``tbft.data.corruptions``).
-        severity: of the corruption, 1 to 5.
-        label_map: changes the labels, e.g. ``flip`` (see ``tbft.data.label_maps``).
-        imbalance: changes the class prior: how many times rarer the last class is than the first, those between
-            falling exponentially, in the labelled and in the test images. 1 leaves the data's own shares.
-        label_noise: share of the labels, of those for training and validation alone, that are wrong.
-        labelled: whether the device has labels. Without them nothing validates, and it takes ``ladder.climb``.
-        batch_size: images in a training batch.
-        augment: ``none``, ``crop`` or ``crop_and_flip``, in training only.
-        mean: normalisation of the pictures on the scale 0 to 1, one value or one a channel; the CLI takes it
+        train_size: number of labelled images; in the device's split validation is included. ``None``: 80 % of the
+            images, or all if ``test_size`` is 0 or the data set has its own test part; in the paper's split 10 %.
+        split: ``device`` (validation images are a part of ``train_size``) or ``paper`` (15 % of all images are for
+            validation, 15 % for testing).
+        validation: share of the labelled images that is used for validation, in the device's split.
+        test_size: number of test images; ``None`` takes all that are left, 0 none.
+        corruption: corruption of every picture, such as ``gaussian_noise`` (see ``tbft.data.corruptions``).
+        severity: severity of the corruption, 1 to 5.
+        label_map: change of the labels, such as ``flip`` (see ``tbft.data.label_maps``).
+        imbalance: how many times rarer the last class is than the first, in the labelled and the test images; shares
+            fall exponentially from class to class. 1 keeps the data's own shares.
+        label_noise: share of the training and validation labels that are made wrong.
+        labelled: whether the device has labels. Without labels there is no validation, and ``ladder.climb`` is needed.
+        batch_size: number of images in a training batch.
+        augment: augmentation of training images: ``none``, ``crop`` or ``crop_and_flip``.
+        mean: mean for normalising the pictures, on the scale 0 to 1, one value or one per channel; the CLI takes it
             from the base model.
-        std: likewise.
-        memory_limit: pictures are kept in memory up to so many MiB, else read when they are needed.
-        workers: processes that read pictures which do not lie in memory.
-        on_device: move pictures that lie in memory to the accelerator once, instead of batch by batch.
-        skip_broken: leave out pictures that cannot be read, and count them, instead of ending; each picture
-            is then read once to see.
+        std: standard deviation for normalising the pictures, on the same scale; the CLI takes it from the base model.
+        memory_limit: MiB up to which pictures are kept in memory; more are read when they are needed.
+        workers: number of processes that read pictures that are not kept in memory.
+        on_device: move pictures in memory to the accelerator once, instead of batch by batch.
+        skip_broken: leave out and count pictures that cannot be read, instead of ending the run; every picture is then
+            read once more.
         image_size: side of the pictures, in pixels; the CLI takes it from the base model.
-        base_classes: class names in the order of the base model's outputs, to which the labels are brought;
+        base_classes: class names in the order of the base model's outputs, to which labels are converted;
             the CLI takes them from the base model. Empty keeps the data's own order.
-        seed: draws the split, the order of batches and the corruption; the CLI takes ``--seed_everything``.
+        seed: seed of the split, the order of batches, the corruption, the imbalance and the label noise; the CLI takes
+            ``--seed_everything``.
     """
 
     name = "domain"
     drifts_as_told = False
-    """Whether the target domain differs from the source by nothing but what the options and the data set say."""
+    """Whether the options and the data set name everything in which the target domain differs from the source."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class DomainData(LabelledData, LightningDataModule, ABC):
 
     @abstractmethod
     def open(self) -> Pictures:
-        """The pictures of the chosen domain.
+        """Open the pictures of the chosen domain.
 
         Raises:
             BadInput: if they are missing or cannot be read.
@@ -139,12 +139,12 @@ class DomainData(LabelledData, LightningDataModule, ABC):
 
     @property
     def subpopulation(self) -> str | None:
-        """Name of the feature-level drift that the data set itself brings in its target domain, if any."""
+        """Name of the feature-level drift of the data set's own target domain; ``None`` if it has none."""
         return None
 
     @property
     def drift(self) -> Drift:
-        """What changed against the source domain, as far as the configuration tells."""
+        """What changed against the source domain, as far as the options and the data set tell."""
         if self.domain == "source":
             return Drift(None, "none", is_source=True)
         found: list[tuple[str, str]] = []
@@ -168,10 +168,11 @@ class DomainData(LabelledData, LightningDataModule, ABC):
         )
 
     def setup(self, stage: str | None = None) -> None:
-        """Open, split and drift the pictures, once, whatever the stage.
+        """Open the pictures, split them and apply the drift; later calls, for any stage, do nothing.
 
         Raises:
-            BadInput: if a class has no image, or there are fewer images than asked for.
+            BadInput: if the pictures cannot be opened, a class has too few images, or there are fewer images than asked
+                for.
         """
         if self.test is not None:
             return
@@ -188,7 +189,7 @@ class DomainData(LabelledData, LightningDataModule, ABC):
         if self.label_noise:
             labels[sample] = wrong_labels(labels[sample], len(self.classes), self.label_noise, self.seed)
         elif not self.labelled:
-            labels[sample] = 0  # nothing can look at what a device does not have
+            labels[sample] = 0  # makes sure that labels which the device does not have are never used
         self.test_names = [pictures.where(int(i)) for i in split.test]
         total = len(split.train) + len(split.validation) + len(split.test)
         mib = total * 3 * self.image_size**2 / 2**20
@@ -208,7 +209,7 @@ class DomainData(LabelledData, LightningDataModule, ABC):
         self.train, self.val, self.test = parts["train"], parts["val"], parts["test"]
 
     def _check_labels(self, pictures: Pictures) -> None:
-        """Every label is a class, and every class has a name of its own and images to train and to validate."""
+        """Raise ``BadInput`` if a label is no class, two classes share a name, or a class has too few images."""
         check_distinct(self.classes, f"the {self.domain} domain")
         labels = pictures.labels
         wrong = np.flatnonzero((labels < 0) | (labels >= len(self.classes)))
@@ -229,7 +230,7 @@ class DomainData(LabelledData, LightningDataModule, ABC):
                 )
 
     def _in_base_order(self, labels: Indices) -> Indices:
-        """The labels as the base model numbers its classes, if it names them; ``classes`` follow."""
+        """Convert labels to the base model's numbering, if it names its classes, and set ``classes`` to its names."""
         if not self.base_classes:
             return labels
         position = np.array(match_classes(self.classes, self.base_classes, may_lack=not self.must_split))
@@ -237,7 +238,7 @@ class DomainData(LabelledData, LightningDataModule, ABC):
         return position[labels]
 
     def _imbalanced(self, pictures: Pictures) -> Pictures:
-        """The pictures with fewer of each later class, in the order of the data set's own classes."""
+        """Leave out pictures so that each class, in the data set's order, keeps a smaller share than the one before."""
         parts = [part for part in (pictures.pool, pictures.validation, pictures.test) if part is not None]
         kept = [part[long_tail(pictures.labels[part], len(self.classes), self.imbalance, self.seed)] for part in parts]
         return pictures.subset(np.sort(np.concatenate(kept)))
@@ -285,7 +286,7 @@ class DomainData(LabelledData, LightningDataModule, ABC):
 
 
 class _Lazy:
-    """Pictures of one part of a split, read when a batch asks for them."""
+    """Pictures of one part of a split, which are read when a batch needs them."""
 
     def __init__(self, read: Callable[[Indices], Tensor], positions: Indices) -> None:
         self.read, self.positions = read, positions

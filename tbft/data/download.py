@@ -1,4 +1,4 @@
-"""Files from the network and their md5 sums: whole and right, or not there."""
+"""Download files, check their md5 sums and unpack archives; a file gets its name only when it is complete."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def fetch_archive(
     url: str, md5: str, folder: Path, wanted: Callable[[str], bool], complete: Callable[[], bool]
 ) -> None:
-    """Download an archive and unpack it into a folder, unless that is complete; the archive is then removed.
+    """Download an archive, unpack it into a folder and remove it; do nothing if the folder is complete.
 
-    One process at a time does so, such as of the runs of a study that all miss the same files.
+    One process at a time works on a folder, so that the runs of a study download an archive once.
 
     Args:
-        url: where the archive is.
-        md5: its md5 sum, hexadecimal.
-        folder: where its files go; the archive lies beside it meanwhile.
-        wanted: whether a file of that base name is to be unpacked.
+        url: address of the archive.
+        md5: md5 sum of the archive, hexadecimal.
+        folder: folder of the unpacked files; the archive is stored beside it until it is unpacked.
+        wanted: whether to unpack a file, by its base name.
         complete: whether all files are there.
 
     Raises:
-        BadInput: if the archive cannot be reached, stored or unpacked, or has another sum.
+        BadInput: if the archive cannot be reached, stored or unpacked, has another md5 sum, or lacks files.
     """
     archive = folder.with_name(Path(urllib.parse.urlsplit(url).path).name)  # as a browser would name it
     with _storing(folder):
@@ -59,18 +59,18 @@ def fetch_archive(
 
 
 def download(url: str, path: Path, md5: str) -> None:
-    """Fetch a file, unless it is there and right; only a whole file with the right sum gets the name ``path``.
+    """Download a file and check its md5 sum; if ``path`` is there already, only check it.
 
-    What has arrived lies in ``path`` + ``.part``; a broken connection is taken up again there, also by the
-    next call. A bar shows the progress.
+    Until the file is complete and checked its bytes are in ``path`` + ``.part``; after a broken connection the
+    download continues from there, also in the next call. A bar shows the progress.
 
     Args:
-        url: where the file is.
-        path: where it goes.
-        md5: hexadecimal md5 sum that it must have.
+        url: address of the file.
+        path: file to write.
+        md5: md5 sum that it must have, hexadecimal.
 
     Raises:
-        BadInput: if it cannot be reached or stored, or has another sum.
+        BadInput: if the file cannot be reached or stored, or has another md5 sum.
     """
     if path.is_file():
         _check(path, md5)
@@ -89,12 +89,13 @@ def download(url: str, path: Path, md5: str) -> None:
 
 
 def check_md5(path: Path, md5: str) -> None:
-    """Check a file's md5 sum, once: success is remembered in ``path`` + ``.md5``, which ``md5sum -c`` reads.
+    """Check a file's md5 sum, unless an earlier check succeeded.
 
-    It is forgotten when the file's size or time of change is another.
+    A success is written to ``path`` + ``.md5``, which ``md5sum -c`` can read. The file is checked again if its size or
+    modification time has changed since.
 
     Raises:
-        BadInput: if the file has another sum.
+        BadInput: if the file has another md5 sum.
     """
     stat = path.stat()
     note = path.with_name(path.name + ".md5")
@@ -112,15 +113,20 @@ def check_md5(path: Path, md5: str) -> None:
 
 
 def md5_of(path: Path) -> str:
-    """Hexadecimal md5 sum of a file."""
+    """Return a file's md5 sum, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def unpack(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> None:
-    """Unpack those plain files of a tar archive whose base names are wanted, each atomically, into one folder.
+    """Unpack the wanted plain files of a tar archive into one folder, each atomically.
 
-    Files that are there already are left as they are.
+    Files that are already there are not changed.
+
+    Args:
+        archive: tar archive, compressed or not.
+        folder: folder of the unpacked files.
+        wanted: whether to unpack a file, by its base name.
 
     Raises:
         BadInput: if the archive is broken or the files cannot be stored.
@@ -151,14 +157,18 @@ def _check(path: Path, md5: str, otherwise: str = "") -> None:
 
 
 def _fetch_all(url: str, part: Path) -> None:
-    """Fetch until the file is whole, going on where the connection broke."""
+    """Download until the file is complete, continuing after broken connections.
+
+    Raises:
+        BadInput: if the server refuses, or the last attempt fails.
+    """
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             if _fetch(url, part):
                 return
             reason = "the connection broke"
         except urllib.error.HTTPError as error:
-            if error.code == 416:  # what has arrived is no beginning of the file
+            if error.code == 416:  # range not satisfiable: the part that has arrived is no beginning of the file
                 part.unlink(missing_ok=True)
             elif error.code < 500 and error.code != 429:
                 raise BadInput(f"{url} cannot be downloaded ({error}): check the address") from None
@@ -175,7 +185,7 @@ def _fetch_all(url: str, part: Path) -> None:
 
 
 def _fetch(url: str, part: Path) -> bool:
-    """Fetch what is missing; whether the file is whole now."""
+    """Download the missing bytes of a file and return whether it is complete now."""
     have = part.stat().st_size if part.is_file() else 0
     headers = {"User-Agent": "tbft"} | ({"Range": f"bytes={have}-"} if have else {})
     request = urllib.request.Request(url, headers=headers)
@@ -205,7 +215,7 @@ def _bar(title: str, start: int, total: int | None) -> Iterator[Callable[[int], 
 
 @contextmanager
 def _storing(path: Path) -> Iterator[None]:
-    """Say what keeps a file from being stored."""
+    """Turn an ``OSError`` within this context into a ``BadInput`` that says why a file cannot be stored."""
     try:
         yield
     except OSError as error:
@@ -218,7 +228,7 @@ def _storing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process is at work on this folder."""
+    """Hold a lock on a folder, after waiting until no other process holds it."""
     try:
         import fcntl
     except ImportError:  # Windows: no lock

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Drift:
-    """A drift by name.
+    """Name and level of a drift.
 
     Attributes:
-        level: ``input``, ``feature`` or ``output``; ``None`` where nobody said (one's own pictures).
-        name: e.g. ``gaussian_noise``, ``subpopulation``, ``flip``; several at once are joined with ``+``.
-        severity: 1 to 5 for corruptions, else ``None``.
-        is_source: the data is the source domain itself, on which base models are trained.
-        levels: all that drifted, of ``input``, ``feature``, ``output`` and ``prior``; ``None`` where nobody can say.
+        level: drift level ``input``, ``feature`` or ``output``; ``None`` if it is not known (one's own pictures), or if
+            not exactly one of them drifted.
+        name: name such as ``gaussian_noise``, ``subpopulation`` or ``flip``; several are joined with ``+``.
+        severity: severity from 1 to 5 of a corruption; ``None`` for other drifts.
+        is_source: whether the data is the source domain itself, on which base models are trained.
+        levels: everything that drifted, out of ``input``, ``feature``, ``output`` and ``prior``; ``None`` if it is not
+            known.
     """
 
     level: str | None

@@ -1,4 +1,4 @@
-"""One's own pictures, in class folders."""
+"""The user's own pictures, in class folders."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _VALIDATION = ("validation", "val", "valid")
 
 
 class Folder(DomainData):
-    """Pictures of one's own, in a folder for each class.
+    """The user's own pictures, in a folder for each class.
 
-    ``root`` holds the class folders, or a folder ``source`` or ``target`` that does, of which the domain's own
-    is taken. The class folders may be split already, below ``train``, ``test`` and ``val`` (or ``validation``):
-    then tests and validation use what lies there. A split of ``train`` and ``val`` alone tests on ``val``.
+    ``root`` holds the class folders, or holds folders ``source`` and ``target`` with class folders, of which the
+    domain's own is used. The class folders may already be split into ``train``, ``test`` and ``val`` (or
+    ``validation``), which are then used as they are. If there are only ``train`` and ``val``, tests use ``val``.
 
-    Of files that are byte for byte the same the first counts.
+    Of labelled training files with the same content only the first is used.
 
-    Labels follow the base model's order of class names. A base model that does not name its classes is taken
-    to number them in the order of ``class_names``, or of the alphabet.
+    Labels follow the base model's order of class names. If the base model does not name its classes, they are assumed
+    to be in the order of ``class_names``, or in alphabetical order.
 
     Args:
         root: folder of the pictures.
-        class_names: classes in the order of their labels; ``None`` is the folders' alphabetical order.
-        kwargs: see ``DomainData``.
+        class_names: class names in the order of their labels; ``None`` is the folders' alphabetical order.
+        kwargs: options that all data sets share (see ``DomainData``).
     """
 
     def __init__(self, root: str, class_names: list[str] | None = None, **kwargs: Any) -> None:
@@ -41,10 +41,11 @@ class Folder(DomainData):
         self.name = (self.root.resolve() if is_folder(self.root) else self.root).name
 
     def open(self) -> Pictures:
-        """The pictures of the chosen domain, in the order of their file names.
+        """Open the pictures of the chosen domain, sorted by class and file name.
 
         Raises:
-            BadInput: if there are none, or the parts have different classes.
+            BadInput: if a folder has no pictures, ``class_names`` and the class folders differ, or a part has a class
+                that the training part lacks.
         """
         if not is_folder(self.root):
             raise BadInput(f"data.root {self.root} is no folder: give the one that holds a folder for each class")
@@ -79,7 +80,7 @@ class Folder(DomainData):
 
 
 def _parts(folder: Path) -> dict[str, Path]:
-    """The folders of the parts that pictures are split into, if they are."""
+    """Return the folder of each part (``train``, ``validation``, ``test``); ``train`` alone for unsplit pictures."""
     if not (folder / "train").is_dir():
         return {"train": folder}
     parts = {"train": folder / "train"}

@@ -1,4 +1,4 @@
-"""Images as people have them in Python: arrays, tensors, pictures, paths, folders; with labels or without."""
+"""Load images and labels that are given from Python: arrays, tensors, PIL pictures, paths or a folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tbft.errors import BadInput
 from tbft.progress import with_bar
 
 Images = Tensor | np.ndarray | str | Path | Sequence[Any]
-"""``(N, C, H, W)`` tensor or array (arrays also ``(N, H, W, C)``), uint8 or floating point; a list of PIL pictures,
+"""A tensor or array ``(N, C, H, W)`` (arrays also ``(N, H, W, C)``), uint8 or floating point; a list of PIL pictures,
 paths or uint8 arrays; or a folder."""
 
 _TYPES = "give uint8 (0 to 255), or floating point as the model takes them"
@@ -32,9 +32,9 @@ class ImageSet:
     """Images in memory.
 
     Attributes:
-        x: uint8 ``(N, C, H, W)`` of the model's size, or floating point as the model takes them, unchanged.
-        names: of each image: its file, or its position.
-        broken: files that cannot be read, with the reason.
+        x: images ``(N, C, H, W)``: uint8, resized to the model's size, or floating point, unchanged.
+        names: file of each image, or its position if it came from no file.
+        broken: reason for each file that cannot be read.
     """
 
     x: Tensor
@@ -43,12 +43,12 @@ class ImageSet:
 
 
 def load_images(images: Images, size: int, *, skip_broken: bool = False) -> ImageSet:
-    """Bring images into memory in the form that a model takes.
+    """Load images into memory in the form that a model takes.
 
     Args:
-        images: see ``Images``; of a folder every picture in it and in the folders inside it.
-        size: side that pictures and uint8 arrays are resized to, in pixels.
-        skip_broken: list files that cannot be read instead of ending with the first.
+        images: images in one of the forms of ``Images``; the pictures of a folder are found at any depth.
+        size: side to which pictures and uint8 arrays are resized, in pixels.
+        skip_broken: whether to list files that cannot be read instead of raising an error at the first.
 
     Raises:
         BadInput: if they are no images, or there is none.
@@ -74,7 +74,7 @@ def load_images(images: Images, size: int, *, skip_broken: bool = False) -> Imag
 
 
 def labelled_files(folder: str | Path) -> tuple[list[Path], list[str]]:
-    """The pictures of a folder of class folders, copies left out, and the name of each one's class.
+    """List the pictures of a folder of class folders, without copies, and the class name of each.
 
     Raises:
         BadInput: if there is no such folder, or a class has no picture.
@@ -90,18 +90,18 @@ def labelled_files(folder: str | Path) -> tuple[list[Path], list[str]]:
 def label_indices(
     labels: Any, count: int, classes: Sequence[str], num_classes: int
 ) -> tuple[Tensor, tuple[str, ...], Tensor]:
-    """Labels as the model numbers its classes.
+    """Convert labels to the model's class indices.
 
     Args:
-        labels: class indices or class names, one an image.
-        count: images that they belong to.
-        classes: class names in the order of the model's outputs; empty if they are not known. Names of labels are
-            then taken to be numbered in alphabetical order.
-        num_classes: outputs of the model.
+        labels: class indices or class names, one per image.
+        count: number of images.
+        classes: class names in the order of the model's outputs; empty if they are not known. Labels that are names are
+            then numbered in alphabetical order.
+        num_classes: number of outputs of the model.
 
     Returns:
-        Labels ``(N,)``, int64, and the class names in the order of the model's outputs; and the labels as a folder of
-        class folders numbers them: by the alphabet where they are names.
+        Class indices ``(N,)``, int64; the class names in the order of the model's outputs; and the labels ``(N,)`` as a
+        folder of class folders numbers them: in alphabetical order if they are names, otherwise the class indices.
 
     Raises:
         BadInput: if there is not one label for each image, or a label is no class of the model.
@@ -146,7 +146,11 @@ def label_indices(
 
 
 def _one_by_one(labels: Any) -> list[Any]:
-    """Labels as Python's own numbers and text, where they are numbers or text of another library."""
+    """Return labels as a list, with scalars of other libraries as Python numbers and text.
+
+    Raises:
+        BadInput: if they are not one label for each image.
+    """
     if isinstance(labels, Tensor | np.ndarray):
         if labels.ndim != 1:
             rows = ", such as labels.argmax(1) of rows with a one" if labels.ndim == 2 else ""
@@ -181,7 +185,11 @@ def _read_files(paths: Sequence[Path], size: int, skip_broken: bool) -> ImageSet
 
 
 def _as_batch(images: Tensor | np.ndarray, size: int) -> Tensor:
-    """One array of images in the form that a model takes."""
+    """Return one array or tensor of images in the form that a model takes, uint8 ones resized.
+
+    Raises:
+        BadInput: if their shape, type or values are none that a model takes.
+    """
     shape = tuple(images.shape)
     if len(shape) != 4 or not all(shape):
         raise BadInput(f"images have the shape {shape}: give (N, C, H, W), or (N, H, W, C) for an array")

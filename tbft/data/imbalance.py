@@ -1,4 +1,4 @@
-"""A changed class prior: the classes come in other shares, the pictures and what their labels mean stay."""
+"""Drift of the class prior: classes appear in other shares, but pictures and the meaning of labels do not change."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ def long_tail(labels: Indices, num_classes: int, imbalance: float, seed: int) ->
     """Choose pictures so that the shares of the classes fall exponentially (Cui et al. 2019, arXiv:1901.05555).
 
     Args:
-        labels: class of each picture ``(N,)``.
-        num_classes: C.
-        imbalance: how many times rarer the last class becomes than the first, of which all pictures stay.
-        seed: draws the pictures of each class.
+        labels: class index of each picture ``(N,)``.
+        num_classes: number of classes.
+        imbalance: how many times smaller the kept share of the last class is than that of the first, which is 1.
+        seed: seed that draws the pictures of each class.
 
     Returns:
-        Positions of the chosen pictures, sorted; of each class that has pictures at least one.
+        Positions of the chosen pictures, sorted; at least one of each class that has pictures.
     """
     rng = np.random.default_rng(seed)
     chosen = []

@@ -1,4 +1,4 @@
-"""Output-level drift: what the labels mean changes, the pictures do not."""
+"""Output-level drift: the meaning of the labels changes, the pictures do not."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from tbft.errors import BadInput
 
 
 def label_map(spec: str | Sequence[int], num_classes: int) -> Tensor:
-    """The new label of each old one.
+    """Return the new label of each old one.
 
     Args:
-        spec: ``flip`` (y -> C - 1 - y, CIFAR-Flip), ``rotate`` or ``rotate:K`` (y -> y + K modulo C),
-            ``shuffle:SEED`` (a permutation drawn from the seed in which no class keeps its label), or the
-            new labels themselves, one for each class; classes may be given the same new label.
-        num_classes: C.
+        spec: ``flip`` (y -> C - 1 - y, CIFAR-Flip), ``rotate`` or ``rotate:K`` (y -> y + K modulo C, K = 1 by default),
+            ``shuffle`` or ``shuffle:SEED`` (a permutation drawn from the seed, 0 by default, in which no class keeps
+            its label), or the new labels themselves, one for each class; classes may share a new label.
+        num_classes: number of classes C.
 
     Returns:
-        int64 tensor ``(C,)`` with values in ``0 .. C - 1``.
+        New labels ``(C,)``, int64, from 0 to C - 1.
 
     Raises:
         BadInput: if the specification is unknown or does not name a label for each class.

@@ -1,4 +1,4 @@
-"""Labels that are wrong here and there, as hurried people give them."""
+"""Label noise: a share of the labels is wrong."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from tbft.errors import BadInput
 
 
 def wrong_labels(labels: Tensor, num_classes: int, share: float, seed: int) -> Tensor:
-    """Replace a share of labels by another class each, all others as likely (symmetric label noise).
+    """Replace a share of the labels, each by one of the other classes with equal probability (symmetric label noise).
 
     Args:
-        labels: class of each image ``(N,)``.
-        num_classes: C, at least 2.
-        share: of the labels that become wrong, rounded to whole images.
-        seed: draws the images and their new labels.
+        labels: class index of each image ``(N,)``.
+        num_classes: number of classes, at least 2.
+        share: share of the labels that become wrong, rounded to whole images.
+        seed: seed that draws the images and their new labels.
 
     Returns:
-        int64 tensor ``(N,)``.
+        New class indices ``(N,)``, int64.
 
     Raises:
         BadInput: if there is no other class.

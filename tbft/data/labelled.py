@@ -1,4 +1,4 @@
-"""Labelled images as a run uses them: parts that train, validate and test, served in batches."""
+"""Labelled images of a run: parts for training, validation and testing, served in batches."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ class LabelledData:
     """The labelled images of a run.
 
     Attributes:
-        name: of the data set, for records.
+        name: name of the data set, for records.
         classes: class names in the order of the model's outputs.
-        train, val, test: the parts, once they are opened; an empty test part is skipped.
+        train, val, test: parts of the images; ``None`` until they are opened. An empty test part is skipped.
         test_names: names of the test images, such as their files.
-        train_size: labelled images in all, validation included; ``None`` if nobody said how many.
-        batch_size: images in a training batch.
-        augment: ``none``, ``crop`` or ``crop_and_flip``, in training only.
-        workers: processes that read pictures which do not lie in memory.
-        on_device: move pictures that lie in memory to the accelerator once, instead of batch by batch.
-        labelled: whether the labels count; without them nothing is held out.
-        must_split: refuse images that lack a class, or are too few to train and to validate; otherwise all that are
-            there train.
-        skipped: broken pictures that were left out on request.
-        reading_test: CPU-seconds and seconds that reading the test images took, which no adaptation needs.
-        seed: draws the split and the order of batches.
+        train_size: number of labelled images, validation included; ``None`` if it was not given.
+        batch_size: number of images in a training batch.
+        augment: augmentation of training images: ``none``, ``crop`` or ``crop_and_flip``.
+        workers: number of processes that read pictures that are not in memory.
+        on_device: whether to move pictures in memory to the accelerator once, instead of batch by batch.
+        labelled: whether the labels are used; without labels there is no validation part.
+        must_split: whether to refuse images that lack a class or are too few to train and validate. If not, all of
+            them train in such a case.
+        skipped: number of broken pictures that were left out on request.
+        reading_test: CPU-seconds and wall seconds that reading the test images took, which are not a part of the
+            adaptation.
+        seed: seed that draws the split and the order of batches.
     """
 
     name = "images"
@@ -60,16 +61,16 @@ class LabelledData:
 
     @property
     def drift(self) -> Drift:
-        """What changed against the source domain, as far as somebody said."""
+        """What changed against the source domain, as far as it is known."""
         return Drift(None, "unknown")
 
     def enter_at(self, start: str, *, val: Tensor, train: Tensor | None = None) -> None:
-        """From now on serve these features, which enter the chain at ``start``, instead of the pictures.
+        """Serve cached features instead of the pictures from now on.
 
         Args:
-            start: link of the chain that takes the features.
-            val: features of the validation images, in their order ``(N, ...)``.
-            train: features of the training images; ``None`` leaves these as they are.
+            start: name of the chain's link that takes the features.
+            val: features ``(N, ...)`` of the validation images, in their order.
+            train: features ``(N, ...)`` of the training images, in their order; ``None`` goes on serving the pictures.
         """
         assert self.train is not None and self.val is not None
         if train is not None:
@@ -77,10 +78,10 @@ class LabelledData:
         self.val = Examples(val, self.val.y, start=start)
 
     def move_to(self, device: torch.device) -> None:
-        """Move the pictures that lie in memory to a device once, if ``on_device`` asks for it.
+        """Move pictures in memory to a device, if ``on_device`` is set.
 
-        Cached features stay where the cache keeps them. Where the device has no room for all pictures, they cross
-        batch by batch.
+        Cached features stay where the cache keeps them. If the device has no room for all pictures, the others are
+        moved batch by batch.
         """
         if not self.on_device:
             return
@@ -93,17 +94,17 @@ class LabelledData:
             log.warning("the pictures do not all fit the device and cross batch by batch: %s", error)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Training batches, in a new order each epoch."""
+        """Return a loader of training batches, with a new order each epoch."""
         assert self.train is not None
         return self.train.loader(self.batch_size, shuffle=True, seed=self.seed, workers=self._workers(self.train))
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Validation batches."""
+        """Return a loader of validation batches."""
         assert self.val is not None
         return self.val.loader(max(self.batch_size, 128), workers=self._workers(self.val))
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """Test batches.
+        """Return a loader of test batches.
 
         Raises:
             BadInput: if there is no image to test on.
@@ -114,7 +115,7 @@ class LabelledData:
         return self.test.loader(max(self.batch_size, 128), workers=self._workers(self.test))
 
     def predict_dataloader(self) -> DataLoader[Batch]:
-        """The test images."""
+        """Return the loader of test batches, as Lightning's ``predict`` asks for it."""
         return self.test_dataloader()
 
     def _workers(self, examples: Examples) -> int:

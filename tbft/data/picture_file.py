@@ -1,4 +1,4 @@
-"""Any picture file as upright RGB pixels of the size that a network takes."""
+"""Read picture files as upright RGB pixels of the size that a network takes."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from tbft.errors import BadInput
 from tbft.paths import is_file, on_one_line
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-"""Files with other endings in a class folder are not taken for pictures."""
+"""Suffixes of picture files; other files in a class folder are ignored."""
 
 MOST_PIXELS = 2**28 // 3
-"""Pixels that are decoded of one picture: those of 256 MiB in RGB. Of a JPEG of up to twice as many every eighth is
-decoded; Pillow opens nothing larger."""
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # a line of its own on standard error
+"""Most pixels of a picture that are decoded: 256 MiB in RGB. A larger JPEG is decoded at a reduced size, down to an
+eighth of its sides; Pillow opens no picture of more than twice as many pixels."""
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # would print to standard error
 
 Pixels = NDArray[np.uint8]
 
 
 def read_picture(path: Path, size: int) -> Pixels:
-    """Read, turn upright, bring to RGB, resize and crop one picture.
+    """Read a picture file, and turn, convert, crop and resize the picture.
 
-    Turned as its EXIF orientation says. Grey and palettes become RGB, 16 bits become 8, what is transparent
-    lies on white, and of an animation the first picture counts. The largest centred square is resized with
-    an antialiased bicubic filter.
+    The picture is turned as its EXIF orientation says. Grey and palette pictures become RGB, 16 bits become 8,
+    transparency is laid on white, and an animation's first picture is used. The largest centred square is resized
+    with an antialiased bicubic filter.
 
     Args:
         path: picture file.
         size: side of the result, in pixels.
 
     Returns:
-        uint8 ``(3, size, size)``.
+        Pixels ``(3, size, size)``, uint8.
 
     Raises:
-        BadInput: if the file is missing, truncated or no picture.
+        BadInput: if the file is missing, truncated, no picture, or has too many pixels.
     """
     try:
-        if not is_file(path):  # opening a pipe waits for a writer, for ever
+        if not is_file(path):  # opening a pipe could wait for a writer for ever
             raise FileNotFoundError("there is no such file" if not path.exists() else "it is no regular file")
         with Image.open(path) as image:
-            # A JPEG is decoded at an eighth to a half of its size where twice the wanted side remains: a
+            # Decodes a JPEG at an eighth to a half of its sides if at least twice the wanted side remains: a
             # photograph of 12 megapixels is then read six times as fast.
             image.draft(None, (2 * size, 2 * size))
             if image.width * image.height > MOST_PIXELS:
@@ -54,9 +54,9 @@ def read_picture(path: Path, size: int) -> Pixels:
             return square_pixels(image, size)
     except Exception as error:  # decoders fail in many ways: OSError, SyntaxError, struct.error, zlib.error, ...
         reason = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, Image.DecompressionBombError):  # on opening, before its size can be asked for
+        if isinstance(error, Image.DecompressionBombError):  # raised by Image.open, before the size is known here
             reason = f"it has more than {2 * MOST_PIXELS / 1e6:.0f} million pixels"
-        if str(path) in reason:  # Pillow names the file again
+        if str(path) in reason:  # Pillow's message only repeats the file's name
             reason = "its content is not that of a picture"
         raise BadInput(
             f"{on_one_line(path)} cannot be read as a picture ({reason}): replace or remove it, or leave broken "
@@ -65,16 +65,16 @@ def read_picture(path: Path, size: int) -> Pixels:
 
 
 def square_pixels(image: Image.Image, size: int) -> Pixels:
-    """Pixels of an opened picture, treated as ``read_picture`` treats a file: uint8 ``(3, size, size)``.
+    """Return the pixels ``(3, size, size)``, uint8, of an opened picture, converted as in ``read_picture``.
 
     Raises:
-        ValueError: if it has floating-point pixels, or none.
+        ValueError: if the picture has floating-point pixels, or no pixels.
     """
     return _planes(_square(_rgb(_upright(image)), size))
 
 
 def resize(pixels: Pixels, size: int) -> Pixels:
-    """Pictures ``(N, 3, H, W)`` resized as ``read_picture`` does; as they are if they have that size."""
+    """Crop and resize pictures ``(N, 3, H, W)`` as in ``read_picture``, unless they have that size already."""
     if pixels.shape[-2:] == (size, size):
         return pixels
     images = (Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))) for picture in pixels)
@@ -82,16 +82,16 @@ def resize(pixels: Pixels, size: int) -> Pixels:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    image.load()  # in which a TIFF is turned, and of a PNG the rest is read
+    image.load()  # turns a TIFF, and reads the metadata behind a PNG's pixels
     if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
-        return image  # which Pillow would copy
+        return image  # exif_transpose would copy it
     return ImageOps.exif_transpose(image)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ValueError("it has floating-point pixels, and which of them is white is not known")
-    if image.mode.startswith("I"):  # 16 bits, which Pillow's own conversion would clip at 255
+    if image.mode.startswith("I"):  # 16 bits, whose values Pillow's own conversion would clip at 255
         levels = np.asarray(image).astype(np.int64).clip(0, 65535)
         image = Image.fromarray((levels // 257).astype(np.uint8))
     if image.has_transparency_data:

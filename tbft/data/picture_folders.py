@@ -1,4 +1,4 @@
-"""Where pictures lie: the files in a folder, and the folders of the classes."""
+"""List the picture files in a folder, and the class folders of a data set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tbft.paths import on_one_line
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The picture files in a folder and in the folders inside it, sorted; hidden ones are left out.
+    """List the picture files in a folder, at any depth, sorted and without hidden ones.
 
     Raises:
         BadInput: if there is none, or the folder cannot be listed.
@@ -34,10 +34,10 @@ def pictures_in(folder: Path) -> list[Path]:
 
 
 def class_folders(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted; hidden ones are left out.
+    """List the names of the folders in a folder, sorted and without hidden ones.
 
     Raises:
-        BadInput: if there is none.
+        BadInput: if there is none, or the folder cannot be listed.
     """
     try:
         names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))

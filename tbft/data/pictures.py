@@ -1,4 +1,4 @@
-"""What a data set has opened: labels at hand, pixels on demand."""
+"""The pictures of an opened data set: labels in memory, pixels read on demand."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Pictures:
     """All labelled pictures of a domain, before any label map.
 
     Attributes:
-        labels: class of each picture ``(N,)``.
-        read: positions to uint8 pictures ``(n, 3, H, W)``, resized.
-        validation: positions of a validation part that the data set itself sets aside, if there is one.
-        test: likewise of a test part; tests come from it, training from the rest.
-        where: position to a name for messages and predictions, such as the picture's file.
-        skipped: broken pictures that were left out on request.
-        corrupted: the pictures bear ``data.corruption`` already.
+        labels: class index of each picture ``(N,)``, in the data set's own order of classes.
+        read: function from ``n`` positions to resized uint8 pictures ``(n, 3, H, W)``.
+        validation: positions of the data set's own validation part; ``None`` if it has none.
+        test: positions of the data set's own test part; ``None`` if it has none.
+        where: function from a position to the picture's name in messages and predictions, such as its file.
+        skipped: number of broken pictures that were left out on request.
+        corrupted: whether the pictures already have the corruption of ``data.corruption``.
     """
 
     labels: Indices
@@ -35,11 +35,11 @@ class Pictures:
 
     @property
     def pool(self) -> Indices:
-        """Positions of the pictures in neither of the data set's own parts."""
+        """Positions of the pictures that are in neither of the data set's own parts."""
         return outside(self.labels, self.validation, self.test)
 
     def subset(self, kept: Indices) -> Pictures:
-        """Some of the pictures, by their positions, sorted."""
+        """Return the pictures at some positions, which must be sorted; positions in the parts are renumbered."""
 
         def part(positions: Indices | None) -> Indices | None:
             return None if positions is None else np.flatnonzero(np.isin(kept, positions))

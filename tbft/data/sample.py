@@ -1,4 +1,4 @@
-"""A device's own labelled images, given from Python."""
+"""The images of a device that are given from Python, with or without labels."""
 
 from __future__ import annotations
 
@@ -20,28 +20,30 @@ log = logging.getLogger(__name__)
 
 
 class ImageSample(LabelledData):
-    """Labelled images in memory, of which a part validates and none tests.
+    """Images in memory, split into a training and a validation part; the test part is empty.
 
-    The split is that of ``DomainData`` with the same images in the same order, whose classes are numbered alike.
+    The split is the same as that of ``DomainData`` for the same images in the same order, if ``strata`` numbers the
+    classes as the data set does.
 
     Args:
         x: images ``(N, C, H, W)``, uint8, or floating point as the model takes them.
-        y: labels ``(N,)``, int64; ``None`` without labels.
+        y: class indices ``(N,)``, int64; ``None`` without labels.
         classes: class names in the order of the model's outputs.
-        level: drift level, if somebody named it.
-        validation: share of the images that validates; without labels none does.
-        batch_size: images in a training batch.
-        augment: ``none``, ``crop`` or ``crop_and_flip``, in training only.
-        mean: normalisation of uint8 images on the scale 0 to 1.
-        std: likewise.
-        on_device: move the images to the accelerator once.
-        strata: label of each image ``(N,)`` in whose order the split draws from the classes; by default ``y``.
-        name: of the images, for the record.
-        seed: draws the split and the order of batches.
-        must_split: refuse images that are too few to train and to validate; otherwise all of them train.
+        level: drift level; ``None`` if nobody named one.
+        validation: share of the images that is used for validation; without labels none is.
+        batch_size: number of images in a training batch.
+        augment: augmentation of training images: ``none``, ``crop`` or ``crop_and_flip``.
+        mean: mean for normalising uint8 images, on the scale 0 to 1.
+        std: standard deviation for normalising uint8 images, on the same scale.
+        on_device: whether to move the images to the accelerator once, instead of batch by batch.
+        strata: class index of each image ``(N,)``, in whose order the split draws from the classes; by default ``y``.
+        name: name of the images, for the record.
+        seed: seed that draws the split and the order of batches.
+        must_split: whether to refuse images that are too few to train and validate. If not, all of them train in such
+            a case.
 
     Raises:
-        BadInput: if there are too few images to train and to validate.
+        BadInput: if an argument is outside its range, or ``must_split`` is set and there are too few images.
     """
 
     def __init__(
@@ -91,7 +93,7 @@ class ImageSample(LabelledData):
         self.test = Examples(x[:0], y[:0], mean=mean, std=std)
 
     def _split(self, labels: Tensor, validation: float) -> Split:
-        """Which images train and which validate."""
+        """Divide the images into those for training and those for validation."""
         everything = Split(np.arange(len(labels)), np.arange(0), np.arange(0))
         if not self.labelled:
             return everything
@@ -104,5 +106,5 @@ class ImageSample(LabelledData):
 
     @property
     def drift(self) -> Drift:
-        """The level that was named."""
+        """The drift level that was named, if any; the drift's name is not known."""
         return Drift(self.level, "unknown")

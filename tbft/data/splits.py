@@ -1,4 +1,4 @@
-"""Which images train, validate and test: stratified, seeded, disjoint, the same whatever the strategy."""
+"""Split images into training, validation and test parts: stratified, seeded and disjoint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Split:
-    """Positions of images in a domain; no image is in two parts."""
+    """Positions of the training, validation and test images in a domain; no image is in two parts."""
 
     train: Indices
     validation: Indices
@@ -31,17 +31,17 @@ def device_split(
     own_validation: Indices | None = None,
     own_test: Indices | None = None,
 ) -> Split:
-    """What a device has: ``train_size`` labelled images in all, of which a part validates.
+    """Split as on a device: ``train_size`` labelled images in all, some of them for validation, the rest for tests.
 
     Args:
-        labels: class of each image ``(N,)``.
-        train_size: labelled images that the device has, validation included; ``None`` takes 80 % of N, or
-            all where there is an own test part.
-        validation: share of them that validates.
-        seed: draws the images.
-        test_size: images to test on; ``None`` is all that are left, 0 none.
-        own_validation: images that the data set itself sets aside to validate; then all of ``train_size`` train.
-        own_test: likewise to test.
+        labels: class index of each image ``(N,)``.
+        train_size: number of labelled images that the device has, validation included; ``None`` takes 80 % of the
+            images outside the data set's own parts, or all of them if there is ``own_test`` or ``test_size`` is 0.
+        validation: share of the labelled images that is used for validation.
+        seed: seed that draws the images.
+        test_size: number of test images; ``None`` takes all that are left, 0 none.
+        own_validation: positions of the data set's own validation part; all of ``train_size`` then train.
+        own_test: positions of the data set's own test part, from which the test images are then taken.
 
     Raises:
         BadInput: if there are fewer images than asked for, or too few for each class.
@@ -65,7 +65,13 @@ def device_split(
 
 
 def draw_test(left: Indices, labels: Indices, test_size: int | None, seed: int) -> Indices:
-    """The images to test on, of those that are left; ``None`` takes all.
+    """Draw the test images from those that are left.
+
+    Args:
+        left: positions of the images to draw from.
+        labels: class index of each image ``(N,)``.
+        test_size: number of test images; ``None`` takes all of ``left``.
+        seed: seed of the split; the draw itself uses ``seed + 1``.
 
     Raises:
         BadInput: if there are too few.
@@ -78,15 +84,15 @@ def draw_test(left: Indices, labels: Indices, test_size: int | None, seed: int) 
 
 
 def paper_split(labels: Indices, train_size: int | None, seed: int, *, pool: Indices | None = None) -> Split:
-    """The paper's: 15 % of all images validate, 15 % test, ``train_size`` of the other 70 % train.
+    """Split as in the paper: 15 % of the images for validation, 15 % for tests, ``train_size`` of the rest to train.
 
     Validation and test images are the same for every training size (paper, section 4.1).
 
     Args:
-        labels: class of each image ``(N,)``.
-        train_size: images that train; ``None`` is 10 % of all.
-        seed: draws the images.
-        pool: the images that count as all; ``None`` is every one.
+        labels: class index of each image ``(N,)``.
+        train_size: number of training images; ``None`` is 10 % of the images.
+        seed: seed that draws the images.
+        pool: positions of the images to split; ``None`` splits all.
 
     Raises:
         BadInput: if ``train_size`` is larger than 70 % of the images, or too small for each class.
@@ -107,13 +113,23 @@ def paper_split(labels: Indices, train_size: int | None, seed: int, *, pool: Ind
 def draw(
     pool: Indices, labels: Indices, size: int, seed: int, *, of_each: int = 0, leave: int = 0
 ) -> tuple[Indices, Indices]:
-    """Draw ``size`` images of ``pool``, of each class its share, and return them and the rest, both sorted.
+    """Draw a stratified sample: each class in proportion to its share of the pool.
 
-    Unlike scikit-learn's splitters it keeps a promise for rare classes too: at least ``of_each`` images of
-    each class are drawn, and at least ``leave`` of each are left.
+    Unlike scikit-learn's splitters this holds bounds for rare classes too.
+
+    Args:
+        pool: positions of the images to draw from.
+        labels: class index of each image ``(N,)``.
+        size: number of images to draw.
+        seed: seed of the draw.
+        of_each: least number of images to draw of each class; all of a class that has fewer.
+        leave: least number of images to leave of each class.
+
+    Returns:
+        Positions of the drawn images and of the rest, both sorted.
 
     Raises:
-        BadInput: if that is not possible.
+        BadInput: if the bounds cannot be held.
     """
     classes, counts = np.unique(labels[pool], return_counts=True)
     least, most = np.minimum(of_each, counts), np.maximum(counts - leave, 0)
@@ -131,7 +147,15 @@ def draw(
 
 
 def _shares(counts: Indices, size: int, least: Indices, most: Indices, rng: np.random.Generator) -> Indices:
-    """Images of each class: proportional, rounded by largest remainder, within bounds, ties drawn."""
+    """Return the number of images of each class: proportional, rounded by largest remainder, within the bounds.
+
+    Args:
+        counts: number of images of each class.
+        size: number of images in all.
+        least: smallest number of each class.
+        most: largest number of each class.
+        rng: random number generator that breaks ties.
+    """
     exact = counts * (size / max(counts.sum(), 1)) + rng.random(len(counts)) * 1e-9
     shares = np.floor(exact).astype(np.int64).clip(least, most)
     while (short := size - int(shares.sum())) != 0:
@@ -142,7 +166,7 @@ def _shares(counts: Indices, size: int, least: Indices, most: Indices, rng: np.r
 
 
 def outside(labels: Indices, *parts: Indices | None) -> Indices:
-    """Positions of the images that are in none of the parts, sorted."""
+    """Return the positions of the images that are in none of the parts, sorted."""
     taken = [part for part in parts if part is not None]
     everything = np.arange(len(labels))
     return np.setdiff1d(everything, np.concatenate(taken)) if taken else everything

@@ -1,1 +1,1 @@
-"""A personalizable classifier as one file for a device without torch: graphs, weights and code in a bundle."""
+"""Export a classifier as a bundle: one file with graphs, weights and code that adapts on a device without torch."""

@@ -1,8 +1,9 @@
-"""The step that aligns the front block with the source without labels, and the moments that it is aligned to.
+"""The training step that aligns the front block with the source without labels, and the source's moments for it.
 
-The loss compares two Gaussians: the squared distance of mean and covariance of the block's output to the source's, each
-relative to its own norm. The output is taken in 3 x 3 neighbourhoods, so that the covariance knows edges
-and not channels alone (deep CORAL, Sun and Saenko 2016, arXiv:1607.01719, compares covariances of single features).
+The loss compares two Gaussians: the squared distances of the mean and covariance of the block's output to the source's,
+each relative to the squared norm of the source's. The output is taken in 3 x 3 neighbourhoods, so that the covariance
+describes edges and not only channels (deep CORAL, Sun and Saenko 2016, arXiv:1607.01719, compares covariances of single
+features).
 """
 
 from __future__ import annotations
@@ -28,36 +29,36 @@ from tbft.models.statistics import inference_mode_of
 from tbft.remedies import Moments
 
 SIDE, STRIDE = 3, 2
-"""Of the neighbourhoods; the stride is that with which a source is measured."""
+"""Side of a neighbourhood, and stride between neighbourhoods when the source's moments are measured, in pixels."""
 
 POSITIONS = 8
-"""Neighbourhoods along each side of an image in a step, about; all of them cost more and gain nothing."""
+"""Approximate number of neighbourhoods along each side of an image in a step; more cost time and gain nothing."""
 
 MOST_CHANNELS = 128
-"""Of the block's output; at 128 the covariance of its neighbourhoods takes 5 MiB."""
+"""Most channels of the block's output; with 128 the covariance of its neighbourhoods takes 5 MiB."""
 
 _IMAGES_AT_ONCE = 100
 
 
 def stride_on(sides: Sequence[int | None]) -> int:
-    """Stride between the neighbourhoods of a step, on features of so many rows and columns."""
+    """Return the stride between the neighbourhoods of a step, for features of the given rows and columns."""
     return max(1, min(side or 0 for side in sides) // POSITIONS)
 
 
 def neighbourhoods(features: Tensor, stride: int) -> Tensor:
-    """Features ``(N, C, H, W)`` as one row for each neighbourhood ``(M, 9 C)``."""
+    """Cut features ``(N, C, H, W)`` into 3 x 3 neighbourhoods, one per row: ``(M, 9 C)``."""
     patches = F.unfold(features, SIDE, stride=stride)
     return patches.transpose(1, 2).flatten(0, 1)
 
 
 @torch.no_grad()
 def source_moments(chain: BlockChain, images: Tensor, block: str) -> Moments:
-    """Moments of what a block makes of source images, in inference mode.
+    """Measure the moments of a block's output on source images, in inference mode.
 
     Args:
-        chain: the base model.
-        images: ``(N, C, H, W)``, normalised; 500 are enough.
-        block: the front block.
+        chain: base model.
+        images: normalised source images ``(N, C, H, W)``; 500 are enough.
+        block: name of the front block.
     """
     following = chain.links[chain.links.index(block) + 1]
     count, total, products = 0, torch.zeros(()), torch.zeros(())
@@ -80,19 +81,20 @@ def alignment_step(
     mean: Sequence[float],
     std: Sequence[float],
 ) -> tuple[bytes, TrainedKeys]:
-    """One step that aligns the front block on a batch of pixels, its BatchNorm layers in training mode.
+    """Make the graph of one step that aligns the front block on a batch, with its BatchNorm layers in training mode.
 
     Args:
-        forward: the network.
-        block: its first block.
+        forward: forward pass of the network.
+        block: name of the network's first block.
         parameters: state-dict keys of the parameters that train.
-        optimizer: whose step it is.
-        mean: normalisation of the images on the scale 0 to 1.
-        std: likewise.
+        optimizer: optimiser that makes the step.
+        mean: mean for normalising images, on the scale 0 to 1.
+        std: standard deviation for normalising images, on the same scale.
 
     Returns:
-        The graph (``parameters``, ``moment1``, ..., ``pixels``, ``source_mean``, ``source_covariance``, ``rate``,
-        ``step`` to ``new_parameters``, ``new_moment1``, ..., ``loss``), and what stands in its vectors.
+        The graph (inputs ``parameters``, ``moment1``, ..., ``pixels``, ``source_mean``, ``source_covariance``,
+        ``rate``, ``step``; outputs ``new_parameters``, ``new_moment1``, ..., ``loss``), and the keys of the tensors in
+        its vectors.
 
     Raises:
         BadInput: if an operator has no gradient here, or the block's output has too many channels.
@@ -113,11 +115,15 @@ def alignment_step(
 
 
 def _append_loss(graph: Graph, block: str, channels: int) -> tuple[str, dict[str, str], list[onnx.NodeProto]]:
-    """The loss, its gradient with respect to the neighbourhoods, and the node that cuts the output into these."""
+    """Append the loss of an alignment and its gradient with respect to the neighbourhoods of a block's output.
+
+    Returns:
+        The loss; the gradient by the name of the tensor of neighbourhoods; and the node that makes that tensor.
+    """
     taps, size = SIDE * SIDE, channels * SIDE * SIDE
     stride = stride_on(graph.shape_of(block)[2:])
     rows, columns = (((side or 0) - SIDE) // stride + 1 for side in graph.shape_of(block)[2:])
-    # A convolution with one-hot kernels: tap t of channel c becomes channel 9 c + t, the order of torch's unfold.
+    # Convolve with one-hot kernels: tap t of channel c becomes channel 9 c + t, which is the order of torch's unfold.
     kernel = np.tile(np.eye(taps).reshape(taps, 1, SIDE, SIDE), (channels, 1, 1, 1))
     patches = graph.op(
         "Conv",
@@ -145,7 +151,7 @@ def _append_loss(graph: Graph, block: str, channels: int) -> tuple[str, dict[str
         unit = graph.op("ReduceSumSquare", target, keepdims=0)
         losses.append(graph.op("Div", graph.op("ReduceSumSquare", off, keepdims=0), unit))
         slopes.append(graph.op("Mul", off, graph.op("Div", graph.constant(2.0), unit)))
-    # d/dx of the mean is 1 / M everywhere; of the covariance 2 S (x - mean) / M for a symmetric slope S.
+    # The derivative by x is 1 / M for the mean, and 2 S (x - mean) / M for the covariance with a symmetric slope S.
     from_covariance = graph.op("Mul", graph.op("MatMul", slopes[1], centred), graph.constant(2.0))
     slope = graph.op("Div", graph.op("Add", from_covariance, slopes[0]), count)
     images = graph.op("Reshape", slope, graph.integers(size, -1, rows, columns))

@@ -1,4 +1,4 @@
-"""The bundle's file: a zipapp with the device's code, which Python runs as it is."""
+"""Make the bundle's file: a zipapp with the device's code, which Python can run."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ MODULES = (
     *("tbft.data", "tbft.data.picture_file", "tbft.data.picture_folders", "tbft.data.copies", "tbft.data.class_names"),
     "tbft.data.splits",
 )
-"""Modules that travel in the bundle, beside all of ``PACKAGES``."""
+"""Modules in the bundle, besides those of ``PACKAGES``."""
 
 PACKAGES = ("tbft.device", "tbft.energy", "tbft.remedies", "tbft.diagnosis")
-"""Packages that travel whole, as far as they are installed."""
+"""Packages of which all modules are in the bundle, if they are installed."""
 
 MAIN = "import sys\n\nfrom tbft.device.command import main\n\nsys.exit(main())\n"
 
 
 def code_members() -> Iterator[tuple[str, bytes]]:
-    """The device's modules as members of a zipapp.
+    """Yield the device's modules as members of a zipapp: names and contents.
 
     Raises:
         BadInput: if a module is missing from this installation.
@@ -48,7 +48,7 @@ def code_members() -> Iterator[tuple[str, bytes]]:
 
 
 def _module(name: str, file: Path) -> Iterator[tuple[str, bytes]]:
-    """A module's source, and it compiled for this release of Python; others compile the source on every start."""
+    """Yield a module's source and its bytecode for this release of Python; others compile the source at each start."""
     yield name, file.read_bytes()
     with tempfile.TemporaryDirectory() as folder:
         mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
@@ -60,13 +60,13 @@ def _module(name: str, file: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def zip_members(members: Mapping[str, bytes]) -> bytes:
-    """A zip file behind the line that lets a shell run it; the same bytes for the same members."""
+    """Make a zip file with a first line that lets a shell run it; equal members give equal bytes."""
     content = io.BytesIO()
     content.write(b"#!/usr/bin/env python3\n")
     with zipfile.ZipFile(content, "a") as archive:
         for name, member in members.items():
             entry = zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0))
-            stored = name.endswith(".safetensors")  # weights hardly shrink, and are read each time
+            stored = name.endswith(".safetensors")  # weights hardly compress and are read at each start
             entry.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
             archive.writestr(entry, member)
     return content.getvalue()

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention as ONNX nodes, over any number of axes: torch.onnx 2.14 writes four and no others."""
+"""Scaled dot-product attention as ONNX nodes for any number of axes: torch.onnx 2.14 exports four axes only."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ def attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Any:
-    """``torch.nn.functional.scaled_dot_product_attention`` in inference mode, for ``torch.onnx`` to call.
+    """Translate ``torch.nn.functional.scaled_dot_product_attention`` in inference mode; called by ``torch.onnx``.
 
     Args:
-        query: ``(..., L, E)``.
-        key: ``(..., S, E)``.
-        value: ``(..., S, V)``.
-        attn_mask: truth values, or numbers that are added; it broadcasts to ``(..., L, S)``.
-        dropout_p: nothing drops out in inference mode.
-        is_causal: torch.onnx writes that itself.
-        scale: of the products; ``None`` is one by the root of E.
-        enable_gqa: torch.onnx writes that itself.
+        query: queries ``(..., L, E)``.
+        key: keys ``(..., S, E)``.
+        value: values ``(..., S, V)``.
+        attn_mask: truth values, or numbers that are added to the products; it broadcasts to ``(..., L, S)``.
+        dropout_p: dropout probability, not used in inference mode.
+        is_causal: whether to mask later positions; left to torch.onnx's own translation.
+        scale: factor of the products; ``None`` is 1 / sqrt(E).
+        enable_gqa: whether heads share keys and values; left to torch.onnx's own translation.
 
     Returns:
-        ``(..., L, V)``.
+        Attended values ``(..., L, V)``.
     """
     if is_causal or enable_gqa:
         return aten_scaled_dot_product_attention(

@@ -1,4 +1,4 @@
-"""BatchNorm by the statistics of the batch at hand: forward, backward, and what the running averages become."""
+"""BatchNorm with batch statistics as ONNX nodes: forward pass, gradient, and the values for the running averages."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def append_nodes(
     nodes: Sequence[onnx.NodeProto],
     by_batch: Callable[[str], bool],
 ) -> dict[str, BatchStatistics]:
-    """Append the forward pass, some of its BatchNorm layers in training mode.
+    """Append a forward pass, with some of its BatchNorm layers in training mode.
 
     Networks with weight standardisation (arXiv:1903.10520) normalise their weights by the same operator, with
-    statistics that they compute: those are no layer, but are differentiated like one.
+    statistics that they compute. Such a node is no layer, but it is differentiated like one.
 
     Args:
-        graph: to append to.
-        nodes: the forward pass in inference mode.
-        by_batch: whether the layer that keeps its running mean under this key normalises by the batch.
+        graph: graph to append to.
+        nodes: nodes of the forward pass in inference mode.
+        by_batch: whether a layer normalises by the batch, by the state-dict key of its running mean.
 
     Returns:
-        The statistics of these layers, by the name of the layer's output, in the order in which they run.
+        The batch statistics of these layers, by the name of the layer's output, in the order in which they run.
     """
     found: dict[str, BatchStatistics] = {}
     for node in nodes:
@@ -72,12 +72,12 @@ def append_nodes(
 
 
 def _places(graph: Graph, x: str) -> tuple[int, ...]:
-    """The axes over which a channel is normalised: all but its own, the second."""
+    """Return the axes over which a channel is normalised: all but the second, which is the channels'."""
     return (0, *range(2, len(graph.shape_of(x))))
 
 
 def _count(graph: Graph, x: str) -> str:
-    """Over how many numbers a channel's mean is taken, as a scalar."""
+    """Append the number of values over which a channel's mean is taken, as a scalar tensor."""
     images = graph.op("Cast", graph.op("Shape", x, start=0, end=1), to=onnx.TensorProto.FLOAT)
     places = 1.0
     for size in graph.shape_of(x)[2:]:
@@ -99,7 +99,7 @@ def _batch_norm(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[b
     zeros = graph.constant(np.zeros([size or 0 for size in graph.shape_of(weight)]))
 
     def scaled_without(mean: str) -> str:
-        """``scale (dy - mean)``; the forward operator goes over the numbers once."""
+        """Return ``scale (dy - mean)``, by the forward operator, which passes over the values only once."""
         return graph.op("BatchNormalization", dy, weight, zeros, mean, variance, epsilon=epsilon)
 
     gradients: list[str | None] = [None] * 5

@@ -1,8 +1,8 @@
-"""What a device without torch costs, beside torch: ``python -m tbft.export.bench``.
+"""Compare the cost and accuracy of a bundle on a device without torch with torch's: ``python -m tbft.export.bench``.
 
-Each line of its table is one adaptation of a bundle as a process of its own, imports included, with its CPU-seconds and
-its peak memory as the kernel counts them (medians). Accuracy is of test images, mean over the seeds; torch's is
-``tbft.personalize`` on the same images.
+Each line of the table is an adaptation of a bundle in its own process, imports included, with CPU-seconds and peak
+memory as the kernel counts them (medians over seeds). Accuracy is on test images, as the mean over seeds; torch's is
+that of ``tbft.personalize`` on the same images.
 """
 
 from __future__ import annotations
@@ -36,21 +36,26 @@ _LEVELS: dict[str, tuple[str, dict[str, Any]]] = {
 _IMAGES = 300
 
 _STEPS = 30
-"""Of training that are timed, onnxruntime's and torch's in turns."""
+"""Training steps that are timed, alternating between onnxruntime and torch."""
 
 _BATCH = {"input": 16, "feature": 8, "output": 16}
-"""Images in torch's batches, as the levels' configurations give them for the digits."""
+"""Batch size of torch's training by level, as the levels' configurations give it for the digits."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Images of a domain: uint8 ``(N, 3, H, W)``, and labels ``(N,)``."""
+    """Images of a domain with labels.
+
+    Attributes:
+        pixels: images ``(N, 3, H, W)``, uint8.
+        labels: class indices ``(N,)``, int64.
+    """
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
 
     def write(self, folder: Path, classes: tuple[str, ...]) -> Path:
-        """Class folders of pictures."""
+        """Write the images as class folders of PNG files and return ``folder``."""
         for i, (picture, label) in enumerate(zip(self.pixels, self.labels, strict=True)):
             file = folder / classes[label] / f"{i:04d}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +64,11 @@ class Part:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Measure and print the table."""
+    """Measure and print the table, and return the exit code 0.
+
+    Args:
+        args: the command line without the program's name; ``None`` takes the process's own.
+    """
     parser = ArgumentParser(prog="python -m tbft.export.bench", description="What a device without torch costs.")
     parser.add_argument("--seeds", type=int, default=5, help="runs of each line (default: 5)")
     parser.add_argument("--python", default=sys.executable, help="that runs the bundles (default: this one)")
@@ -114,7 +123,7 @@ def _cifar10(folder: Path, options: Any) -> Iterator[tuple[Path, str, int, Part,
 
 
 def _with_card(folder: Path, options: Any) -> str:
-    """The ResNet-26 with its source card, which bundle and torch then both have."""
+    """Write the ResNet-26 with a source card, for the bundle and for torch, and return the file's name."""
     from tbft.cli import main
 
     file = str(folder / "base.safetensors")
@@ -164,9 +173,10 @@ def _print_line(title: str, runs: Iterator[Any], options: Any, level: str) -> No
 
 
 def step_seconds() -> tuple[float, float]:
-    """CPU-seconds of a step of ResNet-26's last stage, on 64 images behind its prefix: onnxruntime's and torch's.
+    """Measure a training step of ResNet-26's last stage on the prefix's features of 64 images.
 
-    Medians of steps that take turns, after some that warm up.
+    Returns:
+        CPU-seconds of a step in onnxruntime and in torch: medians of alternating steps, without the first ones.
     """
     import torch
     import torch.nn.functional as F
@@ -218,13 +228,13 @@ def _accuracy(predictions: Predictions, test: Part) -> float:
 
 
 def cpu_seconds_of(command: list[str]) -> float:
-    """CPU-seconds of a process from its start to its end, as the kernel counts them.
+    """Run a command with one thread and return its CPU-seconds, as the kernel counts them.
 
     Raises:
-        RuntimeError: if it fails.
+        RuntimeError: if it ends with another exit code than 0.
     """
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    environment.pop("PYTHONPATH", None)  # the bundle brings its own code
+    environment.pop("PYTHONPATH", None)  # the bundle must use its own code
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)

@@ -1,4 +1,4 @@
-"""Writes the bundle: graphs that were checked, weights once, what is known of the model, and the device's code."""
+"""Write a bundle: checked graphs, weights, a manifest that describes the model, and the device's code."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _CHECKED_IMAGES = 16
 
 
 COLOURS = 3
-"""Channels of the pictures that a bundle reads."""
+"""Number of channels of the pictures that a bundle reads."""
 
 
 def export_bundle(
@@ -59,30 +59,31 @@ def export_bundle(
 ) -> Path:
     """Write a model as one file that a device runs without torch.
 
-    The forward pass, and twenty steps of the block that trains, are compared with torch first. What cannot be trained
-    on a device (an operator has no gradient there, or the steps differ) is left out and named in the manifest and in a
-    warning; prediction, statistics and head remain.
+    The forward pass, and twenty steps of the block that trains, are first compared with torch. If a block cannot be
+    trained on a device (an operator has no gradient there, or the steps differ), its training is left out and named in
+    the manifest and in a warning; prediction, statistics and head remain.
 
     Args:
-        chain: the model; it stays as it is.
+        chain: model to export; it is not changed.
         to: file to write, such as ``pet.pyz``.
-        classes: class names in label order; without them a device's folders count in alphabetical order.
-        mean: normalisation of images on the scale 0 to 1; ``None`` is the chain's.
-        std: likewise.
-        source: source images ``(N, C, H, W)`` that the model was not trained on, to which the front block is aligned;
-            500 are enough. Without them that remedy is left out.
-        source_labels: their labels ``(N,)``, for the source card; without it a diagnosis knows less.
-        card: the source card that the model's file holds, where no source images are given.
-        int8: predict in 8-bit whole numbers, calibrated on the source images.
-        about: what else the manifest shall say.
+        classes: class names in label order; without them a device numbers its class folders in alphabetical order.
+        mean: mean for normalising images, on the scale 0 to 1; ``None`` takes the chain's.
+        std: standard deviation for normalising images, on the same scale; ``None`` takes the chain's.
+        source: source images ``(N, C, H, W)``, uint8, that the model was not trained on, to whose moments the front
+            block is aligned; 500 are enough. Without them the card's moments are used, and without both the front
+            block cannot be aligned on the device.
+        source_labels: class indices ``(N,)`` of the source images, from which a source card is measured.
+        card: source card of the model's file, used if none is measured; without a card a diagnosis finds less.
+        int8: whether to predict in 8-bit whole numbers, calibrated on the source images.
+        about: further entries of the manifest.
 
     Returns:
         ``to``.
 
     Raises:
-        BadInput: if the network takes no colour pictures, torch cannot write it as ONNX, onnxruntime computes
-            something else, names or labels do not fit the classes, or int8 is not as good as float, saves nothing or
-            has no source images.
+        BadInput: if the network does not take colour pictures, torch cannot write it as ONNX, onnxruntime computes
+            something else, names or labels do not fit the classes, or ``int8`` is set and int8 is less accurate than
+            float, convolutions are too small a share, or there are too few source images.
     """
     if classes and len(classes) != chain.num_classes:
         raise BadInput(f"{len(classes)} class names are given for {chain.num_classes} classes: give one for each")
@@ -210,14 +211,14 @@ def _make_training(
 
 
 def parameters_of(chain: BlockChain, block: str) -> list[str]:
-    """State-dict keys of a link's parameters."""
+    """Return the state-dict keys of a link's parameters."""
     name_of = {id(parameter): name for name, parameter in chain.named_parameters()}
     keys = [name_of[id(p)] for module in chain.modules_of([block]) for p in module.parameters(recurse=False)]
     return list(dict.fromkeys(keys))
 
 
 def _head_keys(chain: BlockChain) -> dict[str, str] | None:
-    """State-dict keys of a linear head's weight and bias; ``None`` if the head is something else or more."""
+    """Return the state-dict keys of a linear head's weight and bias; ``None`` if the head is anything else."""
     head = chain.head
     if not chain.linear_head or not isinstance(head, torch.nn.Linear) or head.bias is None:
         return None

@@ -1,4 +1,4 @@
-"""Whether the graphs compute what torch computes; a bundle that does not is not written."""
+"""Check that graphs compute what torch computes; a graph that does not is left out or ends the export."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from tbft.export.training import TrainedKeys
 from tbft.models.chain import BlockChain
 
 _PATCHES = 4
-"""Along each side of an image."""
+"""Number of patches along each side of an image."""
 
 STEPS = 20
-"""Of training that are compared."""
+"""Number of training steps that are compared."""
 
 RATE = 1e-5
-"""Learning rate of these steps. At a higher one a few images are soon learnt, gradients become rounding errors, and
-AdamW makes full steps of these."""
+"""Learning rate of these steps. With a higher one a few images are soon learnt, gradients become rounding errors, and
+AdamW turns these into full steps."""
 
 _FORWARD = 1e-3
-"""Largest difference of an output, relative to its largest number."""
+"""Largest allowed difference of an output, relative to its largest number."""
 
 _LIMITS = {"gradient": 1e-3, "parameters": 2e-2, "statistics": 2e-2}
-"""Largest differences: of a parameter's first gradient relative to its largest number; of what ``STEPS`` steps made of
-all parameters, or of all running statistics, relative to how far they went (Euclidean)."""
+"""Largest allowed differences: of a parameter's first gradient, relative to its largest number; of all parameters, or
+all running statistics, after ``STEPS`` steps, relative to the distance that they moved (Euclidean)."""
 
 _DRAWS = 3
-"""Of features, of which one has to agree."""
+"""Number of draws of random features, of which one has to agree."""
 
 _ROUNDING = 3.0
-"""How much further from float64 than torch in float32 the graph may be."""
+"""Allowed error of the graph against torch in float64, as a multiple of the error of torch in float32."""
 
 
 def check_images(count: int, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Images of random patches, ``(N, C, H, W)``.
+    """Make ``count`` images of random patches, ``(N, C, H, W)``; they are the same in every call.
 
-    They differ from each other at all scales. Networks see images of independent pixels as nearly one and the same:
-    BatchNorm by the batch then divides by next to nothing, and rounding errors become large differences.
+    Such images differ from each other at all scales. Images of independent random pixels look nearly the same to a
+    network: BatchNorm in training mode then divides by almost zero, and rounding errors become large differences.
     """
     channels, rows, columns = shape
     patches = np.random.default_rng(0).integers(0, 256, (count, channels, _PATCHES, _PATCHES), dtype=np.uint8)
@@ -55,7 +55,13 @@ def check_images(count: int, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
 
 
 def check_forward(chain: BlockChain, pixels: NDArray[np.uint8], images: Tensor, session: Session) -> None:
-    """Compare features and logits in inference mode.
+    """Compare a graph's features and logits in inference mode with torch's.
+
+    Args:
+        chain: network in torch.
+        pixels: images ``(N, C, H, W)``, uint8, for the graph.
+        images: same images, normalised, for torch.
+        session: graph of the whole network.
 
     Raises:
         BadInput: if they differ, or are not finite.
@@ -75,10 +81,10 @@ def check_forward(chain: BlockChain, pixels: NDArray[np.uint8], images: Tensor, 
 
 
 def check_prefix(chain: BlockChain, block: str, pixels: NDArray[np.uint8], images: Tensor, session: Session) -> None:
-    """Compare what enters a block in inference mode.
+    """Compare the input of a block that the prefix's graph makes in inference mode with torch's; see ``check_forward``.
 
     Raises:
-        BadInput: if it differs, or is not finite.
+        BadInput: if they differ, or are not finite.
     """
     chain.eval()
     with torch.no_grad():
@@ -97,24 +103,24 @@ def check_training(
     labels: NDArray[np.int64],
     options: Mapping[str, Any],
 ) -> None:
-    """Compare the steps of a block, as ``check_steps``, on independent normal numbers.
+    """Compare the training of a block with torch's, as ``check_steps`` does, on features of independent normal numbers.
 
-    A network's own features are one and the same for all images where its weights or statistics are not yet trained,
-    and the gradients of such a batch are nothing but rounding errors. Of a million numbers one comes to lie so near to
-    the edge of a ReLU, or to another candidate of a maximum, that rounding decides where its gradient goes: that is
-    chance, and another draw shows it.
+    The network's own features would be the same for all images if its weights or statistics are not trained yet, and
+    the gradients of such a batch are only rounding errors. In a million numbers one may be so close to the edge of a
+    ReLU, or two to the same maximum, that rounding decides where the gradient goes. This happens by chance, so that up
+    to ``_DRAWS`` draws are tried.
 
     Args:
-        chain: the network; it stays as it is.
-        block: that is trained.
-        trained: what stands in the graph's vectors.
-        session: the step's graph.
-        shape: of what enters the block, ``(N, ...)``.
-        labels: ``(N,)``.
-        options: of ``torch.optim.AdamW``.
+        chain: network in torch; it is not changed.
+        block: name of the block that trains.
+        trained: state-dict keys of the tensors in the graph's vectors.
+        session: graph of the training step.
+        shape: shape ``(N, ...)`` of the block's input.
+        labels: class indices ``(N,)``.
+        options: arguments of ``torch.optim.AdamW`` besides the learning rate.
 
     Raises:
-        BadInput: naming the parameter that differs most, if every draw differs.
+        BadInput: if every draw differs; the message names the parameter that differs most.
     """
     for draw in range(_DRAWS):
         normal = np.random.default_rng(draw).standard_normal
@@ -137,24 +143,24 @@ def check_steps(
     labels: NDArray[np.int64],
     options: Mapping[str, Any],
 ) -> None:
-    """Train a block by ``STEPS`` steps of AdamW in both, and compare gradients, parameters and running statistics.
+    """Train a block with ``STEPS`` steps of AdamW in onnxruntime and in torch, and compare the results.
 
-    AdamW divides a gradient by its own size: where it is nothing but rounding errors, single weights go different ways.
-    So the first gradient is compared number by number, and what many steps made of it as a whole. Deep networks with
-    small features enlarge rounding errors by far: where the two differ, both are held against torch in float64, and
-    the graph may not be much further from that than torch in float32 is.
+    AdamW divides a gradient by its own size, so that single weights move differently where the gradient is only a
+    rounding error. Therefore the first gradient is compared number by number, but parameters and running statistics
+    after all steps as a whole. Deep networks with small features amplify rounding errors: if the two differ, both are
+    compared with torch in float64, and the graph's error may be up to ``_ROUNDING`` times that of torch in float32.
 
     Args:
-        chain: the network; it stays as it is.
-        block: that is trained.
-        trained: what stands in the graph's vectors.
-        session: the step's graph.
-        features: what enters the block ``(N, ...)``.
-        labels: ``(N,)``.
-        options: of ``torch.optim.AdamW``.
+        chain: network in torch; it is not changed.
+        block: name of the block that trains.
+        trained: state-dict keys of the tensors in the graph's vectors.
+        session: graph of the training step.
+        features: input of the block ``(N, ...)``.
+        labels: class indices ``(N,)``.
+        options: arguments of ``torch.optim.AdamW`` besides the learning rate.
 
     Raises:
-        BadInput: naming the parameter that differs most.
+        BadInput: if the results differ; the message names the parameter that differs most.
     """
     orders = [np.random.default_rng(step).permutation(len(labels)) for step in range(STEPS)]
     expected = train_in_torch(chain, block, trained, features, labels, orders, options)
@@ -164,7 +170,7 @@ def check_steps(
         double = copy.deepcopy(chain).double()
         try:
             exact = train_in_torch(double, block, trained, features.astype(np.float64), labels, orders, options)
-        except RuntimeError:  # a network that insists on float32
+        except RuntimeError:  # the network cannot compute in float64
             exact = expected
         off, own = (_differences(chain, trained, made, exact) for made in (found, expected))
         limits = {what: max(limit, _ROUNDING * own[what][0]) for what, limit in limits.items()}
@@ -189,7 +195,7 @@ def _train_in_onnx(
     labels: NDArray[np.int64],
     orders: Sequence[NDArray[np.int64]],
 ) -> dict[str, NDArray[np.float32]]:
-    """As ``train_in_torch``, by a step's graph."""
+    """Train with the graph of a step, and return the same results as ``train_in_torch``."""
     state = chain.state_dict()
     keys = {"parameters": trained.parameters, "statistics": trained.statistics}
     vectors = {name: _vector(state, own) for name, own in keys.items() if own}
@@ -207,7 +213,7 @@ def _train_in_onnx(
         vectors = {name: made[f"new_{name}"] for name in vectors}
         moments = {name: made[f"new_{name}"] for name in moments}
         if number == 1:
-            first = moments["moment1"]  # a sum of one
+            first = moments["moment1"]  # after one step the decaying sum is the first gradient
     return {**vectors, "first": first}
 
 
@@ -221,10 +227,12 @@ def train_in_torch(
     options: Mapping[str, Any],
     rate: float = RATE,
 ) -> dict[str, NDArray[np.float32]]:
-    """What torch makes of a block by one step of AdamW for each order of the images; the chain stays as it is.
+    """Train a copy of a block in torch with one step of AdamW for each order (permutation) of the images.
+
+    The other arguments are those of ``check_steps``.
 
     Returns:
-        ``parameters`` and ``statistics`` as vectors, and ``first``: the first gradient.
+        ``parameters`` and ``statistics`` as vectors after the steps, and the first gradient as the vector ``first``.
     """
     chain = copy.deepcopy(chain)
     training_modes(chain, block)
@@ -251,7 +259,7 @@ def train_in_torch(
 
 
 def training_modes(chain: BlockChain, block: str) -> None:
-    """The modes in which the graphs train: BatchNorm of the block by the batch; all else as in inference."""
+    """Set the modes in which graphs train: the block's BatchNorm in training mode, everything else in inference."""
     chain.eval()
     for module in chain.modules_of([block]):
         if isinstance(module, _BatchNorm):
@@ -264,12 +272,12 @@ def _differences(
     mine: Mapping[str, NDArray[np.float32]],
     theirs: Mapping[str, NDArray[np.float32]],
 ) -> dict[str, tuple[float, str]]:
-    """How far two trainings are from each other, as ``_LIMITS`` counts it, and the tensor that differs most."""
+    """Measure the differences of two trainings, as described for ``_LIMITS``, each with the key that differs most."""
     state, place, largest = chain.state_dict(), 0, float(np.abs(theirs["first"]).max())
     gradients = []
     for key in trained.parameters:
         piece = slice(place, place + state[key].numel())
-        # Where a gradient is zero but for rounding, the largest one of all is the measure.
+        # A gradient that is zero except for rounding is compared with the largest gradient of all parameters.
         unit = max(float(np.abs(theirs["first"][piece]).max()), 1e-3 * largest, 1e-30)
         gradients.append((float(np.abs(mine["first"][piece] - theirs["first"][piece]).max()) / unit, key))
         place = piece.stop

@@ -1,4 +1,4 @@
-"""``python -m tbft export RUN_OR_BASE --to pet.pyz``."""
+"""The command ``python -m tbft export RUN_OR_BASE --to pet.pyz``."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ _MODEL = "model.safetensors"
 
 
 class _Parser(ArgumentParser):
-    """Says what is wrong in one line, as the other commands do."""
+    """A parser that raises ``BadInput`` instead of exiting."""
 
     def error(self, message: str) -> NoReturn:
-        """Refuse.
+        """Raise the parser's error.
 
         Raises:
-            BadInput: with the message.
+            BadInput: always, with the message.
         """
         raise BadInput(f"{message} (python -m tbft export --help)")
 
 
 def main_export(args: list[str]) -> int:
-    """Write a bundle and say what is in it.
+    """Write a bundle, and print its size and how to use it.
 
     Args:
         args: the command line after ``export``.
 
     Returns:
-        0.
+        The exit code 0.
 
     Raises:
         BadInput: if the model cannot be read or exported.
@@ -79,17 +79,18 @@ def export_model(
 
     Args:
         model: a run's folder, a weights file, or a shipped base model by name.
-        to: file to write.
-        source: folder of source pictures (500 are used), to which the front block is aligned; in class folders they
-            make the source card too. Without it these are left out.
+        to: file to write, whose name ends in ``.pyz``.
+        source: folder of source pictures (500 are used), to whose moments the front block is aligned; if they are in
+            class folders, a source card is measured too. Without it the card in the model's file is used, if any.
         classes: class names in label order; by default those in the model's file.
-        int8: predict in 8-bit whole numbers, calibrated on the source pictures.
+        int8: whether to predict in 8-bit whole numbers, calibrated on the source pictures.
 
     Returns:
         ``to``.
 
     Raises:
-        BadInput: if the model cannot be read or exported, or ``to`` cannot be written.
+        BadInput: if the model or the source pictures cannot be read, the model cannot be exported, or ``to`` cannot be
+            written.
     """
     check_installed()
     from tbft.export.bundle import export_bundle
@@ -130,10 +131,10 @@ def export_model(
 
 
 def check_installed() -> None:
-    """Make sure that what an export needs is there.
+    """Check that the packages that an export needs are installed.
 
     Raises:
-        BadInput: naming what is not, and how to install it.
+        BadInput: if some are missing; the message names them and says how to install them.
     """
     import importlib.util
 

@@ -1,4 +1,4 @@
-"""Gradients of convolutions and poolings, as operators that ONNX has."""
+"""Gradients of convolutions and poolings, made of ONNX operators."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _conv(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) 
 
 
 def _conv_over_one_axis(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
-    """As over images of one row."""
+    """Treat a convolution over one axis as one over images with a single row."""
     options = attributes_of(node)
     if options.get("auto_pad", b"NOTSET") != b"NOTSET":
         raise BadInput("the operator Conv with padding of its own has no gradient here")
@@ -55,9 +55,9 @@ def _conv_over_one_axis(graph: Graph, node: onnx.NodeProto, dy: str, matters: Se
 
 
 def _of_images(graph: Graph, node: onnx.NodeProto, dy: str, options: dict[str, Any]) -> str:
-    """The transposed convolution, as large as the images: rows that the stride left out get zeros.
+    """Append the gradient with respect to the images: a transposed convolution, padded to the images' size.
 
-    For 1 x 1 kernels that is a convolution again, which onnxruntime runs faster by a quarter to a third.
+    For 1 x 1 kernels it is an ordinary convolution, which onnxruntime runs faster by a quarter to a third.
     """
     sizes, made = graph.shape_of(node.input[0])[2:], graph.shape_of(node.output[0])[2:]
     kernel, strides, pads, dilations = _window(graph, node, options)
@@ -84,11 +84,11 @@ def _of_images(graph: Graph, node: onnx.NodeProto, dy: str, options: dict[str, A
 
 
 def _of_kernel(graph: Graph, node: onnx.NodeProto, dy: str, options: dict[str, Any]) -> str:
-    """For each tap of the kernel, one product over the images and places that the tap saw.
+    """Append the gradient with respect to the kernel: for each tap, a product over all images and places.
 
-    Without groups it is a matrix product, ``(O, N H W)`` times ``(N H W, C)``; with a group for each channel the sum of
-    products number by number (as many tiny matrix products took ten times as long). The images have channels last:
-    whole rows of channels are padded and cut out ten times as fast as single numbers.
+    Without groups it is a matrix product, ``(O, N H W)`` times ``(N H W, C)``. With one group per channel it is a sum
+    of elementwise products (many tiny matrix products took ten times as long). The images are turned to channels last,
+    because whole rows of channels are padded and sliced ten times as fast as single numbers.
     """
     x, weight = node.input[:2]
     outputs, inputs, *kernel = (size or 0 for size in graph.shape_of(weight))
@@ -109,7 +109,10 @@ def _of_kernel(graph: Graph, node: onnx.NodeProto, dy: str, options: dict[str, A
 
 
 def _of_grouped_kernel(graph: Graph, node: onnx.NodeProto, dy: str, options: dict[str, Any]) -> str:
-    """With G groups, for each tap ``(G, C / G, N H W)`` times ``(G, N H W, O / G)``; the images have channels first."""
+    """Append the gradient of a kernel with G groups: for each tap ``(G, C / G, N H W)`` times ``(G, N H W, O / G)``.
+
+    The images are turned to channels first, ``(C, N, H, W)``.
+    """
     x, weight = node.input[:2]
     outputs, inputs, *kernel = (size or 0 for size in graph.shape_of(weight))
     group = int(options["group"])
@@ -126,7 +129,15 @@ def _of_grouped_kernel(graph: Graph, node: onnx.NodeProto, dy: str, options: dic
 
 
 def _taps(graph: Graph, x: str, node: onnx.NodeProto, options: dict[str, Any], axis: int) -> Iterator[str]:
-    """What each tap of a kernel sees of the images, whose rows are along one axis and columns along the next."""
+    """Append and yield the part of the images that each tap of a kernel reads.
+
+    Args:
+        graph: graph to append to.
+        x: images, in any layout in which columns follow rows.
+        node: the convolution.
+        options: attributes of the convolution.
+        axis: axis of the rows in ``x``.
+    """
     kernel, strides, pads, dilations = _window(graph, node, options)
     rows, columns = graph.shape_of(node.output[0])[2:]
     if rows is None or columns is None:
@@ -145,12 +156,12 @@ def _taps(graph: Graph, x: str, node: onnx.NodeProto, options: dict[str, Any], a
             first = (i * dilations[0], j * dilations[1])
             stop = (first[0] + (rows - 1) * strides[0] + 1, first[1] + (columns - 1) * strides[1] + 1)
             cut = (graph.integers(*first), graph.integers(*stop), axes, graph.integers(*strides))
-            yield graph.op("Slice", x, *cut)  # one at a time: its product is the next node, and then it is gone
+            yield graph.op("Slice", x, *cut)  # the caller's product comes next, so that each slice is freed at once
 
 
 @rule("ConvTranspose")
 def _transposed_conv(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
-    """The convolution that it is the transpose of, and the gradient of that one's kernel."""
+    """Use the convolution whose transpose this operator is, and the gradient of that convolution's kernel."""
     (x, weight), options = node.input[:2], attributes_of(node)
     if options.get("output_shape") or options.get("auto_pad", b"NOTSET") != b"NOTSET" or len(graph.shape_of(x)) != 4:
         raise BadInput("the operator ConvTranspose that is not over two axes with given padding has no gradient here")
@@ -197,7 +208,7 @@ def _average_pool(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence
             group=channels,
             kernel_shape=kernel,
             strides=strides,
-            # A window that is cut at the far border, as with ceil_mode, is like one that reaches into more padding.
+            # A window that is cut at the far border, as with ceil_mode, equals one that reaches into more padding.
             pads=[*pads[:2], *(pads[2 + axis] - min(missing[axis], 0) for axis in (0, 1))],
             output_padding=[max(size, 0) for size in missing],
         )
@@ -206,7 +217,7 @@ def _average_pool(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence
 
 @rule("MaxPool")
 def _max_pool(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
-    """Each gradient goes to the place that the maximum came from."""
+    """Add each gradient at the place of its maximum."""
     if len(node.output) == 1:
         node.output.append(graph.name("places"))
     x, places = node.input[0], node.output[1]
@@ -227,7 +238,7 @@ def _max_pool(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[boo
 def _window(
     graph: Graph, node: onnx.NodeProto, options: dict[str, Any]
 ) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Kernel, strides, pads (before, then after) and dilations of a convolution over two axes."""
+    """Return kernel size, strides, pads (before, then after) and dilations of a convolution over two axes."""
     kernel = [int(size) for size in graph.shape_of(node.input[1])[2:] if size]
     if len(kernel) != 2 or options.get("auto_pad", b"NOTSET") != b"NOTSET":
         raise BadInput("the operator Conv that is not over two axes with given padding has no gradient here")

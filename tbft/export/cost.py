@@ -1,4 +1,4 @@
-"""What running a graph costs: multiply-adds and memory, by the shapes of its tensors."""
+"""Estimate the cost of running a graph, in multiply-adds and memory, from the shapes of its tensors."""
 
 from __future__ import annotations
 
@@ -11,28 +11,32 @@ from tbft.export.alignment import SIDE, stride_on
 from tbft.export.forward import Forward
 
 _TRAINING, _NEIGHBOURHOODS = 1.8, 7
-"""See ``image_bytes``."""
+"""Constants of the rule in ``image_bytes``."""
 
 
 def multiply_adds(forward: Forward, operators: Sequence[str] = ("Conv", "Gemm", "MatMul")) -> float:
-    """Multiply-adds of one image's forward pass, in convolutions and matrix products."""
+    """Count the multiply-adds of one image's forward pass, by default those of convolutions and matrix products."""
     return sum(_node_multiply_adds(node, forward) for node in forward.nodes if node.op_type in operators)
 
 
 def _node_multiply_adds(node: onnx.NodeProto, forward: Forward) -> float:
     made = float(np.prod([size for size in forward.shapes[node.output[0]] if size]))
-    if node.op_type == "Conv":  # each number of the output is a sum over its kernel
+    if node.op_type == "Conv":  # each number of the output is a sum over one kernel
         return made * float(np.prod([size for size in forward.graph().shape_of(node.input[1])[1:] if size]))
     return made * float(forward.graph().shape_of(node.input[0])[-1] or 1)
 
 
 def image_bytes(graph: str, forward: Forward) -> float:
-    """Memory that one image of a batch takes in a graph, by a rule that was compared with measurements.
+    """Estimate the bytes that one image of a batch takes in a graph, by a rule that was compared with measurements.
 
-    Inference keeps about three of the largest activations alive, estimating statistics another half of that. Training
-    keeps all activations, and about as much again for their gradients; the alignment also the neighbourhoods, seven
-    times. Measured for ResNet-26: 194 kB (by the rule 197), 258 kB (295), and 4.9 MB of an alignment with
-    neighbourhoods at a stride of 2 (5.0).
+    Inference keeps about the three largest activations in memory; estimating statistics takes half as much more.
+    Training keeps all activations, and almost as much again for their gradients; an alignment also keeps the
+    neighbourhoods about seven times. Measured for ResNet-26: 194 kB (by the rule 197), 258 kB (295), and 4.9 MB of an
+    alignment with neighbourhoods at a stride of 2 (5.0).
+
+    Args:
+        graph: name of the graph in the bundle, such as ``forward``, ``statistics``, ``step.block3`` or ``align``.
+        forward: forward pass of the network.
     """
     kind, _, block = graph.partition(".")
     if kind in ("step", "align"):

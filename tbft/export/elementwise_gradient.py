@@ -1,4 +1,4 @@
-"""Gradients of operators that work on numbers one by one."""
+"""Gradients of elementwise operators."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _tanh(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) 
 
 @rule("Max", "Min")
 def _larger_or_smaller(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
-    """To the operand that was taken; from two equal ones half to each, as in torch."""
+    """Give the gradient to the operand that was taken, and half of it to each of two equal ones, as in torch."""
     if len(node.input) != 2:
         raise BadInput(f"the operator {node.op_type} of {len(node.input)} tensors has no gradient here")
     wide, half = graph.shape_of(node.output[0]), graph.constant(0.5)
@@ -107,7 +107,7 @@ def _where(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool])
 
 @rule("Relu")
 def _relu(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
-    passes = graph.op("Cast", node.output[0], to=onnx.TensorProto.BOOL)  # faster than its sign
+    passes = graph.op("Cast", node.output[0], to=onnx.TensorProto.BOOL)  # faster than the operator Sign
     return [graph.op("Mul", dy, graph.op("Cast", passes, to=onnx.TensorProto.FLOAT))]
 
 
@@ -146,7 +146,7 @@ def _hard_sigmoid(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence
 
 @rule("HardSwish")
 def _hard_swish(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
-    """0 below -3, 1 above 3, and x / 3 + 1 / 2 between."""
+    """Use the slope 0 below -3, 1 above 3, and x / 3 + 1 / 2 between."""
     x = node.input[0]
     between = graph.op("Add", graph.op("Mul", x, graph.constant(1 / 3)), graph.constant(0.5))
     above = graph.op("Where", graph.op("Greater", x, graph.constant(3.0)), graph.constant(1.0), between)
@@ -156,7 +156,7 @@ def _hard_swish(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[b
 
 @rule("Gelu")
 def _gelu(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
-    """Hendrycks and Gimpel 2016 (arXiv:1606.08415), section 2: by the normal distribution, or by its tanh."""
+    """Differentiate GELU, exact or with tanh (Hendrycks and Gimpel 2016, arXiv:1606.08415, section 2)."""
     x, half, one = node.input[0], graph.constant(0.5), graph.constant(1.0)
     square = graph.op("Mul", x, x)
     if attributes_of(node).get("approximate", b"none") == b"tanh":

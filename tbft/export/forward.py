@@ -1,4 +1,4 @@
-"""A chain of blocks as one ONNX graph, exported once; every other graph is cut from it."""
+"""Export a chain of blocks as one ONNX graph, from which all other graphs are made."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Forward:
     Attributes:
         nodes: operators in the order in which they run.
         weights: parameters and buffers by state-dict key.
-        constants: other tensors that the nodes read.
-        shapes: of each tensor.
-        links: name of each link, which is also the name of the tensor that it makes.
-        layers: name of the module that each tensor comes from.
-        image_shape: ``(C, H, W)`` of what enters.
+        constants: other tensors that the nodes read, by name.
+        shapes: shape of each tensor, by name.
+        links: name of each link, which is also the name of its output tensor.
+        layers: name of the module that each tensor comes from, by the tensor's name.
+        image_shape: shape ``(C, H, W)`` of an image.
     """
 
     nodes: tuple[onnx.NodeProto, ...]
@@ -50,16 +50,16 @@ class Forward:
     image_shape: tuple[int, int, int]
 
     def span(self, start: str | None, stop: str) -> list[onnx.NodeProto]:
-        """The operators that lead from the output of the link before ``start`` to the tensor ``stop``.
+        """Copy the operators that compute the tensor ``stop`` from the input of the link ``start``.
 
-        The number of images is read from what enters, wherever the whole network reads it from the images.
+        Where the whole network reads the number of images from the images, the copies read it from that input.
 
         Args:
-            start: first link to run; ``None`` is the first of the chain.
-            stop: name of a link, whose output is the last to be made.
+            start: name of the first link to run; ``None`` is the first of the chain.
+            stop: name of a tensor, such as a link's output.
 
         Raises:
-            BadInput: if another tensor crosses the cut.
+            BadInput: if the operators also read the images, so that the network cannot be cut there.
         """
         entry = self.entry(start)
         made_by = {name: node for node in self.nodes for name in node.output}
@@ -85,12 +85,12 @@ class Forward:
         return nodes
 
     def entry(self, start: str | None) -> str:
-        """Name of the tensor that enters the link ``start``."""
+        """Return the name of the tensor that enters the link ``start``; ``None`` is the first of the chain."""
         position = self.links.index(start) if start else 0
         return self.links[position - 1] if position else IMAGES
 
     def graph(self) -> Graph:
-        """An empty graph that knows this network's weights, constants and shapes."""
+        """Make an empty graph with this network's weights, constants and shapes."""
         graph = Graph(self.weights, self.shapes)
         graph.constants.update(self.constants)
         return graph
@@ -98,30 +98,35 @@ class Forward:
     def open(
         self, graph: bytes, *, repeated: bool = False, more: Mapping[str, NDArray[np.generic]] | None = None
     ) -> Session:
-        """A graph of this network, ready to run with its weights and more tensors on one thread.
+        """Open a graph of this network in onnxruntime, on one thread.
+
+        Args:
+            graph: serialized graph.
+            repeated: whether the graph will run many times (see ``Runtime.open``).
+            more: tensors that the graph reads besides the network's weights, by name.
 
         Raises:
-            BadInput: if onnxruntime does not take it.
+            BadInput: if onnxruntime cannot open the graph.
         """
         try:
             return Runtime(1).open(graph, {**self.weights, **(more or {})}, weights_in(graph), repeated=repeated)
         except BadInput:
             raise
-        except Exception as error:  # onnxruntime raises many kinds
+        except Exception as error:  # onnxruntime raises many kinds of exceptions
             raise BadInput(f"onnxruntime does not take this network: {str(error).splitlines()[0]}") from error
 
 
 class _EveryLink(nn.Module):
-    """The chain with the output of each link."""
+    """The chain as a module that returns the output of each link."""
 
     def __init__(self, chain: BlockChain) -> None:
         super().__init__()
-        # torch.export looks modules up by name, and would find the property of a chain for a module called "blocks".
+        # torch.export looks up modules by name, and for a module called "blocks" would find the chain's property.
         self.chain = nn.Module()
         self.chain._modules.update(chain._modules)
         self.chain._parameters.update(chain._parameters)
         self.chain._buffers.update(chain._buffers)
-        self._run = (chain,)  # in a tuple, so that it is no second child
+        self._run = (chain,)  # in a tuple, so that the chain is not registered as a second child
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         outputs = []
@@ -134,13 +139,13 @@ class _EveryLink(nn.Module):
 
 
 def export_forward(chain: BlockChain) -> Forward:
-    """Export the forward pass.
+    """Export the forward pass of a chain in inference mode.
 
-    Without onnxscript's optimiser, which deletes the addition of a small number as one of zero (seen in 0.7.2);
-    constants alone are folded.
+    Onnxscript's optimiser is not used, because it removes the addition of a small number as if it were zero (seen in
+    0.7.2); only constants are folded.
 
     Raises:
-        BadInput: naming why, if torch cannot express the network in ONNX.
+        BadInput: if torch cannot express the network in ONNX; the message says why.
     """
     import onnx_ir
     from onnx_ir.passes import common
@@ -149,7 +154,7 @@ def export_forward(chain: BlockChain) -> Forward:
     from tbft.export.attention import attention
 
     images = torch.randn(2, chain.channels, chain.image_size, chain.image_size)
-    with inference_mode_of(chain), _quiet(), sdpa_kernel(SDPBackend.MATH):  # others make views that cannot be exported
+    with inference_mode_of(chain), _quiet(), sdpa_kernel(SDPBackend.MATH):  # others make views that do not export
         try:
             program = torch.onnx.export(
                 _EveryLink(chain),
@@ -163,7 +168,7 @@ def export_forward(chain: BlockChain) -> Forward:
                 output_names=list(chain.links),
                 custom_translation_table={torch.ops.aten.scaled_dot_product_attention.default: attention},
             )
-        except Exception as error:  # torch.onnx raises many kinds
+        except Exception as error:  # torch.onnx raises many kinds of exceptions
             why = str(error.__cause__ or error).strip() or type(error.__cause__ or error).__name__
             raise BadInput(f"torch cannot write this network as ONNX: {why.splitlines()[0]}") from error
     assert program is not None
@@ -199,7 +204,7 @@ def _read(model: onnx.ModelProto, chain: BlockChain) -> Forward:
         copy.output.extend(node.output)
         copy.attribute.extend(node.attribute)
         if copy.op_type == "Conv" and len(copy.input) == 3 and not constants.get(copy.input[2], np.ones(1)).any():
-            del copy.input[2]  # torch writes a bias of zeros where there is none
+            del copy.input[2]  # torch writes a bias of zeros for a convolution without bias
         nodes.append(copy)
         layers.update(dict.fromkeys(node.output, layer))
     size = chain.image_size
@@ -209,7 +214,7 @@ def _read(model: onnx.ModelProto, chain: BlockChain) -> Forward:
 
 
 def _keys_by_name(chain: BlockChain, weights: Mapping[str, NDArray[np.float32]]) -> dict[str, str]:
-    """State-dict keys by every name under which a module tree knows a tensor; a shared module has several."""
+    """Return the state-dict key of each tensor by all its names; a tensor of a shared module has several names."""
     tensors = [*chain.named_parameters(remove_duplicate=False), *chain.named_buffers(remove_duplicate=False)]
     key_of = {id(value): name for name, value in tensors if name in weights}
     return {name: key_of[id(value)] for name, value in tensors if id(value) in key_of}
@@ -223,7 +228,7 @@ def _constant(node: onnx.NodeProto) -> NDArray[np.generic]:
 
 
 def _counts_images(node: onnx.NodeProto | None) -> bool:
-    """Whether a node asks the images for their number and for nothing else."""
+    """Return whether a node reads nothing but the number of images."""
     if node is None or node.op_type != "Shape" or node.input[0] != IMAGES:
         return False
     attributes = attributes_of(node)
@@ -243,7 +248,7 @@ def _sizes(value: onnx.ValueInfoProto) -> Shape:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """torch.onnx reports its progress and its deprecations; what matters comes as an exception."""
+    """Suppress torch.onnx's progress reports and deprecation warnings; its errors are exceptions."""
     level = logging.getLogger("torch.onnx").level
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):

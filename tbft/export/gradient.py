@@ -1,8 +1,8 @@
-"""Gradients in ONNX: the backward pass of a piece of a network, appended to its forward pass as nodes.
+"""Append the backward pass of a part of a network to its forward pass, as ONNX nodes.
 
-ONNX has no backward operators, and onnxruntime releases no training build any more: reverse-mode differentiation over
+ONNX has no backward operators, and onnxruntime no longer releases a training build. Reverse-mode differentiation over
 the operators of a forward pass (Griewank and Walther, Evaluating Derivatives, 2nd ed., section 3.2) gives an ordinary
-graph that every onnxruntime runs.
+graph that every onnxruntime can run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tbft.export.graph import Graph
 from tbft.export.layout_gradient import without_splits
 
 _WITHOUT_GRADIENT = frozenset({"Shape", "Size", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "ArgMax"})
-"""Operators that make whole numbers or truth values, through which no gradient passes."""
+"""Operators that return whole numbers or truth values, through which no gradient passes."""
 
 
 def append_gradient(
@@ -38,17 +38,17 @@ def append_gradient(
     """Append the backward pass of some nodes.
 
     Args:
-        graph: holds the nodes already.
-        nodes: the forward pass, in order.
-        seeds: tensor to the tensor that holds the loss's gradient with respect to it.
-        wanted: tensors whose gradients are asked for.
-        layers: name of the module that a tensor comes from, for messages.
+        graph: graph that already has the nodes.
+        nodes: nodes of the forward pass, in the order in which they run.
+        seeds: gradient of the loss with respect to the last tensors: names of tensors to names of gradients.
+        wanted: names of the tensors whose gradients are needed.
+        layers: name of the module that each tensor comes from, for messages.
 
     Returns:
-        Name of the gradient of each tensor that was asked for.
+        Name of the gradient by the name of each wanted tensor.
 
     Raises:
-        BadInput: if an operator on the way has no rule, or a tensor asked for has no part in the loss.
+        BadInput: if an operator between them has no rule, or a wanted tensor does not affect the loss.
     """
     depends = set(wanted)
     nodes = list(without_splits(graph, nodes))

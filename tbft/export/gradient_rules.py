@@ -1,4 +1,4 @@
-"""The table of gradients by operator; each file of rules adds its own."""
+"""The table of gradient rules by operator, to which each file of rules adds its own."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import onnx
 from tbft.export.graph import Graph, Shape
 
 Rule = Callable[[Graph, onnx.NodeProto, str, Sequence[bool]], list["str | None"]]
-"""Of a graph, a node, the gradient of its first output, and which of its inputs matter: the gradient of each input."""
+"""A function that appends the gradient of a node to a graph. It takes the graph, the node, the gradient of the node's
+first output, and for each input whether its gradient is needed; it returns the gradient of each input or ``None``."""
 
 RULES: dict[str, Rule] = {}
-"""By operator."""
+"""Gradient rule of each operator."""
 
 
 def rule(*operators: str) -> Callable[[Rule], Rule]:
-    """Register the rule of some operators."""
+    """Return a decorator that registers a function as the rule of some operators."""
 
     def register(function: Rule) -> Rule:
         RULES.update(dict.fromkeys(operators, function))

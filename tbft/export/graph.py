@@ -1,4 +1,4 @@
-"""ONNX graphs under construction: nodes, named tensors, and which tensors are weights that lie elsewhere."""
+"""Build ONNX graphs: nodes, named tensors, and weights that are stored outside the graph."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from onnx import TensorProto, helper, numpy_helper
 from tbft.errors import BadInput
 
 OPSET = 20
-"""Operator set of every graph; onnxruntime 1.18 and later know it."""
+"""Operator set of every graph; onnxruntime 1.18 and later support it."""
 
 WEIGHTS_FILE = "weights"
-"""Where a graph says that its weights lie; the reader hands them over instead of opening such a file."""
+"""File that a graph names for its weights; the reader passes the weights instead of opening such a file."""
 
 Shape = tuple[int | None, ...]
-"""Of a tensor; ``None`` is the number of images, known when the graph runs."""
+"""Shape of a tensor; ``None`` is the number of images, which is known when the graph runs."""
 
 
 @dataclass(frozen=True)
 class BatchStatistics:
-    """What a BatchNorm layer saw in the batch at hand.
+    """Statistics of a batch in a BatchNorm layer, as names of tensors.
 
     Attributes:
-        mean_key, variance_key: its running statistics in the state dict.
-        mean: tensor ``(C,)``.
-        variance: likewise, biased, as the layer normalises with it.
-        unbiased: likewise, as the running average takes it.
-        centred: the layer's input less its mean.
-        momentum: share of the batch in the running average.
-        epsilon: added to the variance.
+        mean_key, variance_key: state-dict keys of the layer's running statistics.
+        mean: tensor of means ``(C,)``.
+        variance: tensor of biased variances ``(C,)``, with which the layer normalises.
+        unbiased: tensor of unbiased variances ``(C,)``, for the running average.
+        centred: tensor of the layer's input minus its mean.
+        momentum: share of the batch in the new running average.
+        epsilon: number that the layer adds to the variance.
     """
 
     mean_key: str
@@ -48,11 +48,11 @@ class BatchStatistics:
 
 
 class Graph:
-    """A graph that grows node by node, in the order in which the nodes run.
+    """A graph to which nodes are appended in the order in which they run; tensors are given by their names.
 
     Args:
-        weights: tensors that stand in the bundle once, by name; a node may read any of them by its name.
-        shapes: of tensors that nodes will make, where known beforehand.
+        weights: tensors that are stored in the bundle once for all graphs, by name; any node may read them.
+        shapes: shapes of tensors that nodes will make, as far as they are known, by name.
     """
 
     def __init__(self, weights: Mapping[str, NDArray[Any]], shapes: Mapping[str, Shape] | None = None) -> None:
@@ -65,14 +65,14 @@ class Graph:
         self._made = 0
 
     def add_input(self, name: str, kind: type[np.generic], shape: Shape) -> str:
-        """A tensor that is fed; its name."""
+        """Add an input to the graph and return its name."""
         sizes = ["images" if size is None else size for size in shape]
         self.inputs.append(helper.make_tensor_value_info(name, _type(kind), sizes))
         self.shapes[name] = shape
         return name
 
     def constant(self, value: Any, kind: type[np.generic] = np.float32) -> str:
-        """A small tensor that stands in the graph itself; equal ones stand there once."""
+        """Store a small tensor in the graph itself, equal ones once, and return its name."""
         array = np.asarray(value, kind)
         for name, known in self.constants.items():
             if known.dtype == array.dtype and known.shape == array.shape and np.array_equal(known, array):
@@ -83,16 +83,24 @@ class Graph:
         return name
 
     def integers(self, *values: int) -> str:
-        """A constant of int64, as axes and sizes are given."""
+        """Store a one-dimensional int64 constant, such as axes or sizes, and return its name."""
         return self.constant(values, np.int64)
 
     def name(self, stem: str) -> str:
-        """A name that no tensor of this graph has yet."""
+        """Return a name, beginning with ``stem``, that no tensor of this graph has yet."""
         self._made += 1
         return f"{stem}~{self._made}"
 
     def op(self, kind: str, *inputs: str, output: str = "", shape: Shape | None = None, **attributes: Any) -> str:
-        """Append an operator with one output; the name of that."""
+        """Append an operator with one output and return the output's name.
+
+        Args:
+            kind: name of the operator.
+            inputs: names of the input tensors.
+            output: name of the output; by default a new one.
+            shape: shape of the output, if it is known and needed later.
+            attributes: attributes of the operator.
+        """
         output = output or self.name(kind.lower())
         self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
         if shape is not None:
@@ -100,7 +108,7 @@ class Graph:
         return output
 
     def rename(self, tensor: str, name: str) -> None:
-        """Give a tensor that a node makes another name, such as an output's; it is not copied."""
+        """Rename a tensor in all nodes, such as to the name of an output; nothing is copied."""
         for node in self.nodes:
             for names in (node.input, node.output):
                 for i, known in enumerate(names):
@@ -108,21 +116,21 @@ class Graph:
                         names[i] = name
 
     def split(self, vector: str, sizes: Sequence[int]) -> list[str]:
-        """Cut a vector into pieces of these lengths."""
+        """Split a vector into pieces of the given lengths and return their names."""
         names = [self.name("piece") for _ in sizes]
         self.nodes.append(helper.make_node("Split", [vector, self.integers(*sizes)], names, axis=0))
         return names
 
     def flatten(self, tensors: Iterable[str]) -> str:
-        """All elements of some tensors as one vector."""
+        """Concatenate all elements of some tensors to one vector and return its name."""
         flat = [self.op("Reshape", tensor, self.integers(-1)) for tensor in tensors]
         return self.op("Concat", *flat, axis=0) if len(flat) > 1 else flat[0]
 
     def shape_of(self, name: str) -> Shape:
-        """The shape of a tensor, as far as it is known before the graph runs.
+        """Return the shape of a tensor, as far as it is known before the graph runs.
 
         Raises:
-            BadInput: if not even the number of its axes is known.
+            BadInput: if nothing is known about the shape.
         """
         if name in self.weights:
             return self.weights[name].shape
@@ -133,10 +141,10 @@ class Graph:
         return self.shapes[name]
 
     def serialize(self, outputs: Mapping[str, type[np.generic]]) -> bytes:
-        """The graph as an ONNX file that refers to its weights by name.
+        """Return the graph as the content of an ONNX file that refers to its weights by name.
 
         Args:
-            outputs: names and types of the tensors that it returns.
+            outputs: type of each output by its name.
         """
         needed = {name for node in self.nodes for name in node.input}
         initializers = [_external(name, self.weights[name]) for name in self.weights if name in needed]
@@ -149,13 +157,13 @@ class Graph:
 
 
 def weights_in(graph: bytes) -> list[str]:
-    """Names of the weights that a graph reads, which are handed over when it is opened."""
+    """Return the names of the weights that a serialized graph reads, which must be passed when it is opened."""
     initializers = onnx.load_from_string(graph).graph.initializer
     return [tensor.name for tensor in initializers if tensor.data_location == TensorProto.EXTERNAL]
 
 
 def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
-    """A node's attributes as Python values."""
+    """Return a node's attributes as Python values, by name."""
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 

@@ -1,4 +1,4 @@
-"""Graphs that need no gradient: the whole network, its prefix, its statistics on a batch."""
+"""Graphs without gradients: the whole network, a prefix of it, and its BatchNorm statistics on a batch."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tbft.export.forward import IMAGES, Forward
 from tbft.export.graph import BatchStatistics, Graph
 
 PIXELS = "pixels"
-"""Input of the graphs that take images: uint8 ``(N, C, H, W)``; they normalise them themselves."""
+"""Name of the input of graphs that take images ``(N, C, H, W)``, uint8, which the graphs themselves normalise."""
 
 
 def append_pixels(graph: Graph, forward: Forward, mean: Sequence[float], std: Sequence[float]) -> None:
-    """Append the way from pixels to images as the network takes them: ``(pixels / 255 - mean) / std``."""
+    """Append the normalisation of pixels to the network's images: ``(pixels / 255 - mean) / std``."""
     graph.add_input(PIXELS, np.uint8, (None, *forward.image_shape))
     channels = forward.image_shape[0]
     by_channel = (1, channels, 1, 1)
@@ -27,7 +27,7 @@ def append_pixels(graph: Graph, forward: Forward, mean: Sequence[float], std: Se
 
 
 def whole_network(forward: Forward, mean: Sequence[float], std: Sequence[float]) -> bytes:
-    """Pixels to ``features`` (what enters the head) and ``logits``, in inference mode."""
+    """Make the graph from pixels to ``features`` (the head's input) and ``logits``, in inference mode."""
     graph = forward.graph()
     append_pixels(graph, forward, mean, std)
     graph.nodes += forward.span(None, forward.links[-1])
@@ -37,7 +37,7 @@ def whole_network(forward: Forward, mean: Sequence[float], std: Sequence[float])
 
 
 def prefix(forward: Forward, block: str, mean: Sequence[float], std: Sequence[float]) -> bytes:
-    """Pixels to ``features``: what enters a block, in inference mode."""
+    """Make the graph from pixels to ``features``, the input of a block, in inference mode."""
     graph = forward.graph()
     append_pixels(graph, forward, mean, std)
     graph.nodes += forward.span(None, forward.entry(block))
@@ -46,14 +46,16 @@ def prefix(forward: Forward, block: str, mean: Sequence[float], std: Sequence[fl
 
 
 def statistics(forward: Forward, mean: Sequence[float], std: Sequence[float]) -> tuple[bytes, list[str]] | None:
-    """Pixels to ``statistics``: mean and unbiased variance of every BatchNorm layer on this batch.
+    """Make the graph from pixels to ``statistics``: mean and unbiased variance of every BatchNorm layer on a batch.
 
-    Each layer normalises with the batch's own mean and (biased) variance, so that the next one sees what it will see
-    under the new statistics; the mean over the batches is what ``tbft.models.statistics.estimating_statistics``
-    leaves. ``features`` and ``logits`` are those of the batch under its own statistics.
+    Each layer normalises with the batch's own mean and (biased) variance, so that the next layer gets the input that it
+    will have with the new statistics. The mean over batches equals the result of
+    ``tbft.models.statistics.estimating_statistics``. The graph also returns ``features`` and ``logits`` of the batch
+    under its own statistics.
 
     Returns:
-        The graph, and the state-dict keys of what it returns, in order; ``None`` for a network without BatchNorm.
+        The graph, and the state-dict keys of the values in ``statistics``, in their order; ``None`` for a network
+        without BatchNorm.
     """
     graph = forward.graph()
     append_pixels(graph, forward, mean, std)
@@ -68,6 +70,6 @@ def statistics(forward: Forward, mean: Sequence[float], std: Sequence[float]) ->
 
 
 def running_statistics(seen: list[BatchStatistics]) -> tuple[list[str], list[str]]:
-    """Tensors of means and unbiased variances, and the state-dict keys where their running averages stand."""
+    """Return the tensors of means and unbiased variances, and the state-dict keys of their running averages."""
     tensors = [tensor for layer in seen for tensor in (layer.mean, layer.unbiased)]
     return tensors, [key for layer in seen for key in (layer.mean_key, layer.variance_key)]

@@ -1,7 +1,8 @@
-"""Graphs of the forward pass in 8-bit whole numbers: the one that predicts, and the one that calibrates it.
+"""Graphs of the forward pass in 8-bit whole numbers: one that predicts, and one that measures ranges to calibrate it.
 
-Convolutions are quantised, with the BatchNorm and the ReLU behind them; between them, and in the head, numbers stay
-float. onnxruntime recognises a convolution between DequantizeLinear and QuantizeLinear and runs it on whole numbers.
+Convolutions are quantised, together with the BatchNorm and the ReLU after them; everything else, such as the head,
+computes in float. onnxruntime recognises a convolution between DequantizeLinear and QuantizeLinear and runs it on whole
+numbers.
 """
 
 from __future__ import annotations
@@ -27,23 +28,23 @@ from tbft.export.inference import append_pixels
 from tbft.export.training import rename_inputs
 
 LEAST_SHARE = 0.5
-"""Of the multiply-adds that convolutions must have: quantising them saves little where they are few."""
+"""Least share of convolutions in the multiply-adds; with a smaller share quantising them saves little."""
 
 LEAST_IMAGES = 100
-"""Without which a comparison of int8 with float says little."""
+"""Least number of source images; with fewer a comparison of int8 with float says little."""
 
 _IMAGES_AT_ONCE = 100
 
 
 @dataclass(frozen=True)
 class Int8Plan:
-    """What of a network is quantised.
+    """The parts of a network that are quantised.
 
     Attributes:
-        layers: convolutions.
-        exits: for each layer, the tensor behind it (and behind its BatchNorm and ReLU).
-        replaced: tensors that no node makes any more: those between a convolution and its exit.
-        tensors: activations with a range, in the order of their numbers.
+        layers: quantised convolutions.
+        exits: name of each layer's output tensor, after its BatchNorm and ReLU.
+        replaced: names of the tensors between a convolution and its exit, which no node makes any more.
+        tensors: names of the activations with a range, in the order in which they are numbered.
     """
 
     layers: tuple[Layer, ...]
@@ -53,7 +54,7 @@ class Int8Plan:
 
 
 def plan_int8(forward: Forward) -> Int8Plan:
-    """Choose what is quantised: every convolution whose weights stand in the state dict as they are."""
+    """Choose what is quantised: every convolution over two axes whose weight and bias are tensors of the state dict."""
     readers = Counter(name for node in forward.nodes for name in set(node.input))
     reader_of = {name: node for node in forward.nodes for name in node.input}
     numbers: dict[str, int] = {}
@@ -86,9 +87,16 @@ def plan_int8(forward: Forward) -> Int8Plan:
 def int8_network(
     forward: Forward, plan: Int8Plan, ranges: NDArray[np.floating], mean: Sequence[float], std: Sequence[float]
 ) -> bytes:
-    """Pixels to ``logits`` in inference mode.
+    """Make the quantised graph from pixels to ``logits`` in inference mode.
 
-    The graph refers to what ``tbft.device.int8.quantised`` makes of the weights and ranges by name.
+    The graph reads the tensors that ``tbft.device.int8.quantised`` makes of weights and ranges, by their names.
+
+    Args:
+        forward: forward pass of the network.
+        plan: parts that are quantised.
+        ranges: least and largest number ``(T, 2)`` that each activation in ``plan.tensors`` can hold.
+        mean: mean for normalising images, on the scale 0 to 1.
+        std: standard deviation for normalising images, on the same scale.
     """
     made = quantised(plan.layers, ranges, forward.weights)
     graph = Graph({**forward.weights, **made}, forward.shapes)
@@ -96,7 +104,7 @@ def int8_network(
     append_pixels(graph, forward, mean, std)
     numbers = {name: i for i, name in enumerate(plan.tensors)}
     layer_of = {layer.weight: (layer, exit_) for layer, exit_ in zip(plan.layers, plan.exits, strict=True)}
-    in_bytes: dict[str, str] = {}  # tensors by name to their values after quantisation
+    in_bytes: dict[str, str] = {}  # name of each tensor's quantised version
     renamed: dict[str, str] = {}
 
     def rounded(name: str) -> str:
@@ -117,7 +125,7 @@ def int8_network(
             convolution.attribute.extend(node.attribute)
             graph.nodes.append(convolution)
             renamed[made_name] = output
-            renamed[made_name] = rounded(made_name)  # a range from 0 on does what the ReLU did
+            renamed[made_name] = rounded(made_name)  # after a ReLU the range begins at 0, which replaces the ReLU
         elif not (plan.replaced.intersection(node.input) and node.output[0] in {*plan.replaced, *plan.exits}):
             graph.nodes.append(rename_inputs(node, renamed))
     head = forward.links[-1]
@@ -126,7 +134,10 @@ def int8_network(
 
 
 def ranges_network(forward: Forward, plan: Int8Plan, mean: Sequence[float], std: Sequence[float]) -> bytes:
-    """Pixels to ``logits`` and ``ranges`` ``(T, 2, N)``: least and largest number of each activation, by image."""
+    """Make the graph from pixels to ``logits`` and ``ranges``, which calibrates the quantised graph.
+
+    ``ranges`` is ``(T, 2, N)``: the least and the largest number of each of T activations in each of N images.
+    """
     graph = forward.graph()
     append_pixels(graph, forward, mean, std)
     graph.nodes += forward.span(None, forward.links[-1])
@@ -148,20 +159,20 @@ def make_int8(
     source: NDArray[np.uint8] | None,
     labels: NDArray[np.int64] | None,
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """Calibrate on source images and compare with float.
+    """Make the int8 graphs, calibrate them on source images, and compare int8 with float.
 
     Args:
-        forward: the network.
-        mean: normalisation.
-        std: likewise.
-        source: images ``(N, C, H, W)``.
-        labels: ``(N,)``; without them the answers are compared, and not the accuracy.
+        forward: forward pass of the network.
+        mean: mean for normalising images, on the scale 0 to 1.
+        std: standard deviation for normalising images, on the same scale.
+        source: source images ``(N, C, H, W)``, uint8.
+        labels: class indices ``(N,)``; without them predictions are compared instead of accuracies.
 
     Returns:
-        Graphs by name, and what the manifest holds of them.
+        Graphs by name, and their entry of the manifest.
 
     Raises:
-        BadInput: if there are too few images, convolutions are a small share, or int8 is not as good as float.
+        BadInput: if there are too few images, convolutions are too small a share, or int8 is less accurate than float.
     """
     if source is None or len(source) < LEAST_IMAGES:
         given = 0 if source is None else len(source)
@@ -194,14 +205,14 @@ def make_int8(
 
 
 def _run(session: Session, batches: Sequence[NDArray[np.uint8]]) -> tuple[list[dict[str, NDArray[Any]]], float]:
-    """What a graph makes of batches, and its CPU-seconds."""
+    """Run a graph on batches, and return its outputs and the CPU-seconds."""
     began = time.process_time()
     made = [session(pixels=batch) for batch in batches]
     return made, time.process_time() - began
 
 
 def _is_plain_convolution(node: onnx.NodeProto, forward: Forward) -> bool:
-    """Whether a node is a convolution over two axes whose weight and bias stand in the state dict as they are."""
+    """Return whether a node is a convolution over two axes whose weight and bias are tensors of the state dict."""
     if node.op_type != "Conv" or any(name and name not in forward.weights for name in node.input[1:]):
         return False
     return forward.weights[node.input[1]].ndim == 4

@@ -1,4 +1,4 @@
-"""Gradients of operators that move numbers: into another shape or order, out of a tensor, or into a larger one."""
+"""Gradients of operators that only move numbers: reshape, transpose, slice, gather, pad, concatenate, expand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _END = np.iinfo(np.int64).max
 
 
 def without_splits(graph: Graph, nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    """The nodes, each ``Split`` into known sizes as one ``Slice`` for every piece: rules know one output."""
+    """Yield the nodes, with each ``Split`` into known sizes replaced by ``Slice``: rules take nodes with one output."""
     for node in nodes:
         axis, start = int(attributes_of(node).get("axis", 0)), 0
         if node.op_type != "Split" or any(graph.shape_of(piece)[axis] is None for piece in node.output):
@@ -74,7 +74,7 @@ def _pad(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -
 
 @rule("Slice")
 def _slice(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
-    """Zeros around what was taken, and between it where the slice left places out."""
+    """Put the gradient back into place, with zeros where the slice took nothing."""
     cut = [graph.constants.get(name) for name in node.input[1:]]
     if any(value is None for value in cut):
         raise BadInput("the operator Slice at places that are computed has no gradient here")
@@ -101,7 +101,15 @@ def _slice(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool])
 
 
 def _spread(graph: Graph, x: str, axis: int, step: int, rank: int) -> str:
-    """Each number along an axis, with zeros after it: ``step`` in all."""
+    """Insert ``step - 1`` zeros after each number along an axis.
+
+    Args:
+        graph: graph to append to.
+        x: name of the tensor.
+        axis: axis along which zeros are inserted.
+        step: distance between the numbers afterwards.
+        rank: number of the tensor's axes.
+    """
     pads = [0] * (rank + 1)
     pads[axis + 1] = step - 1
     apart = graph.op(
@@ -113,7 +121,7 @@ def _spread(graph: Graph, x: str, axis: int, step: int, rank: int) -> str:
 
 @rule("Gather")
 def _gather(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
-    """Each gradient goes to the place that its number came from."""
+    """Add each gradient at the place that its number came from."""
     x, places = node.input
     shape, rank = graph.shape_of(x), len(graph.shape_of(places))
     axis = attributes_of(node).get("axis", 0) % len(shape)

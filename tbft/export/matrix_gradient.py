@@ -1,4 +1,4 @@
-"""Gradients of matrix products."""
+"""Gradients of matrix products: MatMul, Gemm and Einsum."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _matmul(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]
     if matters[0]:
         product = graph.op("MatMul", dy, _transposed(graph, b))
         gradients[0] = sum_to_operand(graph, product, (*batch, *left[-2:]), a)
-    if matters[1] and len(right) == 2 and None not in right:  # one product instead of one for each image
+    if matters[1] and len(right) == 2 and None not in right:  # a single product instead of one for each image
         rows, columns = (graph.integers(-1, size or 0) for size in right)
         gradients[1] = graph.op("Gemm", graph.op("Reshape", a, rows), graph.op("Reshape", dy, columns), transA=1)
     elif matters[1]:
@@ -33,7 +33,7 @@ def _matmul(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]
 
 @rule("Einsum")
 def _einsum(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
-    """Of two tensors: each one's gradient is the product of the other one and the gradient, in its own indices."""
+    """Differentiate a product of two tensors: each one's gradient is that of the output times the other tensor."""
     equation = attributes_of(node)["equation"].decode().replace(" ", "")
     operands, _, made = equation.partition("->")
     each = operands.split(",")
@@ -66,6 +66,6 @@ def _gemm(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) 
 
 
 def _transposed(graph: Graph, x: str) -> str:
-    """Matrices with rows for columns."""
+    """Append the transpose of a matrix, or of each matrix in a batch."""
     axes = list(range(len(graph.shape_of(x))))
     return graph.op("Transpose", x, perm=[*axes[:-2], axes[-1], axes[-2]])

@@ -1,4 +1,4 @@
-"""Optimisers written in tensors: the step over all trained parameters as one vector."""
+"""Optimisers as ONNX nodes, whose step updates all trained parameters as one vector."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tbft.export.graph import Graph
 
 @dataclass(frozen=True)
 class AdamW:
-    """Decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101), with torch's defaults.
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101), with torch's defaults.
 
     Attributes:
-        betas: decay of the first and the second moment.
-        epsilon: added to the root of the second moment.
-        weight_decay: share of a parameter that one unit of learning rate takes away.
+        betas: decay rates of the first and the second moment.
+        epsilon: number that is added to the root of the second moment.
+        weight_decay: share of a parameter that one step removes, per unit of learning rate.
     """
 
     betas: tuple[float, float] = (0.9, 0.999)
@@ -29,23 +29,23 @@ class AdamW:
     def append(
         self, graph: Graph, parameters: str, gradient: str, moments: list[str], rate: str, step: str
     ) -> tuple[str, list[str]]:
-        """Append one step.
+        """Append one step to a graph; all tensors are given by name.
 
-        Scalars are computed in float64, as torch computes them in Python: 1 - 0.999 has five digits in float32. All
-        factors that are the same for every parameter become one, for each pass over a large network's parameters costs
-        as much as a layer.
+        Scalars are computed in float64, as torch computes them in Python: in float32, 1 - 0.999 has five digits. All
+        factors that are equal for all parameters are multiplied first, since each pass over a large network's
+        parameters costs as much as a layer.
 
         Args:
-            graph: to append to.
-            parameters: vector ``(P,)``.
-            gradient: likewise.
-            moments: likewise, first and second, as sums that decay: torch's are these times one minus beta. Zeros
-                before the first step.
+            graph: graph to append to.
+            parameters: vector of the parameters ``(P,)``.
+            gradient: vector of their gradients ``(P,)``.
+            moments: vectors of the first and second moments ``(P,)``, as decaying sums: torch's moments are these times
+                one minus beta. They are zeros before the first step.
             rate: learning rate, a float64 scalar.
-            step: number of this step from 1 on, a float64 scalar.
+            step: number of this step, counted from 1, a float64 scalar.
 
         Returns:
-            New parameters, and new moments.
+            The new parameters, and the new moments.
         """
         single = onnx.TensorProto.FLOAT
         first, second = self.betas
@@ -57,7 +57,8 @@ class AdamW:
         def decaying_sum(old: str, value: str, beta: float) -> str:
             return graph.op("Add", graph.op("Mul", old, graph.constant(beta)), value)
 
-        # torch: rate / (1 - beta1^t) * mean / (sqrt(square / (1 - beta2^t)) + epsilon), both times r below.
+        # torch computes rate / (1 - beta1^t) * mean / (sqrt(square / (1 - beta2^t)) + epsilon); here both numerator
+        # and denominator are multiplied by r.
         root = graph.op("Sqrt", graph.op("Div", correction(second), graph.constant(1 - second, np.float64)))  # r
         size = graph.op("Div", graph.op("Mul", rate, graph.constant(1 - first, np.float64)), correction(first))
         decay = graph.op("Mul", rate, graph.constant(self.weight_decay, np.float64))
@@ -78,7 +79,7 @@ class SGD:
     """Stochastic gradient descent with heavy-ball momentum and coupled weight decay, as in torch.
 
     Attributes:
-        momentum: share of the last direction that is kept.
+        momentum: share of the last step's direction that is added to the gradient.
         weight_decay: share of the parameters that is added to the gradient.
     """
 

@@ -1,4 +1,4 @@
-"""Gradients of sums, means, norms and maxima along axes, of the softmax, and of normalisation within an image."""
+"""Gradients of sums, means, norms and maxima along axes, of the softmax, and of layer and instance normalisation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _axes(graph: Graph, node: onnx.NodeProto) -> list[int]:
 
 
 def _with_axes(graph: Graph, node: onnx.NodeProto, reduced: str) -> str:
-    """What was reduced, with the axes along which that was done, of size 1."""
+    """Return a reduced tensor with the reduced axes restored, of size 1."""
     if attributes_of(node).get("keepdims", 1):
         return reduced
     return graph.op("Unsqueeze", reduced, graph.integers(*_axes(graph, node)))
@@ -43,13 +43,13 @@ def _reduce_sum(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[b
 @rule("ReduceL2")
 def _reduce_norm(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
     norm = _with_axes(graph, node, node.output[0])
-    norm = graph.op("Max", norm, graph.constant(np.finfo(np.float32).tiny))  # of a vector of zeros it is 0
+    norm = graph.op("Max", norm, graph.constant(np.finfo(np.float32).tiny))  # avoids 0 / 0 for a vector of zeros
     return [graph.op("Mul", _with_axes(graph, node, dy), graph.op("Div", node.input[0], norm)), None]
 
 
 @rule("ReduceMax")
 def _reduce_max(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
-    """In equal parts to every place that has the maximum, as in torch."""
+    """Give the gradient in equal parts to all places with the maximum, as in torch."""
     largest = graph.op("Equal", node.input[0], _with_axes(graph, node, node.output[0]))
     places = graph.op("Cast", largest, to=onnx.TensorProto.FLOAT)
     count = graph.op("ReduceSum", places, graph.integers(*_axes(graph, node)), keepdims=1)
@@ -66,7 +66,10 @@ def _softmax(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool
 
 @rule("LayerNormalization")
 def _layer_norm(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
-    """Ba et al. 2016 (arXiv:1607.06450); its mean and its deviation are outputs of the operator itself."""
+    """Differentiate layer normalisation (Ba et al. 2016, arXiv:1607.06450).
+
+    Its mean and inverse standard deviation are further outputs of the operator, which are added if they are missing.
+    """
     while len(node.output) < 3:
         node.output.append(graph.name("moment"))
     x, scale, shape = node.input[0], node.input[1], graph.shape_of(node.input[0])
@@ -84,7 +87,7 @@ def _layer_norm(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[b
 
 @rule("InstanceNormalization")
 def _instance_norm(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]) -> list[str | None]:
-    """Each channel of each image by itself; torch's GroupNorm is this over groups of channels as one channel."""
+    """Differentiate normalisation of each channel of each image; torch's GroupNorm uses it with groups as channels."""
     x, scale, _ = node.input
     rank, epsilon = len(graph.shape_of(x)), attributes_of(node).get("epsilon", 1e-5)
     axes = graph.integers(*range(2, rank))
@@ -102,7 +105,7 @@ def _instance_norm(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequenc
 
 
 def _through_normalisation(graph: Graph, dy: str, normalised: str, inverse: str, axes: Sequence[int]) -> str:
-    """``inverse (dy - mean(dy) - normalised mean(dy normalised))``, as for BatchNorm with other axes."""
+    """Append ``inverse (dy - mean(dy) - normalised mean(dy normalised))``, with means over the given axes."""
     over = graph.integers(*axes)
     mean = graph.op("ReduceMean", dy, over, keepdims=1)
     along = graph.op("ReduceMean", graph.op("Mul", dy, normalised), over, keepdims=1)

@@ -1,4 +1,4 @@
-"""Gradient of resizing images, as the products with two interpolation matrices, transposed."""
+"""Gradient of resizing images: products with two transposed interpolation matrices."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _resize(graph: Graph, node: onnx.NodeProto, dy: str, matters: Sequence[bool]
 
 
 def _interpolation(size: int, made: int, mode: bytes, align_corners: bool) -> NDArray[np.float64]:
-    """The matrix ``(made, size)`` that resizes one axis as ``torch.nn.functional.interpolate`` does."""
+    """Return the matrix ``(made, size)`` that resizes an axis from ``size`` to ``made``, as torch's ``interpolate``."""
     matrix, numbers = np.zeros((made, size)), np.arange(made)
     if mode == b"nearest":
         matrix[numbers, numbers * size // made] = 1

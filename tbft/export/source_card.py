@@ -1,4 +1,4 @@
-"""The source card of a model that is exported: what a device needs to know of the source domain to see a drift."""
+"""The source card of an exported model: what a device must know about the source domain to detect drift."""
 
 from __future__ import annotations
 
@@ -17,21 +17,25 @@ from tbft.errors import BadInput
 from tbft.remedies import Head, SourceCard, measure_card
 
 SOURCE_IMAGES = 500
-"""Source images that are looked at; more do not change their moments much."""
+"""Number of source images that are used; more do not change their moments much."""
 
 
 def read_source(
     folder: Path, size: int, classes: tuple[str, ...]
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
-    """Source pictures, drawn evenly over a folder, and their labels if they lie in the folders of the classes.
+    """Read up to ``SOURCE_IMAGES`` pictures, spread evenly over a folder, and their labels if it has class folders.
 
     Args:
-        folder: of pictures, or of class folders.
-        size: side that pictures are brought to, in pixels.
-        classes: names in label order; empty if the model has none, which then counts its classes alphabetically.
+        folder: folder of pictures, or of class folders.
+        size: side to which pictures are resized, in pixels.
+        classes: class names in label order; if empty, class folders are numbered in alphabetical order.
 
     Returns:
-        uint8 ``(N, 3, size, size)``, and ``(N,)`` or ``None``.
+        Pictures ``(N, 3, size, size)``, uint8, and class indices ``(N,)``, int64; ``None`` for these if the folder's
+        class folders are not the model's classes.
+
+    Raises:
+        BadInput: if the folder has no pictures, or one cannot be read.
     """
     files = pictures_in(folder)
     chosen = np.linspace(0, len(files) - 1, min(SOURCE_IMAGES, len(files))).round().astype(int)
@@ -47,20 +51,20 @@ def read_source(
 
 
 def measure_on(session: Session, pixels: NDArray[np.uint8], labels: NDArray[np.int64], head: Head) -> SourceCard:
-    """Measure the source card in the runtime of the device.
+    """Measure the source card with the device's runtime.
 
     Args:
-        session: pixels to ``features`` of the head.
-        pixels: source images that the model was not trained on ``(N, C, H, W)``.
-        labels: ``(N,)``.
-        head: of the model.
+        session: graph from pixels to ``features``, the head's input.
+        pixels: source images ``(N, C, H, W)``, uint8, that the model was not trained on.
+        labels: class indices ``(N,)``.
+        head: head of the model.
     """
     parts = [session(pixels=pixels[i : i + 100])["features"] for i in range(0, len(pixels), 100)]
     return measure_card(np.concatenate(parts).astype(np.float64), labels, head)
 
 
 def tensors_of(card: SourceCard) -> dict[str, NDArray[Any]]:
-    """A source card as tensors by name, without the moments, which a bundle holds apart."""
+    """Return a source card as tensors by name, without its moments, which a bundle stores separately."""
     values = {field.name: getattr(card, field.name) for field in fields(card) if field.name != "moments"}
     tensors = {name: np.asarray(value) for name, value in values.items() if value is not None}
     return {name: value.astype(np.float32) if value.ndim else value for name, value in tensors.items()}

@@ -1,4 +1,4 @@
-"""Graphs that train one block: a step on what enters it, and the block with its suffix in inference mode."""
+"""Graphs that train one block: a training step on the block's input, and block and suffix in inference mode."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tbft.export.optimizer import Optimizer
 
 @dataclass(frozen=True)
 class TrainedKeys:
-    """What of a block is trained, as vectors.
+    """State-dict keys of the tensors of a block that are trained, each group of which is one vector.
 
     Attributes:
-        parameters: state-dict keys of its parameters, in the order in which they stand in the vector.
-        statistics: likewise of the running statistics of its BatchNorm layers.
+        parameters: keys of the parameters that train, in the order of their vector.
+        statistics: keys of the running statistics of the block's BatchNorm layers, in the order of their vector.
     """
 
     parameters: tuple[str, ...]
@@ -33,30 +33,30 @@ class TrainedKeys:
 def training_step(
     forward: Forward, block: str, parameters: Sequence[str], optimizer: Optimizer
 ) -> tuple[bytes, TrainedKeys]:
-    """One step of cross-entropy on what enters a block; the links behind it stay as they are.
+    """Make the graph of one training step of a block with cross-entropy; the links after it are not changed.
 
-    BatchNorm layers of the block normalise by the batch and update their running averages; those behind it do not.
+    BatchNorm layers of the block normalise by the batch and update their running averages; those after it do not.
 
     Args:
-        forward: the network.
-        block: name of the link.
-        parameters: state-dict keys of the parameters that train.
-        optimizer: whose step it is.
+        forward: forward pass of the network.
+        block: name of the block.
+        parameters: state-dict keys of the parameters that train; those that the block does not read are left out.
+        optimizer: optimiser that makes the step.
 
     Returns:
-        The graph (``parameters``, ``moment1``, ..., ``statistics``, ``features``, ``labels``, ``rate``, ``step`` to
-        ``new_parameters``, ``new_moment1``, ..., ``new_statistics``, ``loss``; without BatchNorm no statistics), and
-        what stands in its vectors.
+        The graph (inputs ``parameters``, ``moment1``, ..., ``statistics``, ``features``, ``labels``, ``rate``,
+        ``step``; outputs ``new_parameters``, ``new_moment1``, ..., ``new_statistics``, ``loss``; no statistics
+        without BatchNorm), and the keys of the tensors in its vectors.
 
     Raises:
-        BadInput: naming the operator and the layer that have no gradient here.
+        BadInput: if an operator has no gradient here, which the message names with its layer, or nothing can train.
     """
     graph = forward.graph()
     entry = forward.entry(block)
     features = graph.add_input("features", np.float32, forward.shapes[entry])
     nodes = forward.span(block, forward.links[-1])
     own = {name for node in forward.span(block, block) for name in node.input}
-    parameters = [key for key in parameters if key in own]  # torch, too, leaves those alone that take no part
+    parameters = [key for key in parameters if key in own]  # torch does not train unused parameters either
     if not parameters:
         raise BadInput(f"{block} reads no parameters of its own: there is nothing to train")
     norms = [node for node in nodes if node.op_type == "BatchNormalization"]
@@ -77,7 +77,15 @@ def training_step(
 
 
 def evaluation(forward: Forward, block: str, trained: TrainedKeys) -> bytes:
-    """``features`` that enter a block to ``logits`` in inference mode, by ``parameters`` and ``statistics``."""
+    """Make the graph from ``features``, a block's input, to ``logits`` in inference mode.
+
+    The block's weights are the inputs ``parameters`` and ``statistics``, as vectors.
+
+    Args:
+        forward: forward pass of the network.
+        block: name of the block.
+        trained: keys of the tensors in the vectors.
+    """
     graph = forward.graph()
     entry = forward.entry(block)
     features = graph.add_input("features", np.float32, forward.shapes[entry])
@@ -90,7 +98,16 @@ def evaluation(forward: Forward, block: str, trained: TrainedKeys) -> bytes:
 
 
 def append_vector(graph: Graph, vector: str, keys: Sequence[str]) -> dict[str, str]:
-    """An input that holds some weights as one vector; by key the names of the pieces, in the weights' shapes."""
+    """Add an input that holds some weights as one vector, and split it.
+
+    Args:
+        graph: graph to append to.
+        vector: name of the input.
+        keys: state-dict keys of the weights, in the order of the vector.
+
+    Returns:
+        The name of each weight's tensor, in the weight's shape, by key.
+    """
     values = [graph.weights[key] for key in keys]
     graph.add_input(vector, np.float32, (sum(value.size for value in values),))
     pieces = graph.split(vector, [value.size for value in values])
@@ -101,7 +118,16 @@ def append_vector(graph: Graph, vector: str, keys: Sequence[str]) -> dict[str, s
 
 
 def append_update(graph: Graph, optimizer: Optimizer, gradients: Sequence[str]) -> dict[str, type[np.generic]]:
-    """Append the optimiser's step on the vector ``parameters``; names and types of what it makes."""
+    """Append the optimiser's step on the input ``parameters``.
+
+    Args:
+        graph: graph to append to.
+        optimizer: optimiser that makes the step.
+        gradients: names of the parameters' gradients, in the order of the vector.
+
+    Returns:
+        Types of the outputs that it makes, by name.
+    """
     (count,) = graph.shape_of("parameters")
     rate, step = (graph.add_input(name, np.float64, ()) for name in ("rate", "step"))
     moments = [graph.add_input(f"moment{i + 1}", np.float32, (count,)) for i in range(optimizer.moments)]
@@ -113,7 +139,7 @@ def append_update(graph: Graph, optimizer: Optimizer, gradients: Sequence[str]) 
 
 
 def rename_inputs(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
-    """A node that reads other tensors."""
+    """Copy a node, with other names for some of its inputs."""
     copy = onnx.NodeProto()
     copy.CopyFrom(node)
     for i, name in enumerate(copy.input):
@@ -122,7 +148,7 @@ def rename_inputs(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodePr
 
 
 def _cross_entropy(graph: Graph, logits: str) -> tuple[str, str]:
-    """Mean cross-entropy over the batch, and its gradient with respect to the logits ``(N, C)``."""
+    """Append the mean cross-entropy over the batch, and its gradient with respect to the logits ``(N, C)``."""
     classes = graph.shape_of(logits)[1]
     if classes is None:
         raise BadInput("the network makes logits of no fixed number of classes: no block of it can be trained here")
@@ -136,7 +162,7 @@ def _cross_entropy(graph: Graph, logits: str) -> tuple[str, str]:
 
 
 def _average(graph: Graph, seen: list[BatchStatistics]) -> str:
-    """The running averages after this batch, as one vector."""
+    """Append the running averages after this batch, as one vector."""
     tensors, keys = running_statistics(seen)
     shares = [share for layer in seen for share in (layer.momentum, layer.momentum)]
     vector = np.concatenate([np.full(graph.weights[k].size, s) for k, s in zip(keys, shares, strict=True)])

@@ -1,4 +1,4 @@
-"""The options of ``fit`` and its sisters, read from the source of the classes that take them.
+"""Options of the commands that take a configuration, read from the source of the classes behind its sections.
 
 Importing those classes means importing torch and Lightning, which takes seconds. Their signatures and docstrings are
 enough to answer a typo or ``--help``, and reading them takes a fraction of that.
@@ -36,7 +36,7 @@ FOLLOWS = {
     "data.std": "model.std",
     "data.base_classes": "model.base",
 }
-"""Parameters of data sets that are no options: what each is taken from."""
+"""Parameters of data sets that are no options, and the option or base model that each is taken from."""
 
 GENERAL = ("help", "config", "print_config", "seed_everything")
 _OF_SUBCOMMAND = {
@@ -53,14 +53,14 @@ _ENTRY = re.compile(r"^    (?:    )?(\w+)(?: \(.*?\))?: ", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Option:
-    """One option.
+    """One option of a configuration.
 
     Attributes:
-        name: with its section, such as ``data.train_size``.
-        default: as it stands in the source; ``None`` where a value must be given.
-        choices: the values that it takes, where these are a list.
-        text: what it does, from the docstring.
-        annotation: its type, as it stands in the source; a ``Literal`` under a name of its module's is written out.
+        name: name with its section, such as ``data.train_size``.
+        default: default as written in the source, without quotes; ``None`` if a value must be given.
+        choices: values of a ``Literal``; empty for other types.
+        text: description from the docstring.
+        annotation: type as written in the source; the name of a type that its module assigns is replaced by that type.
     """
 
     name: str
@@ -71,14 +71,14 @@ class Option:
 
 
 def names_of(subcommand: str) -> list[str]:
-    """Every option of a subcommand, those of all data sets among them."""
+    """List the names of all options of a subcommand, those of all data sets included."""
     own = (option.name for section in SECTIONS for option in section_options(section))
     of_data = (option.name for data_set in data_sets() for option in data_options(data_set))
     return [*dict.fromkeys([*GENERAL, *_OF_SUBCOMMAND[subcommand], *own, *of_data])]
 
 
 def is_option(subcommand: str, name: str) -> bool:
-    """Whether a subcommand has an option, with one data set or another; what stands in other sections is not read."""
+    """Return whether a subcommand has an option, with any data set; only the source of its section is read."""
     section = name.partition(".")[0]
     if section not in SECTIONS:
         return name in (*GENERAL, *_OF_SUBCOMMAND[subcommand])
@@ -88,9 +88,9 @@ def is_option(subcommand: str, name: str) -> bool:
 
 @cache
 def section_options(section: str) -> tuple[Option, ...]:
-    """The options of one section; of ``data`` those that all data sets share.
+    """Return the options of one section; for ``data`` those that all data sets share.
 
-    Empty where they cannot be read: of a Lightning whose trainer stands in another file.
+    Those of ``trainer`` are empty if the installed Lightning has its trainer in another file.
     """
     if section == "trainer":
         found = _trainer()
@@ -100,20 +100,20 @@ def section_options(section: str) -> tuple[Option, ...]:
 
 @cache
 def data_options(data_set: str) -> tuple[Option, ...]:
-    """The options of one data set: its own, then the shared ones."""
+    """Return the options of one data set: its own, then those that all share."""
     return (*_parameters("data", _find(data_set)), *section_options("data"))
 
 
 @cache
 def data_sets() -> tuple[str, ...]:
-    """The data sets that ship with tbft."""
+    """List the classes of the data sets that ship with tbft."""
     found = (re.findall(rf"^class (\w+)\({DATA}\):", text, re.MULTILINE) for text in _sources().values())
     return tuple(sorted(name for names in found for name in names))
 
 
 @cache
 def constant(name: str) -> tuple[str, ...]:
-    """A tuple of words that a module of tbft assigns at its top, such as ``CORRUPTIONS``."""
+    """Return the words of a module-level tuple of tbft, such as ``CORRUPTIONS``, without importing the module."""
     assigned = re.compile(rf"^{name}\b.*? = ", re.MULTILINE)
     tree = ast.parse(next(text for text in _sources().values() if assigned.search(text)))
     values = {
@@ -149,7 +149,7 @@ def _find(name: str) -> tuple[ast.Module, ast.ClassDef]:
 
 
 def _trainer() -> tuple[ast.Module, ast.ClassDef] | None:
-    """The installed Lightning's trainer; finding the package ``lightning`` imports nothing of it."""
+    """Return the source of the installed Lightning's trainer without importing it; ``None`` if it is not found."""
     spec = find_spec("lightning")
     assert spec is not None and spec.origin is not None  # tbft depends on it
     file = Path(spec.origin).parent / "pytorch" / "trainer" / "trainer.py"
@@ -162,7 +162,12 @@ def _class_in(text: str, name: str) -> tuple[ast.Module, ast.ClassDef]:
 
 
 def _parameters(section: str, found: tuple[ast.Module, ast.ClassDef]) -> Iterator[Option]:
-    """The parameters of a class's ``__init__``, or the fields of a dataclass."""
+    """Yield an option for each parameter of a class's ``__init__``, or for each field of a dataclass.
+
+    Args:
+        section: section of the options.
+        found: the class and its module, parsed.
+    """
     module, node = found
     made = next((part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"), None)
     given: list[tuple[str, ast.expr | None, ast.expr | None]]
@@ -188,7 +193,7 @@ def _parameters(section: str, found: tuple[ast.Module, ast.ClassDef]) -> Iterato
 
 
 def _written_out(module: ast.Module, annotation: ast.expr | None) -> ast.expr | None:
-    """What stands under a name that the module assigns at its top."""
+    """Return the type that a module-level assignment gives to the name of an annotation; others are unchanged."""
     if not isinstance(annotation, ast.Name):
         return annotation
     named = (node for node in module.body if isinstance(node, ast.Assign))
@@ -196,7 +201,7 @@ def _written_out(module: ast.Module, annotation: ast.expr | None) -> ast.expr | 
 
 
 def _choices(annotation: ast.expr | None) -> tuple[str, ...]:
-    """The words of ``Literal[...]``."""
+    """Return the values of a ``Literal[...]`` as text; empty for other annotations."""
     if annotation is None or not re.fullmatch(r"Literal\[[^\]]*\](?: \| None)?", ast.unparse(annotation)):
         return ()
     words = (node.value for node in ast.walk(annotation) if isinstance(node, ast.Constant))
@@ -204,7 +209,7 @@ def _choices(annotation: ast.expr | None) -> tuple[str, ...]:
 
 
 def _described(docstring: str) -> dict[str, str]:
-    """What a Google docstring says of each parameter or attribute."""
+    """Return the description of each parameter or attribute in a Google docstring."""
     section = re.search(r"^(?:Args|Attributes):\n+((?:[ ]{4}.*\n?|\n)+)", docstring, re.MULTILINE)
     if section is None:
         return {}

@@ -1,4 +1,4 @@
-"""Options that have no effect beside another one: refused where the user chose them, from the shell and from Python."""
+"""Refuse options that the user chose and that have no effect beside another one, from the shell and from Python."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _SAYING = ("default", "user", "anyone")
 
 @dataclass(frozen=True)
 class Layer:
-    """Options that are given together; those of a later layer win.
+    """Options that are given together, such as those of one file; a later layer wins over an earlier one.
 
     Attributes:
-        values: option by its dotted name, such as ``data.severity``.
-        chosen: those that the user chose; what a preset says is a default, whatever lies over it.
+        values: value by dotted option name, such as ``data.severity``.
+        chosen: names of the options that the user chose; those of a preset are defaults, which nobody chose.
     """
 
     values: Mapping[str, Any]
@@ -33,15 +33,16 @@ class Layer:
 
 @dataclass(frozen=True)
 class _Rule:
-    """An option that has no effect beside some values of another one.
+    """A rule: an option has no effect beside some values of another one.
 
     Attributes:
-        option: the one without effect.
-        beside: the one that takes it away.
-        ignores: whether it does, from the values of both.
-        said_by: who says ``beside`` where this is refused: nobody (``default``), nobody or the user (``user``), or a
-            preset too (``anyone``). The cells of a study share options that some of their presets have no use for.
-        unless: an option, and for which of its values ``beside`` says nothing.
+        option: name of the option without effect.
+        beside: name of the option that takes its effect away.
+        ignores: function of both values, in this order, that tells whether it does so.
+        said_by: who must have given ``beside`` for the option to be refused: nobody (``default``), nobody or the user
+            (``user``), or anybody, presets included (``anyone``). The last is not for options that the cells of a
+            study share although some of their presets have no use for them.
+        unless: name of a third option, and a function of its value that tells whether this rule does not apply.
     """
 
     option: str
@@ -56,14 +57,14 @@ def _beside(value: object) -> Callable[[Any, Any], bool]:
 
 
 def _rates_of_others(rates: Any, blocks: Any) -> bool:
-    """Whether a block has a learning rate and does not train."""
+    """Return whether a block that does not train has a learning rate."""
     return (
         isinstance(rates, Mapping) and isinstance(blocks, list) and "all" not in blocks and bool({*rates} - {*blocks})
     )
 
 
 def _not_the_head(given: Any, blocks: Any) -> bool:
-    """Whether blocks are named that are not the head alone, so that a head that is to be solved is not."""
+    """Return whether blocks other than the head alone are named, so that no head can be solved."""
     return given is not False and blocks is not None and not _is_head(blocks)
 
 
@@ -72,7 +73,7 @@ def _is_head(blocks: Any) -> bool:
 
 
 def _without_front(_: Any, blocks: Any) -> bool:
-    """Whether blocks are named, and not the front block among them."""
+    """Return whether blocks are named and the front block is not one of them."""
     return blocks is not None and not _with_front(blocks)
 
 
@@ -81,11 +82,11 @@ def _with_front(blocks: Any) -> bool:
 
 
 def _other_than_batch(statistics: Any) -> bool:
-    """Whether statistics are not those of batches, which are re-estimated first only from a number of images."""
+    """Return whether the policy is not ``batch``, which re-estimates statistics only with ``statistics_images``."""
     return statistics != "batch"
 
 
-_CLIMBS = ("ladder.climb", bool)  # which refuses whatever says how to adapt
+_CLIMBS = ("ladder.climb", bool)  # the ladder itself refuses options that say how to adapt
 
 _RULES = (
     _Rule("freeze.statistics_images", "freeze.statistics", _beside("source"), unless=_CLIMBS),
@@ -131,13 +132,13 @@ _RULES = (
 def check_all_have_effect(layers: Sequence[Layer]) -> None:
     """Refuse an option that the user chose and that has no effect beside another one.
 
-    An option of an earlier layer is a default beneath the later one and is not refused; nor is one at its default.
+    An option is not refused if it has its default value, or if the other one comes from a later layer.
 
     Args:
-        layers: what is given, the first first.
+        layers: layers of options, the first one first.
 
     Raises:
-        BadInput: naming both options.
+        BadInput: if there is such an option; the message names both.
     """
     for rule in _RULES:
         at, value = _last(rule.option, layers)
@@ -167,10 +168,10 @@ _ALIGN = "freeze.align"
 
 
 def keeps_epochs(layers: Sequence[Layer]) -> bool:
-    """Whether somebody chose how long to train, of which a preset's alignment would take an epoch away.
+    """Return whether the user chose the length of training and a preset's alignment would replace one of its epochs.
 
     Args:
-        layers: what is given, the first first.
+        layers: layers of options, the first one first.
     """
     at, value = _last(_ALIGN, layers)
     if at is None or value != "for_an_epoch" or _ALIGN in layers[at].chosen:
@@ -180,11 +181,11 @@ def keeps_epochs(layers: Sequence[Layer]) -> bool:
 
 
 def layers_of(given: Iterable[tuple[str, str | None]], files: Iterable[Path]) -> list[Layer]:
-    """The layers of a command line: its files in their order, then its options.
+    """Make the layers of a command line: its files in their order, then its options.
 
     Args:
-        given: names and values of the options, as they were written.
-        files: YAML files; one that cannot be read gives nothing.
+        given: names and values of the options, as text.
+        files: YAML files; a file that cannot be read gives an empty layer.
     """
     own: dict[str, Any] = {}
     for name, text in given:
@@ -194,9 +195,10 @@ def layers_of(given: Iterable[tuple[str, str | None]], files: Iterable[Path]) ->
 
 
 def layer_of_file(file: Path) -> Layer:
-    """What a file says. A preset's options are defaults, and so are those of a file that gives a whole section.
+    """Make the layer of a file; the options of a preset count as defaults, and so do those of a complete section.
 
-    Such a file is a run's ``config.yaml``, or was printed by ``--print_config``: nobody chose each of its values.
+    A file with a complete section is a run's ``config.yaml`` or the output of ``--print_config``, in which the user
+    did not choose each value.
     """
     content = read_yaml_file(file)
     if not isinstance(content, Mapping):
@@ -213,13 +215,18 @@ def layer_of_file(file: Path) -> Layer:
 
 
 def layer_of(given: Mapping[str, Any]) -> Layer:
-    """Options that the user chose, by dotted name."""
+    """Make a layer of options that the user chose, by dotted name."""
     values = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
     return Layer(values, frozenset(values))
 
 
 def _flat(content: Mapping[str, Any], earlier: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Options by section and name: what lies deeper is a mapping, and laid over an earlier one."""
+    """Flatten options to dotted names of section and option; values of deeper names are merged into a mapping.
+
+    Args:
+        content: sections with their options, or options by dotted name.
+        earlier: flat options that these are laid over.
+    """
     found: dict[str, Any] = dict(earlier or {})
     for name, value in content.items():
         section, _, rest = str(name).partition(".")
@@ -239,13 +246,13 @@ def _flat(content: Mapping[str, Any], earlier: Mapping[str, Any] | None = None) 
 
 
 def _last(option: str, layers: Sequence[Layer]) -> tuple[int | None, Any]:
-    """The last layer that gives an option, and its value there."""
+    """Return the position of the last layer that gives an option, and its value there; ``None`` twice if none does."""
     found = [(at, layer.values[option]) for at, layer in enumerate(layers) if option in layer.values]
     return found[-1] if found else (None, None)
 
 
 def _default(name: str) -> Any:
-    """What an option is where nobody gives it; ``None`` where that is made by code."""
+    """Return an option's default, as text if it is code; ``None`` if it has none."""
     section = name.partition(".")[0]
     known = catalogue.section_options(section)
     if section == "data":
@@ -257,12 +264,12 @@ def _default(name: str) -> Any:
 def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):  # a word, whose quotes the option has lost, or code
+    except (ValueError, SyntaxError):  # a word without its quotes, or code
         return text
 
 
 def _read(text: str) -> Any:
-    """A value as it is written on a command line."""
+    """Parse a value that is written on a command line; text that is no YAML is returned unchanged."""
     try:
         return yaml.safe_load(text)
     except (ValueError, yaml.YAMLError):
@@ -270,13 +277,13 @@ def _read(text: str) -> Any:
 
 
 def _written(value: Any) -> str:
-    """A value as a configuration file says it, or its beginning."""
+    """Return a value as a configuration file writes it, shortened to 60 characters."""
     text = yaml.safe_dump(value, default_flow_style=True, width=1000) if _is_plain(value) else type(value).__name__
     return textwrap.shorten(text.removesuffix("...\n"), 60, placeholder=" ...")
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a value can stand in a file: an optimiser from Python cannot."""
+    """Return whether a value can be written to a configuration file; an optimiser from Python cannot."""
     if isinstance(value, Mapping):
         return all(map(_is_plain, [*value, *value.values()])) and type(value) is dict
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Whether a value can be that of an option, by the annotation in the source of the class that takes it."""
+"""Check the type of an option's value against the annotation in the source of its class."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _KINDS: dict[str, tuple[type, ...]] = {
 
 
 def can_be(value: Any, annotation: ast.expr | None) -> bool:
-    """Whether a value is of the annotated type; of a type that is not known here, any is.
+    """Return whether a value is of the annotated type.
 
     Args:
-        value: the value.
-        annotation: built of ``None``, ``int``, ``float``, ``bool``, ``str``, ``Literal``, ``list``, ``tuple``,
-            ``dict``, ``|``, ``Optional`` and ``Union``; whole numbers are ``float`` too, truth values no numbers.
+        value: value of the option. Whole numbers count as ``float``, truth values do not count as numbers.
+        annotation: annotation made of ``None``, ``int``, ``float``, ``bool``, ``str``, ``Literal``, ``list``,
+            ``tuple``, ``dict``, ``|``, ``Optional`` and ``Union``; any value is accepted for another annotation.
     """
     match annotation:
         case ast.Constant(value=None):

@@ -1,4 +1,4 @@
-"""Configurations that ship with tbft, found by bare name."""
+"""Find configurations that ship with tbft (presets) by name."""
 
 from __future__ import annotations
 
@@ -13,18 +13,26 @@ from tbft.spelling import closest
 
 
 def folder() -> Path:
-    """The folder of the shipped configurations, installed or in a clone."""
+    """Return the folder of the shipped configurations, of an installed package or a clone."""
     installed = Path(str(resources.files("tbft"))) / "configs"
     return installed if installed.is_dir() else Path(__file__).parents[2] / "configs"
 
 
 def names() -> list[str]:
-    """Every shipped configuration by the name that finds it, e.g. ``feature.yaml``, ``base/digits.yaml``."""
+    """List the names of all shipped configurations, such as ``feature.yaml`` and ``base/digits.yaml``."""
     return sorted(str(path.relative_to(folder())) for path in folder().rglob("*.yaml"))
 
 
 def summary(name: str, width: int) -> str:
-    """What a shipped configuration is for, in so many columns: the sentence at its head, or the clause that fits."""
+    """Describe a shipped configuration by the first line of its file, which is a comment.
+
+    Args:
+        name: name of the configuration.
+        width: most characters to return.
+
+    Returns:
+        The first sentence; if that is too long, its part before a semicolon or colon, cut at a word if necessary.
+    """
     with (folder() / name).open(encoding="utf-8") as file:
         head = file.readline().strip("#: \n")
     clauses = [re.split(rf"[{stops}](?: |$)", head)[0] for stops in (".", ".;", ".;:")]
@@ -32,12 +40,15 @@ def summary(name: str, width: int) -> str:
 
 
 def find(name: str) -> Path:
-    """A configuration file by path, or a shipped one by name (with or without ``.yaml``).
+    """Find a configuration file by its path, or a shipped one by its name (with or without ``.yaml``).
 
     A file of that name in the working folder wins over a shipped one.
 
+    Returns:
+        The absolute path of the file.
+
     Raises:
-        BadInput: if there is neither.
+        BadInput: if there is no such file and no such preset.
     """
     for candidate in (user_path(name), folder() / name, folder() / f"{name}.yaml"):
         if is_file(candidate):

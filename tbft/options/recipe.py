@@ -1,4 +1,4 @@
-"""How to adapt, from Python: the presets and options of the command line under the same names."""
+"""Options of an adaptation from Python: presets and options of the command line under the same names."""
 
 from __future__ import annotations
 
@@ -28,26 +28,30 @@ _OF_MODEL = ("optimizer", "learning_rates", "schedule", "number_format")
 _OF_DATA = ("batch_size", "augment", "on_device")
 
 _ONE_PROCESS = {"devices": (None, 1, "1"), "num_nodes": (None, 1), "strategy": (None, "auto")}
-"""Trainer options under which Lightning would run the caller's program again, in further processes."""
+"""Allowed values of trainer options that could make Lightning run the caller's program again in further processes."""
 
 AUTO = "auto"
 """Name of the preset that names no drift level."""
 
 Options = dict[str, dict[str, Any]]
-"""Section to option to value, as in a configuration file."""
+"""Values by section and option name, as in a configuration file."""
 
 
 def recipe_of(level: str | None, config: str | Path | Iterable[str | Path], given: Mapping[str, Any]) -> Options:
-    """The options of an adaptation: the level's preset and ``data/folder.yaml``, then further files, then options.
+    """Merge the options of an adaptation: the level's preset, ``data/folder.yaml``, further files, then options.
 
     Args:
-        level: drift level whose preset is the base, or ``auto``; ``None`` begins with no preset.
+        level: drift level whose preset comes first, or ``auto``; ``None`` starts without a preset.
         config: further presets or files, such as ``strategy/full.yaml``; later ones win.
-        given: options by dotted name (``{"trainer.max_epochs": 4}``) or by section (``{"trainer": {...}}``).
+        given: options by dotted name (``{"trainer.max_epochs": 4}``) or by section (``{"trainer": {...}}``); they win
+            over files.
+
+    Returns:
+        Options by section. ``check_values`` checks their values.
 
     Raises:
-        BadInput: if there is no such level, preset or option, or the option has no meaning for images from Python, or
-            no effect beside another one. Values are not looked at: see ``check_values``.
+        BadInput: if there is no such level, preset or option, or an option has no meaning for images from Python, or
+            no effect beside another one.
     """
     if level is not None and level not in (*LEVELS, AUTO):
         meant = closest(str(level), LEVELS)
@@ -76,10 +80,10 @@ def recipe_of(level: str | None, config: str | Path | Iterable[str | Path], give
 
 
 def check_values(recipe: Options) -> None:
-    """Make sure that every value can be that of its option, as the command line's parser does.
+    """Check that every value is one that its option can take, as the command line's parser does.
 
     Raises:
-        BadInput: naming the first that cannot.
+        BadInput: if a value is not; the message names the first such option.
     """
     for section, values in recipe.items():
         options = {option.name: option for option in catalogue.section_options(section)}
@@ -98,10 +102,10 @@ def check_values(recipe: Options) -> None:
 
 
 def _content_of(file: Path) -> Options:
-    """The sections of a configuration that mean something here.
+    """Read the sections of a configuration file that apply to an adaptation from Python.
 
     Raises:
-        BadInput: if it is no configuration, or has a section or an option that nobody knows.
+        BadInput: if the file is no configuration, or has an unknown section or option.
     """
     content = yaml.load(file.read_text(encoding="utf-8"), _Loader) if check_yaml_file(file) else None
     if not isinstance(content, dict):
@@ -110,7 +114,7 @@ def _content_of(file: Path) -> Options:
     for section, values in content.items():
         if section not in (*catalogue.SECTIONS, *catalogue.GENERAL, "ckpt_path"):
             raise BadInput(f"{file} has a section {section!r}: {or_choose(str(section), [*catalogue.SECTIONS])}")
-        if section == "data":  # a data set's class, and what it is made with
+        if section == "data":  # a data set's class_path and init_args
             found[section] = (values.get("init_args") or {}) if isinstance(values, dict) else {}
         elif section in SECTIONS:
             if not isinstance(values, dict):
@@ -122,7 +126,7 @@ def _content_of(file: Path) -> Options:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads ``1e-3`` as the command line's parser does: as a number, which YAML 1.1 has it not."""
+    """A YAML loader that reads ``1e-3`` as a number, as the command line's parser does; in YAML 1.1 it is text."""
 
 
 _Loader.add_implicit_resolver(
@@ -131,10 +135,11 @@ _Loader.add_implicit_resolver(
 
 
 def optimizer_of(given: Any) -> Callable[[Iterable], Any] | None:
-    """An optimiser as the trainer takes it: a function of parameters.
+    """Return an optimiser in the form that training takes: a function from parameters to an optimiser.
 
     Args:
-        given: such a function, or a class's ``class_path`` and ``init_args`` as in a configuration file.
+        given: such a function; or a mapping with ``class_path`` and ``init_args``, as in a configuration file; or
+            ``None``, which returns ``None``.
 
     Raises:
         BadInput: if there is no such class.
@@ -153,7 +158,10 @@ def optimizer_of(given: Any) -> Callable[[Iterable], Any] | None:
 
 
 def optimization_of(model: Mapping[str, Any]) -> Optimization:
-    """How to train, by the options of the section ``model``.
+    """Make the training settings from the options of the section ``model``.
+
+    Args:
+        model: options of that section; all but the optimiser, learning rates and schedule are ignored.
 
     Raises:
         BadInput: if there is no such optimiser or schedule, or a learning rate is not above 0.
@@ -167,10 +175,11 @@ def optimization_of(model: Mapping[str, Any]) -> Optimization:
 
 
 def callbacks_of(given: Any) -> list[Any]:
-    """Callbacks of the trainer: objects as they are, classes and arguments of a configuration file made.
+    """Return the trainer's callbacks as objects, making those that are given as in a configuration file.
 
     Args:
-        given: one or several of either kind, or ``None``.
+        given: one callback or a list of them, each an object or a mapping with ``class_path`` and ``init_args``; or
+            ``None`` for no callback.
 
     Raises:
         BadInput: if there is no such class.
@@ -186,7 +195,14 @@ def callbacks_of(given: Any) -> list[Any]:
 
 
 def _class_of(given: Mapping[str, Any], package: str, what: str, example: str) -> Any:
-    """The class that ``class_path`` names, of this package if it names none."""
+    """Import the class that ``class_path`` names; ``package`` is used if it names no module.
+
+    Args:
+        given: mapping with ``class_path``.
+        package: module of classes that are named without one.
+        what: kind of class, for the message.
+        example: a valid ``class_path``, for the message.
+    """
     if not isinstance(given, Mapping) or not given.get("class_path"):
         raise BadInput(f"the {what} is given as {given!r}: give {{'class_path': '{example}', 'init_args': {{...}}}}")
     path = str(given["class_path"])
@@ -198,6 +214,7 @@ def _class_of(given: Mapping[str, Any], package: str, what: str, example: str) -
 
 
 def _by_section(given: Mapping[str, Any]) -> Options:
+    """Sort the caller's options by section."""
     found: Options = {}
     for name, value in given.items():
         section, _, option = name.partition(".")
@@ -215,6 +232,7 @@ def _by_section(given: Mapping[str, Any]) -> Options:
 
 
 def _check(section: str, option: str) -> None:
+    """Raise ``BadInput`` if an adaptation from Python takes no such option."""
     if option in _names(section):
         return
     of_command_line = [*catalogue.section_options(section)]
@@ -230,6 +248,7 @@ def _check(section: str, option: str) -> None:
 
 
 def _names(section: str) -> tuple[str, ...]:
+    """Return the names of a section's options that an adaptation from Python takes."""
     if section == "model":
         return _OF_MODEL
     if section == "data":

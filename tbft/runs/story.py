@@ -1,4 +1,4 @@
-"""What was found, done and left, in plain words: of a record whose drift nobody named."""
+"""Describe in plain words what a run found, did and left to do, if nobody named the drift."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ DONE = REMEDY_WORDS | {
     "output block": "the head is trained",
     "full": "the whole network is trained",
 }
-"""Remedy in words."""
+"""What each remedy does, in words."""
 
 TRAINED = ("input block", "feature block", "output block", "full")
-"""Those that are laid over a combination of the others."""
+"""Remedies that train weights, after a combination of the others was applied."""
 
 
 def story_of(record: RunRecord) -> dict[str, str]:
-    """Three lines by their titles; empty for a record whose drift was named.
+    """Return what was found, done and is next, as text by ``found``, ``done`` and ``next``.
 
     Args:
-        record: of a completed run.
+        record: record of a completed run; the result is empty if its drift level was named.
     """
     diagnosis = record.get("diagnosis")
     if diagnosis is None:
@@ -40,7 +40,7 @@ def story_of(record: RunRecord) -> dict[str, str]:
 
 
 def tuned_blocks(record: RunRecord) -> str:
-    """Which blocks trained, and from which state on."""
+    """Name the blocks that trained, and whether the front block was aligned first."""
     first = ", aligned with the source first" if record.get("aligned") else ""
     return (", ".join(record["blocks"]) or "nothing") + first
 
@@ -50,7 +50,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _done(record: RunRecord) -> str:
-    """The combination that stood at the end, and what was trained on top of it; nothing where the base is kept."""
+    """Say which combination of remedies was used in the end, and what was trained after it."""
     if record["kept"] == "base":
         return "nothing: the base model is kept"
     accepted = [step["remedies"] for step in record.get("remedies", []) if step["accepted"]]

@@ -1,4 +1,4 @@
-"""The closing table of a run in the terminal."""
+"""The table that ends the terminal output of a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from tbft.schema import RESULT_FILE, RunRecord
 
 
 def print_summary(record: RunRecord, folder: Path) -> None:
-    """Print what a run did: accuracy before and after, what trained, what it cost, where it is recorded."""
+    """Print what a run did: accuracy before and after, what trained, its cost, and where its record is.
+
+    Args:
+        record: record of the run.
+        folder: folder of the run.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -62,14 +67,14 @@ def _accuracy(record: RunRecord) -> str:
 
 
 def _why_unseen(record: RunRecord) -> str:
-    """Why worse weights were kept all the same."""
+    """Say why weights were kept that turned out worse on the test images."""
     if record["accuracy"].get("validation") is None:
         return "and no validation image was there to show it"
     return "though validation found the adapted weights no worse"
 
 
 def _lost_points(record: RunRecord) -> float:
-    """Percentage points by which the kept weights are worse on the test images, 0 if they are not."""
+    """Return the percentage points by which the kept weights are worse on the test images; 0 if they are not."""
     before, after = record["accuracy"]["base"], record["accuracy"]["test"]
     return 0.0 if before is None or after is None else max(100 * (before - after), 0.0)
 
@@ -82,5 +87,5 @@ def _cost(record: RunRecord) -> str:
 
 
 def short_figure(value: float) -> str:
-    """One decimal, or below 1 two digits that count."""
+    """Format a value with one decimal, or below 1 with two significant digits."""
     return f"{value:.1f}" if value >= 1 else f"{value:.2g}"

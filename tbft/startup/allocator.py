@@ -1,4 +1,4 @@
-"""How the C library hands memory back to the system."""
+"""Keep freed memory in the process, by settings of the C library's allocator."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _KEPT, _LARGEST = 128 * 2**20, 32 * 2**20  # bytes
 
 
 def keep_freed_memory() -> None:
-    """Let a process of ours keep up to 128 MiB that it has freed, for what it allocates next.
+    """Make glibc keep up to 128 MiB of freed memory for later allocations; other C libraries are not changed.
 
-    Every layer allocates its output and frees it soon after. glibc would give it back to the system and ask for it
-    again, and the system would clear each page: 0.9 of 6.6 CPU-seconds of ``fit --config output.yaml`` with 1,000
-    images of CIFAR-10 and 2,000 to test, at the same peak memory. Other C libraries stay as they are.
+    Every layer allocates its output and frees it soon after. By default glibc returns such memory to the system and
+    asks for it again, and the system clears each page: 0.9 of 6.6 CPU-seconds of ``fit --config output.yaml`` with
+    1,000 images of CIFAR-10 and 2,000 to test, at the same peak memory.
     """
     if sys.platform == "linux" and (set_option := getattr(ctypes.CDLL(None), "mallopt", None)):
         set_option(_TRIM_THRESHOLD, _KEPT)

@@ -1,12 +1,11 @@
-"""Packages are used without the parts that they import for a type check: the compiler, matplotlib, pandas, and others.
+"""Postpone slow imports that Lightning and Weights & Biases make but no command needs: compiler, matplotlib, pandas.
 
-While Lightning is imported, it asks ``torch._dynamo`` for a type and two functions, and ``torch.utils.flop_counter``,
-which imports Triton, for a counter of operations. ``torchmetrics`` gives ``scipy.signal`` a name that other packages
-miss, asks matplotlib for the types and the style of its plots, and torchvision for a network of one metric. Weights &
-Biases asks pandas whether a picture is a table, and its job queue for inputs that nobody has staged. No command
-compiles a network, counts its operations by Lightning, filters a sound, plots a metric, logs a table or queues a job:
-without these imports a whole ``fit`` takes less than ``import lightning.pytorch.cli`` with them
-(``notebooks/startup.py``).
+While Lightning is imported, it takes a type and two functions from ``torch._dynamo``, and a counter of operations from
+``torch.utils.flop_counter``, which imports Triton. ``torchmetrics`` sets a name of ``scipy.signal`` that other packages
+miss, takes the types and the style of its plots from matplotlib, and the network of one metric from torchvision.
+Weights & Biases asks pandas whether a picture is a table, and its job queue for staged inputs. No command compiles a
+network, counts its operations by Lightning, filters a sound, plots a metric, logs a table or queues a job: without
+these imports a whole ``fit`` takes less than ``import lightning.pytorch.cli`` with them (``notebooks/startup.py``).
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from types import ModuleType
 from typing import Any
 
 Asked = Mapping[str, Mapping[str, Any]]
-"""By module: what is asked of it, and what answers in its place."""
+"""Stand-ins by module name and by the name of the module's attribute that they replace."""
 
 
 def _type_of(module: str, name: str) -> type:
-    """Stands for a type in checks of a type: nothing is of it before its module is imported."""
+    """Return a stand-in for a class in ``isinstance``: nothing is an instance until the class's module is imported."""
 
     class Check(type):
         def __instancecheck__(cls, instance: object) -> bool:
@@ -37,7 +36,7 @@ def _type_of(module: str, name: str) -> type:
 
 
 class _Later:
-    """Stands for a function, or for a class that nobody derives from: its module is imported when it is used."""
+    """Stand-in for a function, or a class without subclasses, whose module is imported when it is first used."""
 
     def __init__(self, module: str, name: str) -> None:
         self._module, self._name = module, name
@@ -52,7 +51,7 @@ class _Later:
 
 
 def _context_of(module: str, name: str) -> Callable[..., Any]:
-    """Imports the module of a context manager, which may be a function's decorator, when its context is entered."""
+    """Return a stand-in for a context manager, also usable as a decorator, that imports its module when entered."""
 
     @contextmanager
     def enter(*args: Any, **kwargs: Any) -> Iterator[Any]:
@@ -63,52 +62,60 @@ def _context_of(module: str, name: str) -> Callable[..., Any]:
 
 
 def _leave_as_is(function: Any = None, *args: Any, **kwargs: Any) -> Any:
-    """Stands for ``torch._dynamo.disable``, which marks what is not to be compiled."""
+    """Return a function unchanged: a stand-in for ``torch._dynamo.disable``, which marks what is not compiled."""
     return _leave_as_is if function is None else function
 
 
 class _NoInputs:
-    """Stands for the inputs of a job that Weights & Biases queued."""
+    """Stand-in for the staged inputs of a job that Weights & Biases queues."""
 
     def apply(self, run: object) -> None:
-        """Give the run nothing."""
+        """Do nothing: no inputs are staged."""
 
 
 class _StandIn(ModuleType):
-    """Answers in a module's place; makes way for all real ones when it is asked for anything else."""
+    """A stand-in for a module.
+
+    For an attribute that it lacks, it removes all stand-ins from ``sys.modules`` and imports the real module.
+
+    Args:
+        name: the module's name.
+        answers: attributes of the stand-in.
+    """
 
     def __init__(self, name: str, answers: Mapping[str, Any]) -> None:
         super().__init__(name)
-        self.__spec__ = ModuleSpec(name, None)  # by which others tell whether a package is installed
-        self.__path__: list[str] = []  # where nothing is found: see _PartFinder
+        self.__spec__ = ModuleSpec(name, None)  # find_spec reads it to tell whether a package is installed
+        self.__path__: list[str] = []  # makes it a package; _PartFinder finds its submodules
         self.__dict__.update(answers)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") and name != "__version__":  # what the import system wants to know of any module
+        if name.startswith("__") and name != "__version__":  # the import system asks every module for these
             raise AttributeError(name)
         _make_way()
         return getattr(importlib.import_module(self.__name__), name)
 
 
 def _make_way() -> None:
+    """Remove all stand-ins from ``sys.modules``."""
     for module in [module for module in list(sys.modules.values()) if isinstance(module, _StandIn)]:
         sys.modules.pop(module.__name__, None)
 
 
 class _PartFinder(MetaPathFinder):
-    """Imports a module inside a package for which a stand-in answers, once all stand-ins have made way."""
+    """Finds submodules of a package that has a stand-in, by removing all stand-ins and importing the real ones."""
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
         if not isinstance(sys.modules.get(fullname.rpartition(".")[0]), _StandIn):
             return None
         _make_way()
         importlib.import_module(fullname)
-        # Which the import system would find there, and run once more.
+        # Without pop() the import system would find the module in sys.modules and run it again.
         return ModuleSpec(fullname, _Imported(sys.modules.pop(fullname)))
 
 
 class _Imported(Loader):
-    """Hands out a module that is there already, as it is."""
+    """A loader that returns a module that is already imported."""
 
     def __init__(self, module: ModuleType) -> None:
         self.module, self.spec = module, module.__spec__
@@ -117,7 +124,7 @@ class _Imported(Loader):
         return self.module
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self.spec  # the import system has put another in its place
+        module.__spec__ = self.spec  # the import system has replaced it
 
 
 BY_LIGHTNING: Asked = {
@@ -144,18 +151,18 @@ BY_WANDB: Asked = {
 
 @contextmanager
 def postponed_imports(asked: Asked) -> Iterator[None]:
-    """Within this context some modules are imported only if more is asked of them than is answered in their place.
+    """Put stand-ins in place of some modules within this context; other uses of a module import the real one.
 
-    Afterwards whoever imports them gets the real ones. A module that is there already, or is not installed, stays as
-    it is.
+    After the context every import gets the real modules. A module that is already imported, or is not installed, gets
+    no stand-in.
 
     Args:
-        asked: ``BY_LIGHTNING`` while it is imported, ``BY_WANDB`` while it is used.
+        asked: ``BY_LIGHTNING`` while Lightning is imported, ``BY_WANDB`` while Weights & Biases is used.
     """
     placed = {}
     for name, answers in asked.items():
         package, _, part = name.rpartition(".")
-        real_package = package in asked and package not in placed  # of which a stand-in would be no attribute
+        real_package = package in asked and package not in placed  # a stand-in would not be its attribute
         if name in sys.modules or real_package or find_spec(name.partition(".")[0]) is None:
             continue
         sys.modules[name] = placed[name] = _StandIn(name, answers)

@@ -1,4 +1,4 @@
-"""Torch is imported without a look for garbage meanwhile."""
+"""Import torch faster, with garbage collection paused."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def importing_torch() -> Iterator[None]:
-    """Import torch within this context; the collector is then as it was.
+    """Pause garbage collection within this context, in which torch is imported for the first time.
 
-    Importing makes half a million objects that live as long as the process, and Python's collector walks through them
-    again and again while they become more: a tenth of a CPU-second and more. Whether it also walks through them at the
-    exit is for the process that imports us to decide.
+    Importing torch makes half a million objects that live as long as the process, and Python's collector walks through
+    them again and again while their number grows: a tenth of a CPU-second and more. Collection at the exit of the
+    process is not changed, since the process belongs to the caller.
     """
     if "torch" in sys.modules or not gc.isenabled():
         yield
@@ -25,5 +25,5 @@ def importing_torch() -> Iterator[None]:
     finally:
         if not gc.get_freeze_count():
             gc.freeze()
-            gc.unfreeze()  # all there is counts as old, which is looked at seldom
+            gc.unfreeze()  # puts all objects into the oldest generation, which is collected seldom
         gc.enable()

@@ -1,4 +1,4 @@
-"""Leaves out what Lightning tells everybody and what does not hold here."""
+"""Suppresses Lightning's messages that do not apply here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# What Lightning tells everybody and what does not hold here, where data lies in memory.
+# Parts of Lightning's messages that do not apply here, where the data is in memory.
 _NOISE = (
     "does not have many workers",
     "smaller than the logging interval",
@@ -22,7 +22,7 @@ _NOISE = (
 
 
 def quiet_lightning() -> None:
-    """Leave out what Lightning tells everybody."""
+    """Suppress Lightning's information messages, and its warnings that do not apply here."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for text in _NOISE:
@@ -31,7 +31,7 @@ def quiet_lightning() -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Leave out what Lightning tells everybody, in somebody else's process: loggers and filters are given back."""
+    """Do as ``quiet_lightning`` within a context, and restore loggers and warning filters at its end."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [log.level for log in loggers]
     with warnings.catch_warnings():

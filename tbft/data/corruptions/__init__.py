@@ -1,12 +1,11 @@
-"""Common corruptions of images: the 19 of CIFAR-10-C, made from any pictures.
+"""Input-level drift: the 19 common corruptions of CIFAR-10-C, applied to any pictures.
 
 After Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
 Perturbations" (arXiv:1903.12261); definitions and constants are those of their scripts ``make_cifar_c.py``,
-for 32 pixels, and ``make_imagenet_c.py``, for 224 (github.com/hendrycks/robustness). Where a result cannot be
-theirs, the corruption's own docstring says so: frost is drawn, not photographed, and the random numbers are
-others.
+for 32 pixels, and ``make_imagenet_c.py``, for 224 (github.com/hendrycks/robustness). The results differ from theirs
+in the random numbers, and in what a corruption's own docstring says: frost is drawn, not photographed.
 
-Constants in pixels are taken as they are: on images of 8 pixels a blur made for 32 is a strong one.
+Constants in pixels are not scaled to the size of the images: on images of 8 pixels a blur made for 32 is a strong one.
 """
 
 from __future__ import annotations
@@ -52,18 +51,18 @@ BENCHMARK: tuple[str, ...] = (
 """The benchmark's 15 corruptions, in its order: noise, blur, weather, digital."""
 
 CORRUPTIONS: tuple[str, ...] = (*BENCHMARK, "speckle_noise", "gaussian_blur", "spatter", "saturate")
-"""All 19: the benchmark's and the four extra ones."""
+"""All 19 corruptions: the benchmark's 15 and its four extra ones."""
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
 IMAGENET_SIDE = 96
-"""Images whose shorter side has this many pixels or more get the constants made for ImageNet."""
+"""Shorter side in pixels from which on images get the constants made for ImageNet, if the scale is ``auto``."""
 
 Scale = Literal["auto", "cifar", "imagenet"]
 
 _REGISTRY: dict[str, Corruption] = {**NOISE, **BLUR, **SNOW, **FROST, **FOG, **COLOR, **DIGITAL, **SPATTER}
 
-# Values treated at once: many enough for numpy to be quick, few enough to stay in the processor's cache.
+# Values computed at once: enough for numpy to be fast, few enough to stay in the processor's cache.
 _VALUES_AT_ONCE = 2**19
 
 
@@ -79,24 +78,24 @@ def corrupt(
 ) -> torch.Tensor:
     """Corrupt images as the benchmark does.
 
-    What becomes of an image depends only on its pixels, the corruption, severity and scale, the seed, and the
-    image's index: not on the batch it is in, nor on its place there, nor on the number of threads.
+    A corrupted image depends only on its pixels, the corruption, severity, scale, seed, and the image's index. It
+    does not depend on its batch, its place in the batch, or the number of threads.
 
     Args:
-        images: uint8, (N, C, H, W), C being 1 (grey) or 3 (red, green, blue); any H and W. Not changed.
+        images: Images (N, C, H, W), uint8, with C = 1 (grey) or 3 (red, green, blue). They are not changed.
         name: One of ``CORRUPTIONS``.
-        severity: 1 (mild) to 5 (strong).
+        severity: Severity from 1 (mild) to 5 (strong).
         seed: Any integer from 0.
-        indices: A number from 0 for each image, by which it gets its own noise; its position by default.
-        scale: Whose constants: ``cifar`` (made for 32 pixels), ``imagenet`` (for 224), or ``auto``:
+        indices: Index from 0 of each image, which selects its random numbers; by default its position.
+        scale: Set of constants: ``cifar`` (made for 32 pixels), ``imagenet`` (made for 224), or ``auto``, which takes
             ImageNet's from a shorter side of 96 pixels on.
-        progress: Show a bar on standard error, if that is a terminal and the whole takes over two seconds.
+        progress: Whether to show a bar on standard error, if that is a terminal and the whole takes over two seconds.
 
     Returns:
         New images of the same shape, on the same device.
 
     Raises:
-        BadInput: A name, severity, scale, seed, index or tensor that does not fit the above.
+        BadInput: If the images, name, severity, seed, indices or scale are not as described above.
     """
     numbers = range(len(images)) if indices is None else [int(index) for index in indices]
     _check(images, name, severity, seed, numbers, scale)

@@ -1,4 +1,4 @@
-"""Blur: Gaussian, out of focus, through frosted glass, in motion, and while zooming."""
+"""Blur: Gaussian, defocus, glass, motion and zoom."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def defocus_blur(images: Bytes, lens: tuple[float, float], streams: Streams) -> 
 
 
 def glass_blur(images: Bytes, glass: tuple[float, int, int], streams: Streams) -> Bytes:
-    """Blur, scatter pixels locally, blur again.
+    """Blur, scatter pixels locally, and blur again.
 
-    Going from the lower right to the upper left, each pixel takes the value of a neighbour drawn from those
-    at most ``reach`` away, and less than ``reach`` to the right and below. The authors' code means to swap
-    the two, but both sides of its exchange are views of one array, so that the neighbour keeps its value: the
-    published files were made that way, and so are these.
+    From the lower right to the upper left, each pixel takes the value of a random neighbour, which is at most ``reach``
+    pixels away to the left and above, and less than ``reach`` to the right and below. The authors' code is meant to
+    swap the two, but both sides of its exchange are views of one array, so that the neighbour keeps its value. The
+    published files were made that way, and this function does the same.
 
     Args:
-        images: (N, C, H, W).
+        images: Images of bytes (N, C, H, W).
         glass: Standard deviation of both blurs in pixels, reach in pixels, number of passes.
-        streams: One an image.
+        streams: One random stream per image.
     """
     sigma, reach, passes = glass
     n, channels, height, width = images.shape
@@ -42,7 +42,7 @@ def glass_blur(images: Bytes, glass: tuple[float, int, int], streams: Streams) -
     origins = (places + steps[..., 0] * width + steps[..., 1]).reshape(n, -1)
     scattered = np.empty_like(blurred)
     for i in range(n):
-        # A plain list: what a pixel takes may have been replaced just before, so this cannot be one indexing.
+        # One pixel at a time, since a value may come from a pixel that was replaced just before.
         source = list(range(height * width))
         for target, origin in zip(targets, origins[i].tolist(), strict=True):
             source[target] = source[origin]
@@ -56,11 +56,11 @@ def motion_blur(images: Bytes, path: tuple[int, float], streams: Streams) -> Byt
 
 
 def zoom_blur(images: Bytes, zoom: tuple[float, float], streams: Streams) -> Bytes:
-    """Average the image with itself, enlarged step by step about its centre; nothing is random.
+    """Average each image with enlargements of itself about its centre; nothing is random.
 
     Args:
-        images: (N, C, H, W).
-        zoom: Where the enlargements end (from 1, as in ``numpy.arange``), and their step.
+        images: Images of bytes (N, C, H, W).
+        zoom: Stop and step of the enlargement factors, which start at 1 (as in ``numpy.arange``).
         streams: Not used.
     """
     x = to_unit(images, np.float32)

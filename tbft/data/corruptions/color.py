@@ -9,26 +9,26 @@ from tbft.data.corruptions.streams import Streams
 
 
 def brightness(images: Bytes, shift: float, streams: Streams) -> Bytes:
-    """Raise the value of HSV by ``shift``, hue and saturation kept; nothing is random.
+    """Raise the value of HSV by ``shift`` and keep hue and saturation; nothing is random.
 
-    With hue and saturation kept, all channels scale as the value does, so no hue is ever computed.
+    With hue and saturation kept, all channels scale as the value does, so that no hue needs to be computed.
     """
     x = to_unit(images)
     value = x.max(axis=1, keepdims=True)
-    # Black has neither hue nor saturation: it becomes grey.
+    # Black has no hue and no saturation, and becomes grey.
     relative = np.divide(x, value, out=np.ones_like(x), where=value > 0)
     return to_bytes(relative * np.clip(value + shift, 0, 1))
 
 
 def saturate(images: Bytes, line: tuple[float, float], streams: Streams) -> Bytes:
-    """Multiply the saturation of HSV and shift it, hue and value kept; nothing is random.
+    """Multiply and shift the saturation S of HSV, and keep hue and value V; nothing is random.
 
-    A channel is V (1 - S d), its depth d running from 0 in the largest channel to 1 in the smallest, and
-    depending on the hue alone. Grey has the hue of red, by convention, and turns reddish where the saturation
-    is shifted; grey images get the luma of that.
+    A channel is V (1 - S d), where the depth d depends on the hue alone and runs from 0 in the largest channel to 1 in
+    the smallest. Grey has the hue of red, by convention, and turns reddish if the saturation is shifted; images with
+    one channel get the luma of the result.
 
     Args:
-        images: (N, C, H, W).
+        images: Images of bytes (N, C, H, W).
         line: Factor and shift of the saturation.
         streams: Not used.
     """
@@ -46,7 +46,7 @@ def saturate(images: Bytes, line: tuple[float, float], streams: Streams) -> Byte
 
 
 def contrast(images: Bytes, factor: float, streams: Streams) -> Bytes:
-    """Bring every value nearer to the mean of its channel in its image, by ``factor``; nothing is random."""
+    """Multiply each value's distance from the mean of its channel and image by ``factor``; nothing is random."""
     pixels = images.shape[-2] * images.shape[-1]
     means = images.sum(axis=(-2, -1), dtype=np.int64, keepdims=True) / pixels / 255
     return to_bytes((to_unit(images) - means) * factor + means)

@@ -1,4 +1,4 @@
-"""What storing and handling do to a picture: JPEG, pixels too few, and stretching."""
+"""Digital corruptions: JPEG compression, pixelation and elastic deformation."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tbft.data.corruptions.streams import Streams
 
 
 def to_picture(image: Bytes) -> Image.Image:
-    """One image of bytes, (C, H, W), as a Pillow image."""
+    """Convert one image of bytes, (C, H, W), to a Pillow image."""
     return Image.fromarray(image[0] if image.shape[0] == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
 
 
 def from_picture(picture: Image.Image) -> Bytes:
-    """A Pillow image, grey or RGB, as bytes, (C, H, W)."""
+    """Convert a Pillow image, grey or RGB, to bytes, (C, H, W)."""
     array = np.asarray(picture)
     return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
@@ -46,16 +46,16 @@ def pixelate(images: Bytes, share: float, streams: Streams) -> Bytes:
 
 
 def elastic_transform(images: Bytes, stretch: tuple[float, float, float], streams: Streams) -> Bytes:
-    """Move three points of the image at random, the rest along with them, then ripple it smoothly.
+    """Deform each image by a random affine map, then by a smooth random ripple.
 
     The affine map sends three corners of a centred square to places up to ``jolt`` away along either axis.
-    The ripple is uniform noise of -1..1, blurred by ``smoothness``, times ``amplitude``. All three are shares
+    The ripple is uniform noise from -1 to 1, blurred by ``smoothness``, times ``amplitude``. All three are shares
     of the shorter side, which at 32 pixels gives the authors' numbers.
 
     Args:
-        images: (N, C, H, W).
+        images: Images of bytes (N, C, H, W).
         stretch: Amplitude and smoothness of the ripple, and jolt.
-        streams: One an image.
+        streams: One random stream per image.
     """
     size = images.shape[-2:]
     side = min(size)
@@ -65,7 +65,7 @@ def elastic_transform(images: Bytes, stretch: tuple[float, float, float], stream
     center, reach = np.array([size[1] // 2, size[0] // 2]), max(1, side // 3)
     corners = center + reach * np.array([[1, 1], [1, -1], [-1, -1]])
     moved = corners + streams.uniform(-jolt, jolt, (3, 2))
-    # What is at a place now was where the inverse map leads: solve for the map from moved corners to corners.
+    # A pixel's value comes from where the inverse map leads: solve for the map from moved corners to corners.
     ones = np.ones((len(streams), 3, 1))
     inverse = np.linalg.solve(np.concatenate([moved, ones], axis=2), np.broadcast_to(corners, moved.shape))
     rows, columns = np.meshgrid(np.arange(size[0]), np.arange(size[1]), indexing="ij")
@@ -81,8 +81,7 @@ def elastic_transform(images: Bytes, stretch: tuple[float, float, float], stream
     return to_bytes(bilinear(x, rows + ripple[:, 1], columns + ripple[:, 0], fold_reflect))
 
 
-# The ImageNet script takes 244 pixels for the side of its images, which have 224; kept, as the published
-# files have it.
+# The ImageNet script takes 244 pixels for the side of its images, which is 224; the published files were made so.
 _IMAGENET_SIDE = 244 / 224
 
 DIGITAL = {

@@ -1,4 +1,4 @@
-"""Canny's edges of a batch of grey images, as OpenCV finds them."""
+"""Canny's edge detector for batches of grey images, as in OpenCV."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ _TAN_22 = 13573
 
 
 def canny(layers: NDArray[np.uint8], low: int, high: int) -> NDArray[np.bool_]:
-    """Edges by Sobel gradients, thinning along the gradient, and hysteresis.
+    """Find edges by Sobel gradients, thinning along the gradient, and hysteresis.
 
-    OpenCV's defaults: a 3 x 3 Sobel operator over a border that repeats its edge, and the sum of absolute
+    The settings are OpenCV's defaults: a 3 x 3 Sobel operator, a border that repeats its edge, and the sum of absolute
     derivatives as the gradient's magnitude.
 
     Args:
-        layers: (N, H, W).
-        low: What an edge's magnitude must exceed where it continues a strong one.
-        high: What it must exceed somewhere along the edge.
+        layers: Grey images (N, H, W).
+        low: Magnitude that every pixel of an edge must exceed.
+        high: Magnitude that at least one pixel of a connected edge must exceed.
 
     Returns:
-        (N, H, W), true on edges.
+        Mask (N, H, W), true on edges.
     """
     grey = layers.astype(np.int32)
     dx, dy = (
@@ -36,7 +36,7 @@ def canny(layers: NDArray[np.uint8], low: int, high: int) -> NDArray[np.bool_]:
     )
     magnitude = abs(dx) + abs(dy)
     thin = _is_ridge(magnitude, dx, dy) & (magnitude > low)
-    # Pieces of edge that touch, also diagonally, but never those of two images.
+    # Pixels of an edge are connected also diagonally, but never across two images.
     touching = np.zeros((3, 3, 3), int)
     touching[1] = 1
     pieces, count = ndimage.label(thin, touching)
@@ -46,7 +46,7 @@ def canny(layers: NDArray[np.uint8], low: int, high: int) -> NDArray[np.bool_]:
 
 
 def _is_ridge(magnitude: NDArray[np.int32], dx: NDArray[np.int32], dy: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Where the magnitude is largest among its two neighbours along the gradient, rounded to 45 degrees."""
+    """Return where the magnitude is a maximum along the gradient, whose direction is rounded to 45 degrees."""
     height, width = magnitude.shape[-2:]
     padded = np.pad(magnitude, ((0, 0), (1, 1), (1, 1)))
 
@@ -57,7 +57,7 @@ def _is_ridge(magnitude: NDArray[np.int32], dx: NDArray[np.int32], dy: NDArray[n
     flat = rise < run * _TAN_22
     steep = rise > run * _TAN_22 + (run << 16)
     falling = (dx ^ dy) < 0
-    # Of two equal neighbours on a ridge, the first one stays.
+    # Of two equal neighbours on a ridge the first one is kept.
     horizontal = (magnitude > neighbour(0, -1)) & (magnitude >= neighbour(0, 1))
     vertical = (magnitude > neighbour(-1, 0)) & (magnitude >= neighbour(1, 0))
     diagonal = np.where(

@@ -1,4 +1,4 @@
-"""Linear filters over a batch of images, each bit for bit the same whatever the batch."""
+"""Linear filters for batches of images; an image's result is bit for bit the same in any batch."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from tbft.data.corruptions.definition import Unit
 
 
 def gaussian(x: Unit, sigma: float, mode: str = "nearest", truncate: float = 4.0) -> Unit:
-    """Gaussian blur of the last two axes; a ``sigma`` of 0 blurs nothing.
+    """Blur the last two axes with a Gaussian.
 
     Args:
-        x: (..., H, W).
-        sigma: Standard deviation in pixels.
-        mode: How the border continues, a word of ``scipy.ndimage``.
-        truncate: Where the kernel ends, in standard deviations.
+        x: Images (..., H, W).
+        sigma: Standard deviation in pixels; 0 blurs nothing.
+        mode: How the border continues, one of the modes of ``scipy.ndimage``.
+        truncate: Radius of the kernel in standard deviations.
     """
     axes = (0.0,) * (x.ndim - 2)
     return ndimage.gaussian_filter(x, (*axes, sigma, sigma), mode=mode, truncate=truncate)
 
 
 def correlate(x: NDArray[Any], kernel: NDArray[Any]) -> NDArray[Any]:
-    """Correlation of the last two axes with an odd kernel; the border mirrors without repeating its edge.
+    """Correlate the last two axes with a kernel; the border mirrors without repeating its edge.
 
-    Sums of shifted images, not a library's convolution: those may add in an order that depends on the batch.
+    It sums shifted images instead of calling a library's convolution, which may add in an order that depends on the
+    batch.
 
     Args:
-        x: (N, C, H, W).
-        kernel: (K, L), both odd.
+        x: Images (N, C, H, W).
+        kernel: Kernel (K, L), both odd.
     """
     height, width = x.shape[-2:]
     above, left = kernel.shape[0] // 2, kernel.shape[1] // 2
@@ -46,16 +47,16 @@ def correlate(x: NDArray[Any], kernel: NDArray[Any]) -> NDArray[Any]:
 
 
 def disk(radius: float, alias_blur: float) -> NDArray[np.float32]:
-    """Kernel of a lens out of focus: a filled circle, its edge softened by a small Gaussian.
+    """Make the kernel of a lens out of focus: a filled circle whose edge is softened by a small Gaussian.
 
-    In single precision, as the authors had it, which decides where a decimal is cut off.
+    It is computed in single precision, as the authors did: the precision decides how a value is truncated later.
 
     Args:
-        radius: In pixels.
-        alias_blur: Standard deviation of the softening, over 3 x 3 pixels (5 x 5 for a radius above 8).
+        radius: Radius of the circle in pixels.
+        alias_blur: Standard deviation of the softening in pixels, over 3 x 3 pixels (5 x 5 for a radius above 8).
 
     Returns:
-        (K, K), summing to 1.
+        Kernel (K, K), whose sum is 1.
     """
     reach, soft = (8, 1) if radius <= 8 else (math.ceil(radius), 2)
     offsets = np.arange(-reach, reach + 1)
@@ -65,28 +66,28 @@ def disk(radius: float, alias_blur: float) -> NDArray[np.float32]:
     bell /= bell.sum()
     for axis in (0, 1):
         circle = ndimage.correlate1d(circle, bell, axis=axis, mode="mirror")
-    # What is nothing but zeros around the circle would only cost time.
+    # Zeros around the circle would only cost time.
     first = int(np.flatnonzero(circle.any(axis=0))[0])
     return circle[first : circle.shape[0] - first, first : circle.shape[1] - first]
 
 
 def motion_taps(radius: int, sigma: float) -> NDArray[np.float64]:
-    """Weights of a motion blur along its path: half a Gaussian, 2 ``radius`` + 1 taps, summing to 1.
+    """Return the weights of a motion blur along its path: half a Gaussian of 2 ``radius`` + 1 taps, whose sum is 1.
 
-    ImageMagick's ``MotionBlurImage`` (``magick/effect.c``) looks one way only, from the pixel onwards.
+    As in ImageMagick's ``MotionBlurImage`` (``magick/effect.c``) the path starts at the pixel and goes one way only.
     """
     taps = np.exp(-(np.arange(2 * radius + 1) ** 2) / (2 * sigma**2))
     return taps / taps.sum()
 
 
 def motion(images: NDArray[np.uint8], radius: int, sigma: float, angles: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Motion blur as ImageMagick draws it; the border repeats its edge.
+    """Blur images along a line as ImageMagick does; the border repeats its edge.
 
     Args:
-        images: (N, C, H, W).
-        radius: In pixels; the path is 2 ``radius`` + 1 pixels long.
+        images: Images of bytes (N, C, H, W).
+        radius: Radius in pixels; the path is 2 ``radius`` + 1 pixels long.
         sigma: Standard deviation of the half Gaussian, in pixels.
-        angles: (N,), the direction of each path in degrees, clockwise from the right.
+        angles: Direction of each image's path (N,) in degrees, clockwise from the right.
     """
     n, _, height, width = images.shape
     reach = 2 * radius
@@ -98,6 +99,5 @@ def motion(images: NDArray[np.uint8], radius: int, sigma: float, angles: NDArray
         row = reach + np.ceil(step * down - 0.5).astype(int)
         column = reach + np.ceil(step * right - 0.5).astype(int)
         out += weight * windows[np.arange(n), :, row, column]
-    # ImageMagick computes in 16 bits, 257 to the byte, rounds to these, and cuts the rest off in its 8-bit
-    # PNG.
+    # ImageMagick computes in 16 bits, 257 per byte, rounds to these, and truncates to 8 bits in its PNG.
     return (np.floor(257 * out + 0.5) // 257).astype(np.uint8)

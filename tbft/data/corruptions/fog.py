@@ -1,4 +1,4 @@
-"""Fog: a cloud of plasma fractal laid over the image."""
+"""Fog: a plasma fractal added to the image as a cloud."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from tbft.data.corruptions.streams import Streams
 
 
 def plasma(size: int, decay: float, streams: Streams) -> NDArray[np.float64]:
-    """Plasma fractals by the diamond-square algorithm, on a torus.
+    """Draw plasma fractals by the diamond-square algorithm, on a torus.
 
     Each level halves the grid: the centre of every square, then of every diamond, becomes the mean of its
-    four corners plus a uniform wobble, which starts at 100 ** 2 and falls by ``decay`` ** 2 a level (the
-    authors multiply the wobble's range by itself).
+    four corners plus a uniform wobble. The wobble's range starts at 100 ** 2 and falls by ``decay`` ** 2 per level
+    (the authors multiply the range by itself).
 
     Args:
-        size: Side of the maps, a power of two from 2.
-        decay: How fast detail fades; the larger, the smoother.
-        streams: One a map.
+        size: Side of the maps in pixels, a power of two from 2.
+        decay: How fast detail fades; larger values are smoother.
+        streams: One random stream per map.
 
     Returns:
-        (N, size, size), each from 0 to 1.
+        Maps (N, size, size), each from 0 to 1.
     """
     draws = streams.uniform(-1, 1, (size * size,))
     used = 0
@@ -53,14 +53,14 @@ def plasma(size: int, decay: float, streams: Streams) -> NDArray[np.float64]:
 
 
 def fog(images: Bytes, density: tuple[float, float], streams: Streams) -> Bytes:
-    """Add a plasma cloud, then darken so that the brightest value stays where it was at the thickest fog.
+    """Add a plasma cloud, then darken each image so that no value exceeds the brightest one before.
 
     The cloud's side is the next power of two (32 for 32 pixels, 256 for 224), cut to the image.
 
     Args:
-        images: (N, C, H, W).
+        images: Images of bytes (N, C, H, W).
         density: Brightness of the cloud, and the decay of its detail.
-        streams: One an image.
+        streams: One random stream per image.
     """
     amount, decay = density
     height, width = images.shape[-2:]

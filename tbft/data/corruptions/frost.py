@@ -1,9 +1,9 @@
-"""Frost: ice ferns over a haze, mixed into the image.
+"""Frost: drawn textures of ice, mixed into the image.
 
-The benchmark's authors cut pieces out of five photographs of frozen panes, which are not ours to ship. The
+The benchmark's authors cut pieces out of five photographs of frozen panes, which tbft may not ship. The
 textures here are drawn instead: dendrites that branch at 60 degrees, as ice does, over a fractal haze. The
-mixing, its constants and the random piece are the authors'; the result is frost of the same kind, not the
-same frost, and accuracies on it do not compare with published ones.
+mixing, its constants and the choice of a random piece are the authors'. The frost is similar but not the same, so
+that accuracies on it cannot be compared with published ones.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _FERNS = 40
 
 
 def frost(images: Bytes, mix: tuple[float, float, float], streams: Streams) -> Bytes:
-    """Add a random piece of a random frost texture; colours turn to their luma on grey images.
+    """Add a random piece of a random frost texture; grey images get the texture's luma.
 
     Args:
-        images: (N, C, H, W).
+        images: Images of bytes (N, C, H, W).
         mix: Share of the image, share of the frost, and the scale of the textures.
-        streams: One an image.
+        streams: One random stream per image.
     """
     kept, iced, scale = mix
     textures = frost_textures(scale)
@@ -50,13 +50,13 @@ def frost(images: Bytes, mix: tuple[float, float, float], streams: Streams) -> B
 
 @functools.lru_cache(maxsize=2)
 def frost_textures(scale: float) -> Unit:
-    """Draw the textures, always the same ones.
+    """Draw the textures, which are the same in every call.
 
     Args:
-        scale: Their size, as a share of ``SIDE``.
+        scale: Side of the textures as a share of ``SIDE``.
 
     Returns:
-        (TEXTURES, 3, S, S), from 0 to 255.
+        Textures (TEXTURES, 3, S, S), from 0 to 255.
     """
     textures = np.stack([_texture(np.random.default_rng(number), scale) for number in range(TEXTURES)])
     textures.flags.writeable = False
@@ -64,7 +64,7 @@ def frost_textures(scale: float) -> Unit:
 
 
 def _texture(rng: np.random.Generator, scale: float) -> NDArray[np.float32]:
-    """One texture, (3, S, S): ferns and haze between the blue of the night and white."""
+    """Draw one texture, (3, S, S): ferns and haze in colours from dark blue to white."""
     picture = Image.new("L", (SIDE, SIDE))
     draw = ImageDraw.Draw(picture)
     for _ in range(_FERNS):
@@ -92,7 +92,17 @@ def _fern(
     length: float,
     order: int,
 ) -> None:
-    """Draw a stem and pairs of branches that shorten towards its tip; each branch is a fern again."""
+    """Draw a fern: a stem with pairs of branches that get shorter towards its tip; each branch is a smaller fern.
+
+    Args:
+        draw: Picture to draw on.
+        rng: Random number generator.
+        x: Horizontal start of the stem in pixels.
+        y: Vertical start of the stem in pixels.
+        angle: Direction of the stem in radians.
+        length: Length of the stem in pixels.
+        order: Levels of branches; 0 draws the stem alone.
+    """
     dx, dy = math.cos(angle), math.sin(angle)
     brightness = int(rng.uniform(110, 255))
     draw.line((x, y, x + length * dx, y + length * dy), fill=brightness, width=1 + 2 * order)
@@ -107,7 +117,7 @@ def _fern(
 
 
 def _haze(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Noise whose amplitude falls as 1 / frequency, (SIDE, SIDE), its ranks spread evenly from 0 to 1."""
+    """Draw noise whose amplitude falls as 1 / frequency ** 1.3, (SIDE, SIDE), ranked to values evenly from 0 to 1."""
     vertical, horizontal = np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)[None]
     frequency = np.maximum(np.hypot(vertical, horizontal), 1 / SIDE)
     field = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((SIDE, SIDE))) / frequency**1.3, (SIDE, SIDE))

@@ -14,14 +14,17 @@ def gaussian_noise(images: Bytes, deviation: float, streams: Streams) -> Bytes:
 
 
 def shot_noise(images: Bytes, photons: float, streams: Streams) -> Bytes:
-    """Count photons, ``photons`` on average at full brightness: the variance is value / photons."""
+    """Replace each value by a Poisson count of photons, on average ``photons`` at full brightness.
+
+    On the scale of 0 to 1 the variance is value / photons.
+    """
     return to_bytes(streams.poisson(to_unit(images) * photons) / photons)
 
 
 def impulse_noise(images: Bytes, amount: float, streams: Streams) -> Bytes:
-    """Salt and pepper: each value, with probability ``amount``, becomes 0 or 255, both equally likely.
+    """Add salt and pepper: each value becomes 0 or 255, equally likely, with probability ``amount``.
 
-    Channels are hit independently, as in scikit-image's ``random_noise``, which the authors called.
+    Channels change independently, as in scikit-image's ``random_noise``, which the authors called.
     """
     draw = streams.uniform(0, 1, images.shape[1:])
     salted = np.where(draw < amount / 2, np.uint8(255), images)
@@ -29,7 +32,7 @@ def impulse_noise(images: Bytes, amount: float, streams: Streams) -> Bytes:
 
 
 def speckle_noise(images: Bytes, deviation: float, streams: Streams) -> Bytes:
-    """Multiply every value by 1 plus normal noise, so that the noise grows with the brightness."""
+    """Multiply every value by 1 plus normal noise of standard deviation ``deviation``: noise grows with brightness."""
     x = to_unit(images)
     return to_bytes(x + x * streams.normal(0, deviation, images.shape[1:]))
 

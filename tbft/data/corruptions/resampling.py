@@ -1,4 +1,4 @@
-"""Where a pixel's value comes from: zooming into the centre, and sampling between pixels."""
+"""Resample images: zoom into the centre, sample between pixels, cut pieces out of textures."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Indices = NDArray[np.int64]
 
 
 def fold_mirror(index: Indices, size: int) -> Indices:
-    """Indices beyond the border, mirrored about the edge pixels' centres (``d c b | a b c d | c b a``)."""
+    """Fold indices beyond the border back, mirrored about the edge pixels' centres (``d c b | a b c d | c b a``)."""
     period = max(1, 2 * (size - 1))
     index = index % period
     return np.minimum(index, period - index) if size > 1 else index
 
 
 def fold_reflect(index: Indices, size: int) -> Indices:
-    """Indices beyond the border, mirrored about the image's edge (``c b a | a b c d | d c b``)."""
+    """Fold indices beyond the border back, mirrored about the image's edge (``c b a | a b c d | d c b``)."""
     index = index % (2 * size)
     return np.minimum(index, 2 * size - 1 - index)
 
@@ -30,16 +30,16 @@ def fold_reflect(index: Indices, size: int) -> Indices:
 def bilinear(
     x: Unit, rows: NDArray[np.float64], columns: NDArray[np.float64], fold: Callable[[Indices, int], Indices]
 ) -> Unit:
-    """Sample each image at places of its own, linearly between the four pixels around.
+    """Sample each image at its own places, linearly between the four nearest pixels.
 
     Args:
-        x: (N, C, H, W).
-        rows: (N, H, W), vertical places in pixels.
-        columns: (N, H, W), horizontal places in pixels.
-        fold: How the image continues beyond its border.
+        x: Images (N, C, H, W).
+        rows: Vertical places (N, H, W) in pixels.
+        columns: Horizontal places (N, H, W) in pixels.
+        fold: Function of indices and a size that folds indices beyond the border back into the image.
 
     Returns:
-        (N, C, H, W), of the type of ``x``.
+        Sampled images (N, C, H, W), of the type of ``x``.
     """
     n, channels, height, width = x.shape
     top, left = np.floor(rows).astype(np.int64), np.floor(columns).astype(np.int64)
@@ -58,14 +58,14 @@ def bilinear(
 
 
 def clipped_zoom(x: Unit, factor: float) -> Unit:
-    """Enlarge the centre of each image by ``factor`` (1 or more) and keep the size, linearly interpolated.
+    """Enlarge the centre of each image by ``factor``, linearly interpolated, and keep the image's size.
 
-    The grid is that of the authors: the crop's size is rounded up, the enlarged one's to the nearest, the
-    corner pixels of both coincide, and what is too much is trimmed evenly. They cropped squares; here each
+    The grid is that of the authors: the size of the crop is rounded up, that of the enlarged crop is rounded to the
+    nearest, their corner pixels coincide, and the excess is trimmed evenly. The authors cropped squares; here each
     axis has its own crop, so that images need not be square.
 
     Args:
-        x: (N, C, H, W).
+        x: Images (N, C, H, W).
         factor: Magnification, at least 1.
     """
     for axis in (-2, -1):
@@ -84,17 +84,17 @@ def clipped_zoom(x: Unit, factor: float) -> Unit:
 
 
 def crop_tiles(textures: NDArray[Any], which: Indices, rows: Indices, columns: Indices, size: tuple[int, int]) -> Any:
-    """Cut one piece an image out of a set of textures, which continue mirrored beyond their border.
+    """Cut N pieces out of a set of textures, which continue mirrored beyond their border.
 
     Args:
-        textures: (T, C, S, S).
-        which: (N,), the texture of each piece.
-        rows: (N,), the top of each piece.
-        columns: (N,), the left of each piece.
-        size: Height and width of the pieces.
+        textures: Textures (T, C, S, S).
+        which: Index (N,) of the texture of each piece.
+        rows: Top row (N,) of each piece.
+        columns: Left column (N,) of each piece.
+        size: Height and width of the pieces in pixels.
 
     Returns:
-        (N, C, *size).
+        Pieces (N, C, *size).
     """
     side = textures.shape[-1]
     row = fold_reflect(rows[:, None] + np.arange(size[0]), side)

@@ -1,4 +1,4 @@
-"""Snow: flakes of enlarged noise, drawn out along their fall, over a whitened image."""
+"""Snow: flakes made of enlarged noise with motion blur, over a whitened image."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tbft.data.corruptions.streams import Streams
 
 
 def snow(images: Bytes, fall: tuple[float, float, float, float, int, float, float], streams: Streams) -> Bytes:
-    """Let it snow: flakes, the same flakes turned by half a turn, and light that bleaches the picture.
+    """Whiten each image and add flakes, once as drawn and once turned by 180 degrees.
 
     Args:
-        images: (N, C, H, W).
-        fall: Mean and deviation of the noise that flakes are made of, its magnification, the level below
-            which there is no flake, radius and sigma of the flakes' motion blur, and how much of the picture
-            is not bleached.
-        streams: One an image.
+        images: Images of bytes (N, C, H, W).
+        fall: Mean and standard deviation of the noise that flakes are made of, its magnification, the level below
+            which there is no flake, radius and sigma of the flakes' motion blur in pixels, and the share of the image
+            that is not whitened.
+        streams: One random stream per image.
     """
     mean, deviation, magnification, least, radius, sigma, kept = fall
     noise = streams.normal(mean, deviation, (1, *images.shape[-2:]))

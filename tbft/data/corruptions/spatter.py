@@ -14,21 +14,20 @@ from tbft.data.corruptions.streams import Streams
 WATER, MUD = (175, 238, 238), (63, 42, 20)
 """Pale turquoise and brown, as red, green and blue."""
 
-# 1.4 and 2.1969 in OpenCV's fixed point of 16 bits: what follows cuts decimals off, so the last digit
-# matters.
+# 1.4 and 2.1969 in OpenCV's 16-bit fixed point: later steps truncate, so that the last digit matters.
 _DIAGONAL, _KNIGHT = 91750 / 65536, 143976 / 65536
 _NINE = np.ones((3, 3))
 _EMBOSS = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
 
 
 def spatter(images: Bytes, liquid: tuple[float, float, float, float, float, bool], streams: Streams) -> Bytes:
-    """Spatter the image with liquid: where smoothed noise is above a level there is a drop.
+    """Add drops of water or mud where smoothed noise is above a level.
 
     Args:
-        images: (N, C, H, W).
-        liquid: Mean and deviation of the noise, sigma of its smoothing in pixels, the level, strength of the
+        images: Images of bytes (N, C, H, W).
+        liquid: Mean and standard deviation of the noise, sigma of its smoothing in pixels, the level, strength of the
             water or sigma in pixels of the mud's edge, and whether it is mud.
-        streams: One an image.
+        streams: One random stream per image.
     """
     mean, deviation, smoothing, level, finish, is_mud = liquid
     layer = gaussian(streams.normal(mean, deviation, images.shape[-2:]), smoothing)
@@ -42,13 +41,13 @@ def spatter(images: Bytes, liquid: tuple[float, float, float, float, float, bool
 
 
 def shine(layers: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """How brightly drops of water glitter, embossed by the distance to their rims.
+    """Compute the highlights of drops of water, embossed by the distance to their rims.
 
     Args:
-        layers: Depth of the water, (N, H, W).
+        layers: Depth of the water (N, H, W).
 
     Returns:
-        (N, H, W), from 0 to 1; 0 throughout an image without drops.
+        Brightness (N, H, W) from 0 to 1; an image without drops is 0 everywhere.
     """
     near = np.minimum(chamfer_distance(canny(layers, 50, 150)), 20)[:, None]
     relief = correlate(equalize((correlate(near, _NINE) / 9).astype(np.uint8)).astype(np.int64), _EMBOSS)
@@ -59,20 +58,20 @@ def shine(layers: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def chamfer_distance(targets: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Distance to the nearest target in steps of 1 (straight), 1.4 (diagonal) and 2.1969 (a knight's move).
+    """Measure the distance to the nearest target in steps of 1 (straight), 1.4 (diagonal) and 2.1969 (knight's move).
 
     These are Borgefors' weights for a 5 x 5 neighbourhood, by which OpenCV approximates the Euclidean
     distance.
 
     Args:
-        targets: (N, H, W).
+        targets: Mask (N, H, W), true on targets.
 
     Returns:
-        (N, H, W); infinite throughout an image without targets.
+        Distances (N, H, W) in pixels; an image without targets is infinite everywhere.
     """
     if not targets.any():
         return np.full(targets.shape, np.inf)
-    # One transform for all: images lie so far apart that the nearest target is one of the same image, if it
+    # One transform for the batch: the images are so far apart that the nearest target is in the same image, if it
     # has any.
     nearest = ndimage.distance_transform_edt(
         ~targets, sampling=(1e6, 1, 1), return_distances=False, return_indices=True
@@ -85,10 +84,10 @@ def chamfer_distance(targets: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def equalize(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Equalise each image's histogram as OpenCV does; an image of one value stays as it is.
+    """Equalise each image's histogram as OpenCV does; an image of a single value is not changed.
 
     Args:
-        images: (N, 1, H, W).
+        images: Grey images (N, 1, H, W).
     """
     n, size = len(images), images[0].size
     offsets = 256 * np.arange(n)[:, None]

@@ -1,4 +1,4 @@
-"""Random numbers that belong to an image, whatever batch it travels in."""
+"""Random numbers that belong to an image and do not depend on its batch."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 class Streams:
     """One independent random stream for each image of a batch.
 
-    A stream is keyed by seed, corruption, severity and the image's index, so that what an image draws depends
-    neither on its neighbours in the batch nor on the order in which batches are made.
+    A stream is keyed by seed, corruption, severity and the image's index. An image's numbers therefore depend neither
+    on the other images of the batch nor on the order of the batches.
 
     Args:
         seed: Any integer from 0.
-        name: The corruption's name.
-        severity: 1 to 5.
-        indices: The index of each image, from 0.
+        name: Name of the corruption.
+        severity: Severity from 1 to 5.
+        indices: Index of each image, from 0.
     """
 
     def __init__(self, seed: int, name: str, severity: int, indices: Iterable[int]) -> None:
@@ -34,17 +34,17 @@ class Streams:
         return len(self._streams)
 
     def normal(self, mean: float, deviation: float, shape: tuple[int, ...]) -> NDArray[np.float64]:
-        """Normal numbers, (N, *shape)."""
+        """Draw normal numbers, (N, *shape)."""
         return np.stack([stream.normal(mean, deviation, shape) for stream in self._streams])
 
     def uniform(self, low: float, high: float, shape: tuple[int, ...] = ()) -> NDArray[np.float64]:
-        """Numbers from ``low`` to ``high``, (N, *shape)."""
+        """Draw uniform numbers from ``low`` to ``high``, (N, *shape)."""
         return np.stack([stream.uniform(low, high, shape) for stream in self._streams])
 
     def integers(self, low: int, high: int, shape: tuple[int, ...] = ()) -> NDArray[np.int64]:
-        """Whole numbers from ``low`` to ``high - 1``, (N, *shape)."""
+        """Draw whole numbers from ``low`` to ``high - 1``, (N, *shape)."""
         return np.stack([stream.integers(low, high, shape) for stream in self._streams])
 
     def poisson(self, mean: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
-        """Poisson counts of the given means, one entry of ``mean`` (N, ...) an image."""
+        """Draw Poisson counts with the means ``mean`` (N, ...), whose first axis is the images; same shape."""
         return np.stack([stream.poisson(rate) for stream, rate in zip(self._streams, mean, strict=True)])
