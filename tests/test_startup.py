@@ -19,8 +19,8 @@ AS_A_PROCESS = """
 import atexit, gc, json, sys
 
 def note(phase, info):
-    if phase == "start" and info["generation"] == 2:
-        walked.append(len(gc.get_objects()))
+    if phase == "start":
+        walked.append(len(gc.get_objects(None if info["generation"] == 2 else 0)))
 
 def write():
     found = {"modules": sorted(sys.modules), "walked": max(walked, default=0), "frozen": gc.get_freeze_count()}
