@@ -87,5 +87,6 @@ class Predictions(list[Prediction]):
             columns.append("truth")
             rows = [[*row, name] for row, name in zip(rows, truth, strict=True)]
         writer.writerows([columns, *rows])
-        writer.writerows([image, "", "", reason] for image, reason in self.broken.items())
+        rows = [[image, "", "", reason] for image, reason in self.broken.items()]
+        writer.writerows([*row, *[""] * (len(columns) - len(row))] for row in rows)
         return table.getvalue().encode(errors="backslashreplace").decode()

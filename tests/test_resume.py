@@ -14,9 +14,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tbft import atomic
@@ -106,6 +108,26 @@ def test_an_overwritten_run_is_not_taken_up_again(run, stopped_run, monkeypatch)
         patch.setattr("lightning.pytorch.Trainer.fit", raising(RuntimeError("stopped here"), Trainer.fit))
         assert run(*SHORT, "--run.overwrite", "true")[0] == 1
     assert not Path("runs/run/last.ckpt").exists()
+
+
+def test_pictures_that_are_read_batch_by_batch_are_known_again(run, tmp_path, capsys):
+    def write(brightness: int) -> None:
+        for digit in range(10):
+            folder = tmp_path / "pictures" / str(digit)
+            folder.mkdir(parents=True, exist_ok=True)
+            for i in range(4):
+                noise = np.random.default_rng([digit, i]).integers(0, brightness, (16, 16), np.uint8)
+                Image.fromarray(noise).save(folder / f"{i}.png")
+
+    write(brightness=200)
+    data = ["--config", "data/folder.yaml", "--data.root", str(tmp_path / "pictures"), "--data.train_size", "20"]
+    fit = ["fit", "--config", "feature.yaml", "--model.base", "digits", *data, "--run.test", "false"]
+    assert run(*fit, "--trainer.max_epochs", "1", "--data.memory_limit", "0")[0] == 0
+    again = [*fit, "--trainer.max_epochs", "2", "--ckpt_path", "last"]
+    assert run(*again)[0] == 0  # kept in memory now
+    write(brightness=20)
+    for limit in ([], ["--data.memory_limit", "0"]):
+        assert run(*again, *limit)[0] == 2 and "other images or labels" in capsys.readouterr().err
 
 
 def raising(error: BaseException, like: Callable) -> Callable:

@@ -63,6 +63,7 @@ def open_files(parts: Mapping[str, Labelled], size: int, *, skip_broken: bool = 
         validation=positions.get("validation"),
         test=positions.get("test"),
         where=lambda i: str(paths[i]),
+        identity=lambda i: f"{paths[i].parent.name}/{paths[i].name}: {paths[i].stat().st_size} bytes",
         skipped=skipped,
     )
 

@@ -128,6 +128,7 @@ class DomainData(LabelledData, LightningDataModule, ABC):
         self.skip_broken, self.base_classes = skip_broken, base_classes
         self.skipped = 0
         self.test_names: list[str] = []
+        self.identities: list[str] = []
 
     @abstractmethod
     def open(self) -> Pictures:
@@ -197,6 +198,8 @@ class DomainData(LabelledData, LightningDataModule, ABC):
         where = "kept in memory" if in_memory else "too many to keep, read batch by batch"
         level = logging.INFO if in_memory else logging.WARNING
         log.log(level, "%d pictures, %.0f MiB (data.memory_limit %.0f): %s", total, mib, self.memory_limit, where)
+        if pictures.identity:
+            self.identities = [pictures.identity(int(i)) for i in np.concatenate([sample, split.test])]
         reader = self._reader(pictures)
         parts = {}
         for part, positions in (("train", split.train), ("val", split.validation), ("test", split.test)):

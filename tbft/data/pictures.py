@@ -21,6 +21,8 @@ class Pictures:
         validation: positions of the data set's own validation part; ``None`` if it has none.
         test: positions of the data set's own test part; ``None`` if it has none.
         where: function from a position to the picture's name in messages and predictions, such as its file.
+        identity: function from a position to what tells a picture from another one that takes its place, such as its
+            file's size; ``None`` where pictures cannot change.
         skipped: number of broken pictures that were left out on request.
         corrupted: whether the pictures already have the corruption of ``data.corruption``.
     """
@@ -30,6 +32,7 @@ class Pictures:
     validation: Indices | None = None
     test: Indices | None = None
     where: Callable[[int], str] = str
+    identity: Callable[[int], str] | None = None
     skipped: int = 0
     corrupted: bool = False
 
@@ -44,10 +47,12 @@ class Pictures:
         def part(positions: Indices | None) -> Indices | None:
             return None if positions is None else np.flatnonzero(np.isin(kept, positions))
 
+        identity = self.identity
         return replace(
             self,
             labels=self.labels[kept],
             read=lambda positions: self.read(kept[positions]),
+            identity=identity and (lambda position: identity(int(kept[position]))),
             validation=part(self.validation),
             test=part(self.test),
             where=lambda position: self.where(int(kept[position])),

@@ -33,8 +33,8 @@ def fingerprint(config: Mapping[str, Any], base: BaseWeights | None, data: Domai
         data: the run's data, set up.
 
     Returns:
-        Plain strings: ``options`` and ``located`` (JSON, from dotted name to value), ``base`` and ``data`` (digests;
-        ``base`` is empty without a base model).
+        Plain strings: ``options`` and ``located`` (JSON, from dotted name to value), and digests: ``base`` (empty
+        without a base model), ``data`` (labels and names), ``pixels`` and ``files`` (empty where they are not known).
     """
     options = {name: value for name, value in _flat(config) if not _is_free(name)}
     if options.get(_ALIGN) == "for_an_epoch":  # it differs from with_card only in the length of the run
@@ -44,7 +44,7 @@ def fingerprint(config: Mapping[str, Any], base: BaseWeights | None, data: Domai
         "options": json.dumps(options, sort_keys=True, default=str),
         "located": json.dumps(located, sort_keys=True),
         "base": digest(base.weights) if base else "",
-        "data": _digest_of_data(data),
+        **_digests_of_data(data),
     }
 
 
@@ -67,7 +67,7 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     places = json.loads(then["located"]), json.loads(now["located"])
     if then["base"] != now["base"]:
         found.append(_moved("model.base", places, "other weights"))
-    if then["data"] != now["data"] and not names:  # with another seed or size the images differ anyway
+    if _has_other_data(then, now) and not names:  # with another seed or size the images differ anyway
         found.append(_moved(_ROOT, places, "other images or labels"))
     return found
 
@@ -92,15 +92,24 @@ def _flat(value: Any, name: str = "") -> list[tuple[str, Any]]:
     return [(name, value)]
 
 
-def _digest_of_data(data: DomainData) -> str:
-    """Hash the labels and pictures of all parts in their order, class names, and the names of the test images.
+def _digests_of_data(data: DomainData) -> dict[str, str]:
+    """Hash the labels of all parts with the class names and the names of the test images, the pixels, and the files.
 
-    Pictures that do not lie in memory, but are read when they are needed, are left out.
+    ``pixels`` is empty if pictures are not in memory, and ``files``, of their names and sizes, if they are not files.
     """
-    found: dict[str, Tensor] = {}
-    for name, part in (("train", data.train), ("val", data.val), ("test", data.test)):
-        if part is not None:
-            found[f"{name}.y"] = part.y
-            if isinstance(part.x, Tensor):
-                found[f"{name}.x"] = part.x
-    return digest(found, {"classes": json.dumps(data.classes), "names": json.dumps(data.test_names)})
+    parts = {
+        name: part for name, part in (("train", data.train), ("val", data.val), ("test", data.test)) if part is not None
+    }
+    pixels = {name: part.x for name, part in parts.items() if isinstance(part.x, Tensor)}
+    named = {"classes": json.dumps(data.classes), "names": json.dumps(data.test_names)}
+    return {
+        "data": digest({name: part.y for name, part in parts.items()}, named),
+        "pixels": digest(pixels) if len(pixels) == len(parts) else "",
+        "files": digest({}, {"files": json.dumps(data.identities)}) if data.identities else "",
+    }
+
+
+def _has_other_data(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether labels or pictures differ; files count only where the pixels of one run are not known."""
+    pictures = "pixels" if then.get("pixels") and now["pixels"] else "files"
+    return then["data"] != now["data"] or then.get(pictures) != now[pictures]
