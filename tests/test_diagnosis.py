@@ -91,7 +91,7 @@ def test_a_lost_model_that_nothing_brings_back_asks_for_labels():
     diagnosis = diagnose(unlabelled(draw(300, 7, Drift(moved=3.0))), HEAD, CARD)
     assert diagnosis.levels == () and diagnosis.verdict == "keep"
     assert any(sentence.startswith("collect 30 labels") for sentence in diagnosis.advice)
-    assert "confidence" in diagnosis.reason and "only labels tell" in diagnosis.table()
+    assert "confidence" in diagnosis.reason and "only labels can show" in diagnosis.table()
 
 
 def test_predictions_that_fall_into_a_few_classes_are_not_called_lost_confidence():

@@ -37,6 +37,11 @@ def test_the_options_that_matter_first_are_options():
     assert set(texts.FIRST) - {"data"} <= set(catalogue.names_of("fit"))
 
 
+def test_a_default_is_a_value_and_not_the_name_of_one():
+    (url,) = [option for option in catalogue.data_options("CIFAR10") if option.name == "data.url"]
+    assert url.default is not None and url.default.startswith("https://")
+
+
 @pytest.mark.parametrize("section", catalogue.SECTIONS)
 def test_a_sections_help_describes_each_option_and_its_default(run, capsys, section):
     out = " ".join(said(run, capsys, "validate", "--help", section).split())

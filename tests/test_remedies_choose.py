@@ -111,7 +111,7 @@ def test_a_gain_that_is_too_small_to_see_asks_for_labels():
     choice = choose(samples, head, SourceCard(accuracy=0.9, images=1000))
     assert choice.verdict == "undecided" and choice.head.equals(head)
     assert choice.labels_needed is not None and 100 < choice.labels_needed < 600
-    assert f"about {choice.labels_needed} labels would tell" in choice.reason
+    assert f"about {choice.labels_needed} labels would show" in choice.reason
 
 
 def test_unlabelled_images_are_refreshed_only_where_confidence_was_lost():

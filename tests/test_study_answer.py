@@ -144,7 +144,7 @@ def test_without_an_opponent_it_says_so(tmp_path: Path) -> None:
 def test_where_nobody_names_the_drift_the_sample_decides_and_the_sentence_says_so(tmp_path: Path) -> None:
     for strategy in ("auto", "block"):
         write_run(tmp_path, strategy, 0.8 if strategy == "auto" else 0.7, 5.0)
-    assert answer_of(tmp_path).sentence.startswith("At input level auto, which nobody tells the drift, brings the")
+    assert answer_of(tmp_path).sentence.startswith("At input level auto, to which nobody names the drift, brings the")
     assert "to 80.0 %" in answer_of(tmp_path).sentence
 
 

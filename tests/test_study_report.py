@@ -246,7 +246,7 @@ def test_an_axis_of_ones_own_is_not_averaged_away(tmp_path: Path) -> None:
     tables = tables_of(tmp_path)
     variants = {row[4] for row in tables["accuracy"].rows if row[0] == "ours"}
     assert variants == {"freeze.statistics=refresh", "freeze.statistics=batch"}
-    assert ("to come", "not run", "the study has not come to it") in tables["problems"].rows
+    assert ("to come", "not run", "the study has not reached it") in tables["problems"].rows
 
 
 def test_many_runs_to_come_are_counted(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def train_winner(
         climb.standing, climb.reached = REFRESHED, reached
         climb.keep.best, climb.keep.base = score, base
     else:
-        told = reason.replace("with the base", "with what stood")
+        told = reason.replace("with the base", "before training")
         chain.load_state_dict(chosen)
     climb.note((_called(winner),), reason is None, told, reached, cpu_seconds=time.process_time() - began)
     return reason is None

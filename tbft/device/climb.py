@@ -179,7 +179,7 @@ class _Climb:
         made.steps += trained.steps
         reason = reason_to_keep_base(standing, trained.best) if trained.best else NOT_TRAINED
         if trained.best is None or reason is not None:
-            made.detail["not_kept"] = {self.block: (reason or "").replace("with the base", "with what stood")}
+            made.detail["not_kept"] = {self.block: (reason or "").replace("with the base", "before training")}
             return {}
         self.changed = changed
         refresh = ["refresh"] if changed and "refresh" not in self.names else []

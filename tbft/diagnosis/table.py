@@ -44,7 +44,7 @@ def name_levels(diagnosis: DiagnosisData) -> str:
         return "cannot tell"
     if not diagnosis.choice.drifted:
         return "none found"
-    return "yes, at no level that stands out" if diagnosis.labelled else "yes, at a level that only labels tell"
+    return "yes, but at no particular level" if diagnosis.labelled else "yes, at a level that only labels can show"
 
 
 def format_p(p: float) -> str:
@@ -88,7 +88,7 @@ def _remedies(diagnosis: DiagnosisData) -> list[str]:
     elif left_out:
         lines.append(f"({left_out} more combinations end with the same model as one of these)")
     if diagnosis.training:
-        lines.append(f"not tried here, for they train: {list_training(diagnosis)} passes")
+        lines.append(f"not tried here, because they train: {list_training(diagnosis)} passes")
     if shown[0].passes is not None:
         lines.append("passes: estimated cost, in forward passes over these images")
     return lines
@@ -102,10 +102,10 @@ def _judgement(offer: Offer, step: Step, diagnosis: DiagnosisData) -> str:
     if not diagnosis.choice.drifted:
         return ""
     if step.accepted:
-        return f"better than what stood ({equation_of_p(step.p)})"
+        return f"better than the best so far ({equation_of_p(step.p)})"
     if step.gain.interval.value < 0:
-        return f"{step.gain.worse - step.gain.better} fewer right than with what stood"
-    return f"not clearly better than what stood ({equation_of_p(step.p)})"
+        return f"{step.gain.worse - step.gain.better} fewer right than the best so far"
+    return f"not clearly better than the best so far ({equation_of_p(step.p)})"
 
 
 def _gain(offer: Offer) -> str:

@@ -187,17 +187,17 @@ def _parameters(section: str, found: tuple[ast.Module, ast.ClassDef]) -> Iterato
         documented.append(made)
     texts = {name: text for part in documented for name, text in _described(ast.get_docstring(part) or "").items()}
     for name, annotation, default in given:
-        shown = None if default is None else ast.unparse(default).strip("'")
+        shown = None if default is None else ast.unparse(_written_out(module, default) or default).strip("'")
         written = _written_out(module, annotation)
         yield Option(f"{section}.{name}", shown, _choices(written), texts.get(name, ""), written)
 
 
-def _written_out(module: ast.Module, annotation: ast.expr | None) -> ast.expr | None:
-    """Return the type that a module-level assignment gives to the name of an annotation; others are unchanged."""
-    if not isinstance(annotation, ast.Name):
-        return annotation
+def _written_out(module: ast.Module, expression: ast.expr | None) -> ast.expr | None:
+    """Return what a module-level assignment gives to a name, of a type or a default; others are unchanged."""
+    if not isinstance(expression, ast.Name):
+        return expression
     named = (node for node in module.body if isinstance(node, ast.Assign))
-    return next((node.value for node in named if ast.unparse(node.targets[0]) == annotation.id), annotation)
+    return next((node.value for node in named if ast.unparse(node.targets[0]) == expression.id), expression)
 
 
 def _choices(annotation: ast.expr | None) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ def judge_aligned(choice: Choice, aligned: Choice, source: Sample) -> tuple[bool
         Whether the aligned block is kept, and the reason.
     """
     if aligned.statistics != REFRESHED:
-        return False, "with the aligned block no remedy stands"
+        return False, "with the aligned block no remedy is better than the base model"
     if source.labels is None:
         assert choice.accuracy is not None and aligned.accuracy is not None
         points = 100 * (aligned.accuracy.value - choice.accuracy.value)

@@ -122,13 +122,13 @@ def choose(
             told,
             verdict="undecided",
             reason=f"{' + '.join(tried[best].remedies)} may gain {100 * gain.interval.value:.1f} points, "
-            f"which about {needed} labels would tell",
+            f"which about {needed} labels would show",
             labels_needed=needed,
         )
     return replace(
         told,
         verdict="keep",
-        reason="no remedy gains on what stands" if drifted else "nothing in the sample shows drift",
+        reason="no remedy is better than the base model" if drifted else "nothing in the sample shows drift",
     )
 
 
@@ -198,10 +198,10 @@ def _judge(candidate: Candidate, gain: Gain, p: float, drifted: bool) -> tuple[b
     if not drifted:
         return False, "nothing in the sample shows drift"
     if gain.interval.value < 0:
-        return False, f"{gain.worse - gain.better} images fewer are right than with what stands"
+        return False, f"{gain.worse - gain.better} images fewer are right than with the best so far"
     if p > level:
-        return False, f"the labels are not clearly more likely than with what stands (p = {p:.2g})"
-    return True, f"the labels are more likely than with what stood (p = {p:.2g})"
+        return False, f"the labels are not clearly more likely than with the best so far (p = {p:.2g})"
+    return True, f"the labels are more likely than with the best so far (p = {p:.2g})"
 
 
 def what_labels_lack(labels: Ints, num_classes: int) -> str | None:

@@ -19,7 +19,7 @@ _OPPONENTS = {
 _BASIS_OF_ADAPTATION = (
     "Costs are of the adaptation (prepare, train, validate, save): not all of these runs tell those of a whole process."
 )
-_SUBJECTS = {ADAPTIVE: "auto, which nobody tells the drift,"}
+_SUBJECTS = {ADAPTIVE: "auto, to which nobody names the drift,"}
 
 
 @dataclass(frozen=True)

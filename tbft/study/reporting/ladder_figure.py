@@ -23,8 +23,8 @@ def ladders(results: Results) -> Chart:
         panels += [Panel(_title(setting, drift), partial(_panel, each)) for drift, each in runs.items()]
     caption = (
         "Accuracy on the device's labelled sample against CPU-seconds, one marker for each combination of remedies "
-        "tried, named after its dearest: filled is accepted, hollow refused. Whiskers are 95 % intervals. The line is "
-        "what stands; thin lines are other seeds."
+        "tried, named after its most expensive remedy: filled is accepted, hollow refused. Whiskers are 95 % "
+        "intervals. The line is the best so far; thin lines are other seeds."
     )
     return Chart("Up the ladder of remedies", caption, panels, tuple(LOOKS))
 

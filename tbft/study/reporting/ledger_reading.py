@@ -82,7 +82,7 @@ def read_ledger(folder: Path) -> tuple[list[Record], list[Problem]]:
         records.append(replace(record, planned=planned, ledger=ledger))
     for root, entries in cells.items():
         missing = [key for key, entry in entries.items() if root / key not in seen and not entry.get(SUPERSEDED)]
-        problems += [Problem(key, NOT_RUN, "the study has not come to it") for key in missing]
+        problems += [Problem(key, NOT_RUN, "the study has not reached it") for key in missing]
     for root, number in superseded.items():
         reason = f"the present plan of {root.name} does not have them; a study that does takes them up again"
         problems.append(Problem(f"{number} of earlier plans", SUPERSEDED, reason))
