@@ -12,6 +12,7 @@ from tbft.diagnosis.findings import LEVEL, Finding
 from tbft.diagnosis.offers import Offer
 from tbft.remedies.choice import Choice, Sign, Step, Verdict
 from tbft.remedies.evidence import Interval
+from tbft.remedies.sample import REFRESHED
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,10 +55,13 @@ class DiagnosisData:
         """Whether wrong labels explain what is left, and nothing may be trained on them.
 
         The labels contradict a model that is as sure of the images as of its source's. Of new sub-populations it is
-        less sure, though they too can be answered wrong with confidence.
+        less sure, though they too can be answered wrong with confidence. Where refreshed statistics stand, the sensor
+        has changed, and confidence that was lost under the source's says nothing of sub-populations.
         """
         if not any(finding.found and finding.level == "labels" for finding in self.findings):
             return False
+        if self.choice.statistics == REFRESHED:
+            return True
         return not any(sign.name == "confidence" and sign.p <= LEVEL for sign in self.signs)
 
     def as_dict(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,7 +11,15 @@ import numpy as np
 from tbft.remedies.card import SourceCard
 from tbft.remedies.choice import Choice
 from tbft.remedies.combinations import Candidate
-from tbft.remedies.evidence import Gain, Interval, clopper_pearson, counts_differ, fewer_than, paired_gain
+from tbft.remedies.evidence import (
+    Gain,
+    Interval,
+    clopper_pearson,
+    counts_differ,
+    fewer_than,
+    largest_gains,
+    paired_gain,
+)
 from tbft.remedies.label_free import MODEL_ERROR, claims_to_be_right
 from tbft.remedies.sample import REFRESHED, SOURCE, Bools, Ints, Sample, correct
 
@@ -26,8 +34,12 @@ STRICT_LEVEL = 0.01
 PART = 0.2
 """Part of the lost accuracy that a remedy has to bring back for its level to be named."""
 
+LEAST_GAIN = 0.03
+"""Accuracy that refreshed statistics have to gain for likelier labels to be evidence too. These tell more of 100 images
+than counting them does, as under glass_blur and zoom_blur; without drift they are a little likelier as well."""
+
 RELABELLED = 0.3
-"""The same for a label map, which a sample can be fitted with more easily."""
+"""Part of the lost accuracy that a label map has to bring back, which a sample can be fitted with more easily."""
 
 DEFICIT = 0.2
 """Accuracy below the source's, after statistics, label map and prior, from which on a feature drift is named. Refreshed
@@ -37,7 +49,9 @@ DOUBT = 0.1
 """Accuracy on the labels below what the model's confidence claims from which on the labels are in doubt; half of the
 confidence that was lost comes on top, for a claim is worth less the more of it is lost."""
 
-_MAPS: tuple[tuple[str, ...], ...] = ((), ("relabel",), ("merge",))
+_DRAWS = 999
+
+_MAPS: tuple[tuple[str, ...], ...] = (("relabel",), ("merge",))
 
 
 @dataclass(frozen=True)
@@ -75,11 +89,12 @@ def find_levels(choice: Choice, samples: Mapping[str, Sample], card: SourceCard)
     assert labels is not None
     evidence = _Evidence(choice, labels)
     goal = card.accuracy if card.accuracy is not None else evidence.best
-    statistics, refreshed = evidence.best_statistics(goal)
+    refreshed = evidence.best_statistics(goal)
+    statistics = ("refresh",) if refreshed.found else ()
     output, mapped = evidence.best_map(goal, statistics)
     prior, weighted = evidence.prior(mapped)
     findings = [refreshed, output, prior]
-    findings += evidence.rest(weighted, goal, samples[REFRESHED if "refresh" in statistics else SOURCE], card)
+    findings += evidence.rest(weighted, goal, samples[REFRESHED if statistics else SOURCE], card)
     drifted = choice.drifted and choice.verdict != "cannot tell"
     return tuple(finding if drifted else replace(finding, found=False) for finding in findings)
 
@@ -93,23 +108,32 @@ class _Evidence:
         self.hits: dict[tuple[str, ...], Bools] = {n: correct(c.fit.logits, labels) for n, c in self.tried.items()}
         self.best = max(float(hits.mean()) for hits in self.hits.values())
 
-    def best_statistics(self, goal: float) -> tuple[tuple[str, ...], Finding]:
-        """Whether refreshed statistics bring accuracy back, with whatever label map suits."""
+    def best_statistics(self, goal: float) -> Finding:
+        """Whether refreshed statistics bring accuracy back.
+
+        Both sides may have the label map that suits them, but for a map of the source's statistics that gets no more
+        images right than refreshed statistics do without one: it is then fitted to what the sensor has changed.
+        """
         if ("refresh",) not in self.tried:
-            return (), Finding("input", False, "no refreshed statistics at hand", 1.0, Interval(0.0, 0.0, 0.0))
-        plain = max(_MAPS, key=self._accuracy)
-        fresh = max(_MAPS, key=lambda names: self._accuracy(("refresh", *names)))
-        gain = paired_gain(self.hits[plain], self.hits[("refresh", *fresh)])
+            return Finding("input", False, "no refreshed statistics at hand", 1.0, Interval(0.0, 0.0, 0.0))
+        shares = ((), ("prior",)) if self._shares_differ(()) <= STRICT_LEVEL else ((),)
+        plain, fresh, mapped = self._best(shares), self._best(shares, ("refresh",)), self._best(_MAPS)
+        if self._accuracy(mapped) > self._accuracy(fresh):
+            plain = self._best((plain, mapped))
+        fresh = self._best((*shares, *_MAPS), ("refresh",))
+        gain = paired_gain(self.hits[plain], self.hits[fresh])
+        if gain.interval.value >= LEAST_GAIN:
+            gain = replace(gain, p=min(gain.p, self._likelier(fresh, plain)))
         found = self._brings_back(gain, goal, self._accuracy(plain), PART)
-        finding = Finding("input", found, "refreshed statistics against the source's", gain.p, gain.interval)
-        return (("refresh",) if found else ()), finding
+        return Finding("input", found, "refreshed statistics against the source's", gain.p, gain.interval)
 
     def best_map(self, goal: float, statistics: tuple[str, ...]) -> tuple[Finding, tuple[str, ...]]:
-        """Whether a label map brings accuracy back."""
-        options = [(*statistics, *names) for names in _MAPS[1:]]
-        best = max(options, key=self._accuracy)
+        """Whether a label map brings accuracy back, and other class shares alone do not explain the labels as well."""
+        prior = (*statistics, "prior")
+        likelier = [names for names in _MAPS if self._likelier((*statistics, *names), prior) <= LEVEL]
+        best = self._best(likelier or _MAPS, statistics)
         gain = paired_gain(self.hits[statistics], self.hits[best])
-        found = self._brings_back(gain, goal, self._accuracy(statistics), RELABELLED)
+        found = bool(likelier) and self._brings_back(gain, goal, self._accuracy(statistics), RELABELLED)
         finding = Finding("output", found, "a label map against none", gain.p, gain.interval)
         return finding, best if found else statistics
 
@@ -117,7 +141,7 @@ class _Evidence:
         """Whether class shares differ from the source's under the label map."""
         expected = self.tried[mapped].fit.whole.prior
         counts = np.bincount(self.labels, minlength=len(expected))
-        p = counts_differ(counts, expected)
+        p = self._shares_differ(mapped)
         furthest = int(np.abs(counts / counts.sum() - expected).argmax())
         share = clopper_pearson(int(counts[furthest]), len(self.labels))
         moved = Interval(*(value - float(expected[furthest]) for value in (share.value, share.low, share.high)))
@@ -153,6 +177,20 @@ class _Evidence:
             Finding("feature", deficit and not doubted, told, p, lost),
             Finding("labels", doubted, "accuracy below what confidence claims", over.p, over.interval),
         ]
+
+    def _shares_differ(self, mapped: tuple[str, ...]) -> float:
+        """P-value of the class shares under the source's, carried over by a label map."""
+        expected = self.tried[mapped].fit.whole.prior
+        return counts_differ(np.bincount(self.labels, minlength=len(expected)), expected)
+
+    def _best(self, options: Iterable[tuple[str, ...]], statistics: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """The combination with most images right, of equals the first."""
+        return max(((*statistics, *names) for names in options), key=self._accuracy)
+
+    def _likelier(self, names: tuple[str, ...], others: tuple[str, ...]) -> float:
+        """P-value of the labels being more likely under one combination than under another one."""
+        scores = [self.tried[each].scores(self.labels) for each in (names, others)]
+        return float(largest_gains((scores[0] - scores[1])[None], _DRAWS)[0])
 
     def _accuracy(self, names: tuple[str, ...]) -> float:
         return float(self.hits[names].mean())
