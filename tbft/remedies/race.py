@@ -7,6 +7,7 @@ from typing import Literal
 
 from tbft.remedies.card import SourceCard
 from tbft.remedies.evidence import Interval
+from tbft.remedies.sample import REFRESHED
 
 WORTH_TRAINING = 0.12
 """Accuracy below the source's from which on a block is trained by steps. An aligned front block leaves 0.06 and 0.08 on
@@ -67,16 +68,19 @@ def is_worth_training(left: Interval | None, card: SourceCard, images: int) -> b
     return left.value >= max(WORTH_LESS, WORTH_TRAINING * min(1.0, MANY_LABELS / images))
 
 
-def contenders_for(levels: Collection[str], left: Interval, card: SourceCard) -> tuple[Trained, ...]:
+def contenders_for(levels: Collection[str], left: Interval, card: SourceCard, statistics: str) -> tuple[Trained, ...]:
     """What may be trained: the block of each level that drifted, and all blocks where errors are many.
+
+    Where neither images nor features are known to have drifted, the statistics that stand tell which of them it was.
 
     Args:
         levels: that drifted.
         left: accuracy below the source's.
         card: what is known of the source.
+        statistics: state of the BatchNorm statistics that stand.
     """
     blocks: list[Trained] = []
-    if "input" in levels:
+    if "input" in levels or ("feature" not in levels and statistics == REFRESHED):
         blocks.append("input")
     if "feature" in levels or not blocks:
         blocks.append("feature")
