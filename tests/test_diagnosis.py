@@ -32,6 +32,35 @@ def test_the_levels_that_drifted_are_named(drift, levels):
     assert set(diagnose(draw(300, 1, drift), HEAD, CARD).levels) == levels
 
 
+def test_classes_that_do_not_appear_are_other_shares_and_no_label_map():
+    for seed in range(3):
+        clear = draw(200, seed, Drift(prior=(0.4, 0.3, 0.3, 0.0, 0.0, 0.0)))["source"]
+        features = clear.features + np.random.default_rng(seed).normal(size=clear.features.shape)
+        sample = Sample(features, HEAD.logits(features), clear.labels)
+        assert diagnose({"source": sample}, HEAD, CARD).levels == ("prior",)
+
+
+def test_classes_that_share_a_label_are_a_label_map():
+    assert set(diagnose(draw(200, 1, Drift(new_label=(0, 1, 2, 3, 0, 5))), HEAD, CARD).levels) == {"output"}
+
+
+@pytest.mark.parametrize(
+    ("drift", "images", "levels"),
+    [
+        (Drift(sensed=True, moved=1.0), 60, {"input"}),
+        (Drift(sensed=True, moved=1.5, prior=(0.4, 0.3, 0.3, 0.0, 0.0, 0.0)), 100, {"input", "prior", "feature"}),
+    ],
+)
+def test_a_changed_sensor_is_named_beside_other_drifts_in_a_small_sample(drift, images, levels):
+    for seed in range(5):
+        assert set(diagnose(draw(images, seed, drift), HEAD, CARD).levels) == levels
+
+
+def test_wrong_labels_are_told_from_sub_populations_behind_a_changed_sensor_too():
+    noisy, moved = (draw(300, 1, Drift(sensed=True, **more)) for more in ({"noise": 0.4}, {"moved": 2.5}))
+    assert diagnose(noisy, HEAD, CARD).has_wrong_labels and not diagnose(moved, HEAD, CARD).has_wrong_labels
+
+
 def test_noisy_labels_are_no_drift():
     diagnosis = diagnose(draw(300, 1, Drift(noise=0.4)), HEAD, CARD)
     assert diagnosis.levels == () and any("check the labels" in sentence for sentence in diagnosis.advice)

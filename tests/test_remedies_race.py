@@ -9,6 +9,7 @@ from tbft.remedies.race import (
     TRUSTED,
     WORTH_LESS,
     WORTH_TRAINING,
+    contenders_for,
     is_cheap_to_train,
     is_worth_training,
 )
@@ -45,6 +46,21 @@ def test_nothing_is_worth_training_without_images_or_a_certain_loss() -> None:
     assert not is_worth_training(left(0.2), CARD, 0)
     assert not is_worth_training(None, CARD, 100)
     assert not is_worth_training(Interval(0.2, -0.01, 0.4), CARD, 100)
+
+
+@pytest.mark.parametrize(
+    ("levels", "statistics", "trained"),
+    [
+        (["input"], "refreshed", ("input",)),
+        (["feature", "output"], "refreshed", ("feature",)),
+        (["input", "feature"], "refreshed", ("input", "feature")),
+        ([], "refreshed", ("input",)),
+        (["output"], "source", ("feature",)),
+    ],
+)
+def test_the_block_of_what_drifted_is_trained_and_where_that_is_not_known_of_what_helped(levels, statistics, trained):
+    assert contenders_for(levels, left(0.2), CARD, statistics) == trained
+    assert contenders_for(levels, left(0.2), SourceCard(accuracy=0.95), statistics) == (*trained, "full")
 
 
 SMALL, RESNET26 = 3e6, 5.5e7

@@ -124,7 +124,7 @@ class Climb(Adaptation):
             self.reached = choice.accuracy
         if train and self._is_worth_training(choice):
             assert self.diagnosis is not None and choice.left is not None
-            contenders = contenders_for(self.diagnosis.levels, choice.left, self.card)
+            contenders = contenders_for(self.diagnosis.levels, choice.left, self.card, self.standing)
             train_winner(self, choice, samples, look.positions, contenders)
 
     def test(self) -> Tally:

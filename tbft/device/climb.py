@@ -148,7 +148,7 @@ class _Climb:
             return False
         if choice.left is None or not is_worth_training(choice.left, self.card, len(self.train)):
             return False
-        contenders = contenders_for(found.levels, choice.left, self.card)
+        contenders = contenders_for(found.levels, choice.left, self.card, choice.statistics)
         reasons = {
             "input": "a bundle aligns the front block and does not train it on labels",
             "feature": self._cannot_train,

@@ -12,6 +12,7 @@ from tbft.diagnosis.findings import LEVEL, Finding
 from tbft.diagnosis.offers import Offer
 from tbft.remedies.choice import Choice, Sign, Step, Verdict
 from tbft.remedies.evidence import Interval
+from tbft.remedies.sample import REFRESHED
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,10 +56,14 @@ class DiagnosisData:
         """Whether wrong labels explain the lost accuracy, so that nothing may be trained on them.
 
         That is so if the labels contradict the model's answers and the model is as confident as on the source. On new
-        sub-populations it is less confident, although its answers can be confident and wrong there too.
+        sub-populations it is less confident, although its answers can be confident and wrong there too. Where refreshed
+        statistics are kept, the sensor has changed: confidence that was lost under the source's statistics then says
+        nothing about sub-populations.
         """
         if not any(finding.found and finding.level == "labels" for finding in self.findings):
             return False
+        if self.choice.statistics == REFRESHED:
+            return True
         return not any(sign.name == "confidence" and sign.p <= LEVEL for sign in self.signs)
 
     def as_dict(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from tbft.remedies.card import SourceCard
 from tbft.remedies.evidence import Interval
+from tbft.remedies.sample import REFRESHED
 
 WORTH_TRAINING = 0.12
 """Least accuracy below the source's at which a block is trained by steps. An aligned front block leaves 0.06 and 0.08
@@ -71,18 +72,20 @@ def is_worth_training(left: Interval | None, card: SourceCard, images: int) -> b
     return left.value >= max(WORTH_LESS, WORTH_TRAINING * min(1.0, MANY_LABELS / images))
 
 
-def contenders_for(levels: Collection[str], left: Interval, card: SourceCard) -> tuple[Trained, ...]:
+def contenders_for(levels: Collection[str], left: Interval, card: SourceCard, statistics: str) -> tuple[Trained, ...]:
     """Return the contenders: the block of each drifted level, and the whole network if errors are many.
 
-    Only input and feature level have contenders; with neither of them the feature level's block is one.
+    Only input and feature level have contenders. If neither is named, the statistics that are kept tell which block
+    trains: the front block behind refreshed ones, the feature level's behind the source's.
 
     Args:
         levels: levels that drifted.
         left: accuracy below the source's.
         card: source card of the base model.
+        statistics: state of the BatchNorm statistics that are kept.
     """
     blocks: list[Trained] = []
-    if "input" in levels:
+    if "input" in levels or ("feature" not in levels and statistics == REFRESHED):
         blocks.append("input")
     if "feature" in levels or not blocks:
         blocks.append("feature")
