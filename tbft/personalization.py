@@ -32,7 +32,7 @@ from tbft.models.classifier import Classifier
 from tbft.options.recipe import AUTO, Options, callbacks_of, check_values, optimization_of, recipe_of
 from tbft.personalized import Model, Personalized, Record
 from tbft.random_numbers import check_seed, own_random_numbers
-from tbft.remedies.validated import Score
+from tbft.remedies.race import Outcome
 from tbft.runs.folder import RunFolder
 from tbft.training.climbing import train_in_loop_from, train_step_by_step
 
@@ -192,7 +192,7 @@ def _adapt(
     if recipe["ladder"].get("climb"):
         ladder = Ladder(**recipe["ladder"])
         meter: type[RunMeter] = RunMeter
-        train: Callable[..., Score] = partial(train_in_loop_from, show_progress=bar)
+        train: Callable[..., Outcome] = partial(train_in_loop_from, show_progress=bar)
         if not in_loop:
             from tbft.callbacks import EnergyCallback
 

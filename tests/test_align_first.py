@@ -20,6 +20,7 @@ from tbft.errors import BadInput
 from tbft.models import save_weights
 from tbft.models.classifier import PlainClassifier
 from tbft.remedies.aligned import LONG_EPOCH
+from tbft.remedies.race import RACE_EPOCHS
 from tbft.training.climbing import train_in_loop_from
 
 FIT = ("fit", "--config", "input.yaml", "--energy.codecarbon", "false", "--run.test", "false")
@@ -139,8 +140,11 @@ def test_a_climb_that_has_aligned_trains_the_front_block_for_an_epoch_less(level
         climb = Climb(classifier, data, BlockFreeze(), ClosedFormHead(), FeatureCache(), meter)
         with climb.preparing():
             climb.aligned = aligned
-        train_in_loop_from(climb, level, None)
+        assert train_in_loop_from(climb, level, None).is_complete
         assert climb.progress.epochs == expected
+        raced = train_in_loop_from(climb, level, RACE_EPOCHS)
+        assert climb.progress.epochs == expected + min(expected, RACE_EPOCHS)
+        assert raced.is_complete == (expected <= RACE_EPOCHS)
         meter.finish()
 
 

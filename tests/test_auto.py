@@ -90,6 +90,7 @@ def test_a_block_is_trained_only_on_evidence(large):
     assert {"input block", "full"} <= set(raced) and trained.record.steps > 0
     (finished,) = (step for step in steps if step["remedies"][0] in raced and "race" not in step["reason"])
     assert "right" in finished["reason"]  # which says by how many validation images
+    assert (finished["cpu_seconds"] < 0.01) == (finished["remedies"] == ["input block"])  # whose recipe ran in the race
     still = tbft.personalize("digits", x, y, **{"ladder.train": False})
     assert still.record.steps == 0 and "align" in accepted(still)
     reached = tbft.personalize("digits", x, y, **{"ladder.target_accuracy": 0.5})

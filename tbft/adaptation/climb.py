@@ -26,13 +26,13 @@ from tbft.remedies.aligned import candidate_chosen, judge_aligned
 from tbft.remedies.evidence import Interval
 from tbft.remedies.race import (
     LEAST_VALIDATION,
+    Outcome,
     Trained,
     contenders_for,
     is_cheap_to_train,
     is_worth_training,
 )
 from tbft.remedies.refresh import STATISTICS_IMAGES
-from tbft.remedies.validated import Score
 from tbft.schema import RunRecord
 
 
@@ -51,7 +51,7 @@ class Climb(Adaptation):
         ladder: limits of the climb.
         train: function ``(climb, level, epochs)`` that trains the level's block, or the whole network, from the
             network's present weights, and loads the weights of the best epoch. Epochs ``None`` takes the recipe's
-            number. It returns the validation score of the best epoch. ``None`` trains nothing by steps.
+            number. ``None`` trains nothing by steps.
 
     Attributes:
         diagnosis: diagnosis of the sample; ``None`` until it was looked at.
@@ -66,7 +66,7 @@ class Climb(Adaptation):
     """
 
     ladder: Ladder = field(default_factory=Ladder)
-    train: Callable[[Climb, Trained, int | None], Score] | None = None
+    train: Callable[[Climb, Trained, int | None], Outcome] | None = None
     diagnosis: Diagnosis | None = None
     trail: list[dict[str, Any]] = field(default_factory=list)
     aligned: bool = False

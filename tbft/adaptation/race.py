@@ -14,7 +14,7 @@ from tbft.adaptation.standing import copy_weights
 from tbft.remedies import REFRESHED, Choice
 from tbft.remedies.evidence import clopper_pearson
 from tbft.remedies.parts import heads_of_part
-from tbft.remedies.race import RACE_EPOCHS, Trained
+from tbft.remedies.race import RACE_EPOCHS, Outcome, Trained
 from tbft.remedies.validated import Score, reason_to_keep_base
 
 if TYPE_CHECKING:
@@ -46,12 +46,11 @@ def train_winner(
     base, standing = _validate_base(climb), climb.validate()
     put_head(climb.classifier, unsolved)
     start = copy_weights(chain)
-    winner = contenders[0]
-    if len(contenders) > 1:
-        losses = {level: _train(climb, level, start, RACE_EPOCHS).loss for level in contenders}
-        winner = min(losses, key=losses.__getitem__)
+    winner, outcome = _race(climb, contenders, start) if len(contenders) > 1 else (contenders[0], None)
     began = time.process_time()
-    score = _train(climb, winner, start)
+    if outcome is None or not outcome.is_complete:
+        outcome = _train(climb, winner, start)
+    score = outcome.score
     reason = reason_to_keep_base(standing, score)
     reached = clopper_pearson(score.correct, len(score.right))
     if reason is None:
@@ -65,7 +64,24 @@ def train_winner(
     return reason is None
 
 
-def _train(climb: Climb, level: Trained, start: dict[str, Tensor], epochs: int | None = None) -> Score:
+def _race(climb: Climb, contenders: Sequence[Trained], start: dict[str, Tensor]) -> tuple[Trained, Outcome]:
+    """Train each contender for a few epochs from the weights ``start``.
+
+    Returns:
+        The contender with the lowest validation loss, whose weights the network then has, and its outcome.
+    """
+    chain = climb.classifier.model
+    ran: dict[Trained, tuple[Outcome, dict[str, Tensor]]] = {}
+    for level in contenders:
+        outcome = _train(climb, level, start, RACE_EPOCHS)
+        ran[level] = outcome, copy_weights(chain)
+    winner = min(ran, key=lambda level: ran[level][0].score.loss)
+    outcome, weights = ran[winner]
+    chain.load_state_dict(weights)
+    return winner, outcome
+
+
+def _train(climb: Climb, level: Trained, start: dict[str, Tensor], epochs: int | None = None) -> Outcome:
     """Train one contender from the weights ``start``; training within a race is noted in the trail.
 
     Args:
@@ -75,18 +91,19 @@ def _train(climb: Climb, level: Trained, start: dict[str, Tensor], epochs: int |
         epochs: epochs of the race; ``None`` trains by the whole recipe.
 
     Returns:
-        Validation score of the best epoch, whose weights the network then has.
+        Outcome of the training; the network then has the weights of the best epoch.
     """
     assert climb.train is not None
     began = time.process_time()
     climb.classifier.model.load_state_dict(start)
-    score = climb.train(climb, level, epochs)
+    outcome = climb.train(climb, level, epochs)
     climb.classifier.place(choose_device(climb.accelerator))
     if epochs is not None:
+        score = outcome.score
         reached = clopper_pearson(score.correct, len(score.right))
-        told = f"a race of {epochs} epochs: validation loss {score.loss:.3g}"
+        told = f"a race of {epochs} epochs at most: validation loss {score.loss:.3g}"
         climb.note((_called(level),), False, told, reached, cpu_seconds=time.process_time() - began)
-    return score
+    return outcome
 
 
 def _validate_base(climb: Climb) -> Score:

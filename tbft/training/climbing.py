@@ -14,8 +14,7 @@ from tbft.adaptation.freezing import BlockFreeze
 from tbft.adaptation.optimization import Optimization
 from tbft.adaptation.stepping import train_in_loop
 from tbft.options.recipe import callbacks_of, optimization_of, recipe_of
-from tbft.remedies.race import Trained
-from tbft.remedies.validated import Score
+from tbft.remedies.race import Outcome, Trained
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +22,7 @@ _WHOLE = {"full": "strategy/tuned-full.yaml", "small": "strategy/tuned-full-smal
 """Recipes that train the whole network."""
 
 
-def train_in_loop_from(climb: Climb, level: Trained, epochs: int | None, *, show_progress: bool = False) -> Score:
+def train_in_loop_from(climb: Climb, level: Trained, epochs: int | None, *, show_progress: bool = False) -> Outcome:
     """Train from the network's present weights in a plain loop. Afterwards the network has those of the best epoch.
 
     Args:
@@ -35,14 +34,14 @@ def train_in_loop_from(climb: Climb, level: Trained, epochs: int | None, *, show
         show_progress: whether a long epoch shows a progress bar.
 
     Returns:
-        Validation score of the best epoch.
+        Validation score of the best epoch, and whether the recipe ran in its whole length.
     """
     trial, optimization = _trial_of(climb, level, epochs, BlockFreeze)
     train_in_loop(trial, optimization, show_progress=show_progress)
     return _take_over(climb, trial)
 
 
-def train_step_by_step(climb: Climb, level: Trained, epochs: int | None, options: Mapping[str, Any]) -> Score:
+def train_step_by_step(climb: Climb, level: Trained, epochs: int | None, options: Mapping[str, Any]) -> Outcome:
     """Train as ``train_in_loop_from`` does, with the same weights as result, but with Lightning's Trainer.
 
     Args:
@@ -69,7 +68,13 @@ def train_step_by_step(climb: Climb, level: Trained, epochs: int | None, options
 
 
 class _Trial(Adaptation):
-    """Training of one contender, booked to the climb's meter; the climb decides whether its weights are kept."""
+    """Training of one contender, booked to the climb's meter; the climb decides whether its weights are kept.
+
+    Attributes:
+        is_complete: whether it runs the recipe in its whole length.
+    """
+
+    is_complete = True
 
     @property
     def has_base(self) -> bool:
@@ -80,17 +85,16 @@ class _Trial(Adaptation):
 def _trial_of(
     climb: Climb, level: Trained, epochs: int | None, freeze_kind: type[BlockFreeze]
 ) -> tuple[_Trial, Optimization]:
-    whole = _WHOLE.get(level)
-    recipe = recipe_of(level, (), {}) if whole is None else recipe_of("feature", whole, {})
+    of_all = _WHOLE.get(level)
+    recipe = recipe_of(level, (), {}) if of_all is None else recipe_of("feature", of_all, {})
     aligned = climb.aligned and level == "input"
-    spares = aligned and epochs is None  # contenders of a race all train for the same number of epochs
-    freeze = freeze_kind(**{**recipe["freeze"], "align": "for_an_epoch" if spares else "never"})
+    freeze = freeze_kind(**{**recipe["freeze"], "align": "for_an_epoch" if aligned else "never"})
     freeze.aligned = aligned
     freeze.refreshed = climb.statistics == "refresh"
     data = copy(climb.data)  # a cache replaces the images in the copy
     if level == "small":
         data.batch_size = recipe["data"]["batch_size"]
-    bounds = [epochs, recipe["trainer"]["max_epochs"], climb.max_epochs]
+    whole = min(int(bound) for bound in (recipe["trainer"]["max_epochs"], climb.max_epochs) if bound not in (None, -1))
     trial = _Trial(
         climb.classifier,
         data,
@@ -99,16 +103,17 @@ def _trial_of(
         copy(climb.cache),
         climb.meter,
         seed=climb.seed,
-        max_epochs=min(int(bound) for bound in bounds if bound not in (None, -1)),
+        max_epochs=whole if epochs is None else min(whole, epochs),
         accelerator=climb.accelerator,
     )
+    trial.is_complete = trial.max_epochs == whole
     return trial, optimization_of(recipe["model"])
 
 
-def _take_over(climb: Climb, trial: _Trial) -> Score:
-    """Add the trial's epochs to the climb's progress, and return the score of the trial's best epoch."""
+def _take_over(climb: Climb, trial: _Trial) -> Outcome:
+    """Add the trial's epochs to the climb's progress, and return its outcome."""
     climb.progress.epochs += trial.progress.epochs
     climb.progress.steps += trial.progress.steps
     climb.progress.curve += trial.progress.curve
     assert trial.keep.best is not None
-    return trial.keep.best
+    return Outcome(trial.keep.best, trial.is_complete)
