@@ -52,13 +52,14 @@ def test_nothing_is_worth_training_without_images_or_a_certain_loss() -> None:
     ("levels", "statistics", "trained"),
     [
         (["input"], "refreshed", ("input",)),
-        (["feature", "output"], "refreshed", ("feature",)),
+        (["feature", "output"], "refreshed", ("input", "feature")),
+        (["feature", "output"], "source", ("feature",)),
         (["input", "feature"], "refreshed", ("input", "feature")),
         ([], "refreshed", ("input",)),
         (["output"], "source", ("feature",)),
     ],
 )
-def test_the_block_of_what_drifted_is_trained_and_where_that_is_not_known_of_what_helped(levels, statistics, trained):
+def test_the_blocks_of_what_drifted_and_of_what_helped_may_be_trained(levels, statistics, trained):
     assert contenders_for(levels, left(0.2), CARD, statistics) == trained
     assert contenders_for(levels, left(0.2), SourceCard(accuracy=0.95), statistics) == (*trained, "full")
 

@@ -93,8 +93,8 @@ def is_worth_training(left: Interval | None, card: SourceCard, images: int) -> b
 def contenders_for(levels: Collection[str], left: Interval, card: SourceCard, statistics: str) -> tuple[Trained, ...]:
     """Return the contenders: the block of each drifted level, and the whole network if errors are many.
 
-    Only input and feature level have contenders. If neither is named, the statistics that are kept tell which block
-    trains: the front block behind refreshed ones, the feature level's behind the source's.
+    Only input and feature level have contenders. The front block is one behind refreshed statistics too: what a changed
+    sensor leaves can look like other features. If there is no other, the feature level's block is one.
 
     Args:
         levels: levels that drifted.
@@ -103,7 +103,7 @@ def contenders_for(levels: Collection[str], left: Interval, card: SourceCard, st
         statistics: state of the BatchNorm statistics that are kept.
     """
     blocks: list[Trained] = []
-    if "input" in levels or ("feature" not in levels and statistics == REFRESHED):
+    if "input" in levels or statistics == REFRESHED:
         blocks.append("input")
     if "feature" in levels or not blocks:
         blocks.append("feature")
