@@ -116,6 +116,19 @@ def test_where_a_small_network_trained_in_vain_the_climb_goes_on(monkeypatch):
     assert all(torch.equal(value, weights[key]) for key, value in better.model.state_dict().items())
 
 
+def test_where_a_block_trained_in_vain_all_images_choose_the_head(monkeypatch, large):
+    monkeypatch.setattr("tbft.adaptation.race.reason_to_keep_base", lambda base, adapted: "no evidence")
+    x, y, test = device(500, corruption="fog")
+    better = tbft.personalize("digits", x, y)
+    record = better.record.as_dict
+    assert record["diagnosis"]["images"] == 200 and record["epochs"] > 0
+    *_, last = record["remedies"]
+    assert last["reason"] == "chosen again, from all 500 images" and last["accepted"]
+    assert last["remedies"][-1] == "head" and "the head is solved" in repr(better)
+    few = tbft.personalize("digits", x[:200], y[:200], **{"ladder.train": False})
+    assert accuracy(better, test) > accuracy(few, test)
+
+
 def test_nothing_is_trained_on_labels_that_contradict_a_confident_model():
     x, y, test = device(200, label_noise=0.4)
     better = tbft.personalize("digits", x, y)

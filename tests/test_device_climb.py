@@ -61,6 +61,19 @@ def test_a_trained_block_without_evidence_for_it_is_not_kept(device: Device, mon
     assert "block3" not in record["blocks"] and record["kept"] == "adapted"
 
 
+def test_where_a_block_trained_in_vain_all_pictures_choose_the_head(device: Device, monkeypatch) -> None:
+    monkeypatch.setattr("tbft.device.climb.reason_to_keep_base", lambda base, adapted: "no evidence")
+    record = device.personalize(*digits(300))
+    assert record["diagnosis"]["images"] == FIRST_IMAGES and "block3" in record["not_kept"]
+    assert record["strategy"] == "refresh+align+head" and record["kept"] == "adapted"
+    found = accuracy(device)
+    with monkeypatch.context() as patch:
+        patch.setattr("tbft.device.climb._Climb._choose_from_all", lambda self, choice: choice.head)
+        device.revert()
+        device.personalize(*digits(300))
+    assert found > accuracy(device)
+
+
 def test_too_few_validation_pictures_train_nothing(device: Device) -> None:
     record = device.personalize(*digits(150))
     assert record["epochs"] == 0 and "not_trained" not in record

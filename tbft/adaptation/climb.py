@@ -14,7 +14,7 @@ from tbft.adaptation.align import align
 from tbft.adaptation.hindsight import check_can_test, score_in_hindsight
 from tbft.adaptation.ladder import Ladder, check_nothing_is_named
 from tbft.adaptation.looking import look_until_decided
-from tbft.adaptation.observation import Observation, Samples, put_head, refresh_and_look
+from tbft.adaptation.observation import Observation, Samples, look_at, put_head, refresh_and_look
 from tbft.adaptation.race import train_winner
 from tbft.adaptation.score import Tally
 from tbft.adaptation.standing import copy_weights, figures_of, recorded_steps, score_of
@@ -44,7 +44,7 @@ class Climb(Adaptation):
     of the images, and over all images only where these could change the decision. Each image is judged by a fit that
     has not seen its label. At input level the front block is then aligned. Where accuracy is still far below the
     source's, a block or the whole network is trained by steps, whichever wins a short race. Its weights are kept only
-    on evidence from the validation images. A network so small that training costs less than these choices is trained as
+    on evidence from the validation images; otherwise all images choose the head again. A network so small that training costs less than these choices is trained as
     a whole instead.
 
     Args:
@@ -125,7 +125,10 @@ class Climb(Adaptation):
         if train and self._is_worth_training(choice):
             assert self.diagnosis is not None and choice.left is not None
             contenders = contenders_for(self.diagnosis.levels, choice.left, self.card, self.standing)
-            train_winner(self, choice, samples, look.positions, contenders)
+            trained = train_winner(self, choice, samples, look.positions, contenders)
+            if not trained and len(look.positions) < len(examples) and not self.meter.over_budget():
+                with self.meter.phase("prepare"):
+                    self._choose_from_all(choice, look, examples)
 
     def test(self) -> Tally:
         """Score the kept model and the base model on the test images, and all combinations if hindsight is on.
@@ -221,6 +224,27 @@ class Climb(Adaptation):
         put_head(self.classifier, found.head)
         return found, samples
 
+    def _choose_from_all(self, choice: Choice, look: Look[Observation], examples: Examples) -> None:
+        """Choose the head again on all images, with the present statistics and front block.
+
+        Only a first part of the images had chosen it, because training was to use the others.
+        """
+        began, seen = time.process_time(), look.observation
+        sample = look_at(self.classifier, examples, seen.head, labelled=True)
+        again = choose({SOURCE: sample}, seen.head, self.card, forward=seen.forward)
+        found = candidate_chosen(again)
+        accepted = again.verdict == "adapt" and not again.head.equals(choice.head)
+        names = [*["refresh"] * (self.standing == REFRESHED), *["align"] * self.aligned]
+        names += [name for name in again.remedies if name != "keep"]
+        told = f"chosen again, from all {len(examples)} images"
+        spent = time.process_time() - began
+        self.note(tuple(names or ["keep"]), accepted, told, again.accuracy, cpu_seconds=spent, statistics=self.standing)
+        if accepted and found is not None and sample.labels is not None:
+            put_head(self.classifier, again.head)
+            self.reached = again.accuracy
+            part = look.positions  # on which the base model was scored
+            self.keep.best = score_of(found.fit.logits[part], sample.labels[part])
+
     def _score(self, choice: Choice, samples: Samples) -> None:
         """Note the scores of the base model and of the chosen remedies on the labelled images that were looked at."""
         labels = samples[SOURCE].labels
@@ -277,8 +301,9 @@ class Climb(Adaptation):
         accuracy: Interval | None = None,
         *,
         cpu_seconds: float | None = None,
+        statistics: str = REFRESHED,
     ) -> None:
-        """Add a remedy that needs gradients to the trail.
+        """Add a remedy that needs gradients, or a later choice of remedies without, to the trail.
 
         Args:
             remedies: names of the remedies in the order applied.
@@ -286,7 +311,8 @@ class Climb(Adaptation):
             reason: why they are kept or refused.
             accuracy: accuracy with them.
             cpu_seconds: CPU-seconds that they took.
+            statistics: state of the BatchNorm statistics with them.
         """
-        told: dict[str, Any] = {"remedies": list(remedies), "statistics": REFRESHED, "accepted": accepted}
+        told: dict[str, Any] = {"remedies": list(remedies), "statistics": statistics, "accepted": accepted}
         told |= {"accuracy": accuracy and asdict(accuracy), "gain": None, "p": None, "cost": None}
         self.trail.append({**told, "reason": reason, "detail": "", "cpu_seconds": cpu_seconds})

@@ -24,7 +24,7 @@ from tbft.device.sample_parts import Positions, for_statistics, split_positions
 from tbft.device.tensors import Tensors
 from tbft.device.training import score
 from tbft.diagnosis.looking import look_until_decided
-from tbft.remedies import REFRESHED, SOURCE, Choice, choose
+from tbft.remedies import REFRESHED, SOURCE, Choice, Head, choose
 from tbft.remedies import Sample as Seen
 from tbft.remedies.aligned import judge_aligned
 from tbft.remedies.parts import heads_of_part
@@ -97,7 +97,10 @@ class _Climb:
             made.validation = choice.accuracy.value if choice.accuracy else found.accuracy.value
         head = tensors_of(choice.head, self.base.bundle)
         if self._is_worth_training(choice):
-            head |= self._train(choice, samples)
+            trained = self._train(choice, samples)
+            if not trained and len(self.look.positions) < len(self.sample) and self._has_time:
+                head = tensors_of(self._choose_from_all(choice), self.base.bundle)
+            head |= trained
         self._settle(choice, head)
         return made
 
@@ -158,6 +161,10 @@ class _Climb:
             self.made.detail["not_trained"] = missing
         if "feature" not in contenders or self._cannot_train is not None:
             return False
+        return self._has_time
+
+    @property
+    def _has_time(self) -> bool:
         return time.monotonic() < self.course.deadline
 
     def _train(self, choice: Choice, samples: dict[str, Seen]) -> Tensors:
@@ -188,6 +195,20 @@ class _Climb:
         made.trained += size_of(base, self.block)
         made.base_validation, made.validation = before.accuracy, trained.best.accuracy
         return {**unsolved, **trained.changed}
+
+    def _choose_from_all(self, choice: Choice) -> Head:
+        """The head chosen again, from all pictures, behind the statistics and the front block that stand."""
+        first = self.look.observation.head
+        with self.course.phase("prepare"):
+            sample = seen_as(*self.base.with_changes(self.changed).run(self.sample.pixels), self.sample)
+            again = choose({SOURCE: sample}, first, self.card, forward=self.look.observation.forward)
+        if again.verdict != "adapt":
+            return choice.head
+        stand = [name for name in self.names if name in ("refresh", "align")]
+        self.names = [*stand, *(name for name in again.remedies if name != "keep")]
+        if again.accuracy is not None:
+            self.made.validation = again.accuracy.value
+        return again.head
 
     def _settle(self, choice: Choice, weights: Tensors) -> None:
         """Say what was kept, and whether the time was up."""
