@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from exported import pictures, write_bundle
+from exported import pictures, write_bundle, write_pictures
 
+import tbft.device.evidence
 import tbft.device.memory
+import tbft.device.pictures
+from tbft.data.picture_file import read_picture
 from tbft.device import Device, load
 from tbft.device.memory import MemoryLimit, resident_mib
 from tbft.device.schedules import cosine, one_cycle
@@ -57,6 +60,33 @@ def test_nobody_has_to_name_the_drift(device: Device) -> None:
     assert {"refresh", "relabel"} <= set(record["strategy"].split("+"))
     tested, truth = pictures("input", "test")
     assert (labels_of(device, tested) == 9 - truth).mean() > 0.7
+
+
+def test_the_output_level_reads_as_many_pictures_as_it_takes(tmp_path: Path, monkeypatch) -> None:
+    mine = write_pictures(tmp_path / "mine", "output", tuple("0123456789"), count=180)
+    device, read = load(write_bundle(tmp_path), threads=1), []
+    monkeypatch.setattr(
+        tbft.device.pictures, "read_picture", lambda path, size: [read.append(path), read_picture(path, size)][1]
+    )
+    monkeypatch.setattr(tbft.device.evidence, "FIRST_OF_EACH", 4)  # of 162 that train
+    record = device.personalize(mine, level="output")
+    assert record["kept"] == "adapted" and accuracy(device, "output") > 0.95
+    assert len(read) == len(set(read)) == 18 + 80  # those that validate, and four, then eight of a class that train
+
+
+def test_few_labels_of_a_permutation_are_enough(device: Device) -> None:
+    pixels, labels = pictures("output")
+    record = device.personalize(pixels[:60], labels[:60], level="output")
+    assert "relabel" in record["strategy"].split("+")
+    assert accuracy(device, "output") > 0.95
+
+
+def test_large_images_are_looked_at_in_small_pieces(device: Device) -> None:
+    about = device.bundle.manifest["graphs"]["forward"]
+    sizes = []
+    for about["image_bytes"] in (2**10, 2**20, 2**30):
+        sizes.append(device._base().piece_of("forward"))
+    assert sizes == [256, 16, 1]
 
 
 def test_the_base_model_stays_where_nothing_drifted(device: Device) -> None:

@@ -32,7 +32,7 @@ def test_a_session_with_a_device(tmp_path: Path, bundle: Path, capsys) -> None:
     table, delta = tmp_path / "predictions.csv", tmp_path / "better.delta"
     assert main(["adapt", mine, "--level", "output", "--delta", str(delta), "--threads", "1"], bundle) == 0
     said = capsys.readouterr().out
-    assert "kept        adapted (head)" in said and "whole process" in said
+    assert "kept        adapted (relabel+head)" in said and "whole process" in said
     assert main(["predict", mine, "--csv", str(table)], bundle) == 0
     assert table.read_text().startswith("image,class,confidence")
     assert main(["info"], bundle) == 0

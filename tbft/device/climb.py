@@ -173,7 +173,7 @@ class _Climb:
         with course.phase("prepare"):
             changed = self.changed
             if not changed and base.can_refresh:
-                changed = base.statistics(for_statistics(train, course.seed))
+                changed = base.statistics(for_statistics(train, course.seed).pixels)
         trained = train_cached(base.with_changes({**changed, **unsolved}), self.block, train, validation, course)
         made.curve, made.epochs, made.stopped = trained.curve, trained.epochs, trained.stopped
         made.steps += trained.steps
