@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,44 @@ def test_large_images_are_looked_at_in_small_pieces(device: Device) -> None:
     for about["image_bytes"] in (2**10, 2**20, 2**30):
         sizes.append(device._base().piece_of("forward"))
     assert sizes == [256, 16, 1]
+
+
+@pytest.mark.parametrize("level", ["auto", "output"])
+def test_a_broken_picture_is_as_if_it_were_not_there(tmp_path: Path, device: Device, caplog, level: str) -> None:
+    mine = write_pictures(tmp_path / "mine", "output", tuple("0123456789"))
+    whole = device.personalize(mine, level=level)  # type: ignore[arg-type]
+    delta = device.delta()
+    for name in ("0", "7"):
+        (mine / name / "0.png").write_bytes((mine / name).iterdir().__next__().read_bytes()[:200])
+    record = device.personalize(mine, level=level)  # type: ignore[arg-type]
+    assert (whole["skipped_pictures"], record["skipped_pictures"]) == (0, 2)
+    assert device.delta() == delta and record["train_size"] == whole["train_size"]
+    assert "left out" in caplog.text and str(mine / "7" / "0.png") in caplog.text
+    assert len(device.predict(mine)) == whole["train_size"] and len(device.predict(mine).broken) == 2
+    assert device.diagnose(mine).images == whole["train_size"]
+
+
+def test_pictures_that_are_all_broken_are_refused(tmp_path: Path, device: Device) -> None:
+    (tmp_path / "mine" / "3").mkdir(parents=True)
+    for name in "abc":
+        (tmp_path / "mine" / "3" / f"{name}.png").write_text(name)
+    for answer in (device.predict, device.diagnose, device.personalize):
+        with pytest.raises(BadInput, match=r"a\.png cannot be read as a picture .*\(and 2 more\): replace or remove"):
+            answer(tmp_path / "mine")
+
+
+def test_some_of_the_classes_are_enough_where_no_level_is_named(tmp_path: Path, device: Device) -> None:
+    mine = write_pictures(tmp_path / "mine", "source", tuple("0123456789"))
+    for name in "3459":
+        shutil.rmtree(mine / name)
+    assert device.diagnose(mine).verdict in ("keep", "adapt")  # whose shares have changed
+    device.personalize(mine)
+    with pytest.raises(BadInput, match="'3', '4', '5', '9' of the base model's classes are missing"):
+        device.personalize(mine, level="output")
+    (mine / "0").rename(mine / "nought")
+    for answer in (device.diagnose, device.personalize):
+        with pytest.raises(BadInput, match="does not know 'nought'"):
+            answer(mine)
 
 
 def test_the_base_model_stays_where_nothing_drifted(device: Device) -> None:

@@ -110,7 +110,11 @@ def _parser(program: str) -> ArgumentParser:
         help="peak memory of this process, about 85 MiB of which the libraries take (default: no limit)",
     )
     sample = ArgumentParser(add_help=False)
-    sample.add_argument("folder", help="holds a folder of pictures for each class")
+    sample.add_argument(
+        "folder",
+        help="holds a folder of pictures for each class; for diagnose, and for adapt without --level, some of the "
+        "classes are enough; pictures that cannot be read are named and left out",
+    )
     sample.add_argument("--unlabelled", action="store_true", help="the folder's pictures have no labels")
     parser = ArgumentParser(prog=program, description="An image classifier that adapts to this device.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -120,7 +124,7 @@ def _parser(program: str) -> ArgumentParser:
 
     add("info", "show what is in the bundle and what was adapted")
     predict = add("predict", "classify the pictures in a folder")
-    predict.add_argument("folder", help="of pictures")
+    predict.add_argument("folder", help="of pictures; those that cannot be read are named and left out")
     predict.add_argument("--csv", type=Path, help="write to this file instead of the terminal")
     diagnose = add("diagnose", "tell what drifted; nothing is changed", sample)
     diagnose.add_argument("--json", action="store_true", help="print JSON instead of a table")
