@@ -112,8 +112,8 @@ def _parser(program: str) -> ArgumentParser:
     sample = ArgumentParser(add_help=False)
     sample.add_argument(
         "folder",
-        help="holds a folder of pictures for each class; for diagnose, and for adapt without --level, some of the "
-        "classes are enough; pictures that cannot be read are named and left out",
+        help="holds a folder of pictures for each class (adapt wants all classes, diagnose some); pictures that cannot "
+        "be read are named and left out",
     )
     sample.add_argument("--unlabelled", action="store_true", help="the folder's pictures have no labels")
     parser = ArgumentParser(prog=program, description="An image classifier that adapts to this device.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ from tbft.schema import RESULT_FILE
 
 if TYPE_CHECKING:
     from tbft.device.adaptation import Adaptation, Course
+
+log = logging.getLogger(__name__)
 
 Images = str | Path | NDArray[np.uint8]
 """A folder, or uint8 ``(N, 3, H, W)`` of the model's size."""
@@ -127,7 +130,7 @@ class Device:
         An interrupted adaptation leaves what counted before.
 
         Args:
-            images: a folder of class folders, or an array; some classes may lack a folder where the level is ``auto``.
+            images: a folder with a folder for each class, or an array.
             labels: of the array.
             level: of the drift; ``auto`` finds out.
             labelled: whether the folders of a folder are classes; without labels, statistics are refreshed and the
@@ -202,7 +205,8 @@ class Device:
         sample, made = None, Adaptation()
         try:
             with phase("prepare"):
-                sample = self._sample(images, labels, labelled, may_lack=level == "auto")
+                sample = self._sample(images, labels, labelled)
+                self._warn_of_absent_classes(sample)
             made, sample, broken = without_broken(lambda part: self._adapt(part, course), sample)
             made.skipped = len(broken)
             with phase("save"):
@@ -233,6 +237,13 @@ class Device:
                 self._calibrate(made, sample)
         return made
 
+    def _warn_of_absent_classes(self, sample: Sample) -> None:
+        classes = len(self.bundle.classes)
+        absent = 0 if sample.labels is None else classes - len(set(sample.labels.tolist()))
+        if absent:
+            told = "%d of %d classes have no labelled picture: what is fitted to the others will hardly predict them"
+            log.warning(told, absent, classes)
+
     def _calibrate(self, made: Adaptation, sample: Sample) -> None:
         """Let an adaptation predict in int8 if its answers are as good as in float; otherwise it predicts in float."""
         ranges, compared = calibrate(self._base().with_changes(made.changed), sample)
@@ -250,7 +261,9 @@ class Device:
     def _network(self) -> Network:
         return Network(self.bundle, self.runtime, self.limit, self.state.current())
 
-    def _sample(self, images: Images, labels: NDArray[np.integer] | None, labelled: bool, *, may_lack: bool) -> Sample:
+    def _sample(
+        self, images: Images, labels: NDArray[np.integer] | None, labelled: bool, *, may_lack: bool = False
+    ) -> Sample:
         if isinstance(images, np.ndarray):
             return of_arrays(images, labels, self.bundle.image_size, len(self.bundle.classes), self.limit)
         if labels is not None:
