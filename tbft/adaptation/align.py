@@ -7,28 +7,18 @@ import math
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tbft.adaptation.optimization import without_compiler
 from tbft.data.batches import Examples
 from tbft.models.classifier import Classifier
+from tbft.models.moments import IMAGES_MEASURED, NEIGHBOURHOOD, moments_of, stride_on, vectors_of
 from tbft.models.statistics import inference_mode_of, set_modes
 from tbft.remedies.aligned import IMAGES_IN_A_STEP, RATE, STEPS
 from tbft.remedies.card import Moments
 from tbft.schema import LEVELS
 
 log = logging.getLogger(__name__)
-
-POSITIONS = 8
-"""Neighbourhoods along each side of a step's images; all of CIFAR-10's 30 changed accuracy by -0.2 and +0.3 points on
-the same two, at twice the cost."""
-
-NEIGHBOURHOOD = 3
-"""Side of the neighbourhoods; single channels gain 1 to 2 points less on the same corruptions."""
-
-_IMAGES_MEASURED, _STRIDE = 100, 2
-"""In one pass, and between the neighbourhoods, when a source is measured."""
 
 _MOST_VALUES = 224
 """Longest vector whose covariance is kept: 100 kB in fp32, half of it by symmetry."""
@@ -69,8 +59,8 @@ def align(classifier: Classifier, examples: Examples, source: Moments, seed: int
             set_modes(chain, (link,))
             for step, positions in enumerate(_batches(len(examples), seed)):
                 output = _output(classifier, examples, positions)
-                stride = max(1, min(output.shape[2:]) // POSITIONS) if output.dim() == 4 else 1
-                loss = _distance(_vectors(output, source.neighbourhood, stride, first=step % stride), goal)
+                stride = stride_on(output.shape[2:]) if output.dim() == 4 else 1
+                loss = _distance(vectors_of(output, source.neighbourhood, stride, first=step % stride), goal)
                 finite = math.isfinite(loss.item())
                 if not finite:
                     break
@@ -110,13 +100,8 @@ def measure_moments(classifier: Classifier, examples: Examples, images: int = 50
             return None
         is_wide = channels * NEIGHBOURHOOD**2 > _MOST_VALUES
         neighbourhood = 1 if first.dim() != 4 or min(first.shape[2:]) < NEIGHBOURHOOD or is_wide else NEIGHBOURHOOD
-        total, outer, count = torch.zeros(()), torch.zeros(()), 0
-        for part in order.split(_IMAGES_MEASURED):
-            vectors = _vectors(_output(classifier, examples, part.tolist()), neighbourhood, _STRIDE).cpu().double()
-            total, outer, count = total + vectors.sum(0), outer + vectors.T @ vectors, count + len(vectors)
-    mean = total / count
-    covariance = outer / count - mean.outer(mean)
-    return Moments(mean.numpy(), covariance.numpy(), neighbourhood)
+        parts = order.split(IMAGES_MEASURED)
+        return moments_of((_output(classifier, examples, part.tolist()) for part in parts), neighbourhood)
 
 
 def _front(classifier: Classifier) -> str:
@@ -140,24 +125,6 @@ def _output(classifier: Classifier, examples: Examples, positions: list[int]) ->
     batch = examples.__getitems__(positions)
     device = next(classifier.parameters()).device
     return classifier(batch._replace(x=batch.x.to(device)), stop=links[links.index(_front(classifier)) + 1]).float()
-
-
-def _vectors(output: Tensor, neighbourhood: int, stride: int, first: int = 0) -> Tensor:
-    """A block's output as vectors of single positions or of neighbourhoods ``(M, D)``.
-
-    Args:
-        output: ``(N, C, H, W)``, or tokens ``(N, T, C)``, which are all taken.
-        neighbourhood: side.
-        stride: between neighbourhoods.
-        first: row and column of the first one.
-    """
-    if output.dim() != 4:
-        return output.flatten(0, -2)
-    last = min(output.shape[2:]) - neighbourhood
-    output = output[:, :, min(first, last) :, min(first, last) :]
-    if neighbourhood == 1:
-        return output[:, :, ::stride, ::stride].movedim(1, -1).flatten(0, -2)
-    return F.unfold(output, neighbourhood, stride=stride).transpose(1, 2).flatten(0, 1)
 
 
 def _distance(vectors: Tensor, goal: tuple[Tensor, Tensor]) -> Tensor:

@@ -87,11 +87,7 @@ class _Climb:
         if choice.statistics == REFRESHED:
             self.changed = dict(self.look.observation.refreshed)
             aligned = self._align(choice) if may_align(self.base, made, course) else None
-            if aligned is not None:
-                choice, samples = aligned
-            elif len(self.look.positions) < len(self.sample):
-                with course.phase("prepare"):
-                    self.changed = self.base.statistics(self._pictures(self._for_statistics()).pixels)
+            choice, samples = aligned or (choice, samples)
         if self.sample.labels is not None and found.accuracy is not None:
             made.base_validation = found.accuracy.value
             made.validation = choice.accuracy.value if choice.accuracy else found.accuracy.value

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tbft.errors import BadInput
@@ -24,30 +23,12 @@ from tbft.export.inference import append_pixels
 from tbft.export.optimizer import Optimizer
 from tbft.export.training import TrainedKeys, append_update, append_vector, rename_inputs
 from tbft.models.chain import BlockChain
+from tbft.models.moments import IMAGES_MEASURED, NEIGHBOURHOOD, moments_of, stride_on
 from tbft.models.statistics import inference_mode_of
 from tbft.remedies import Moments
 
-SIDE, STRIDE = 3, 2
-"""Of the neighbourhoods; the stride is that with which a source is measured."""
-
-POSITIONS = 8
-"""Neighbourhoods along each side of an image in a step, about; all of them cost more and gain nothing."""
-
 MOST_CHANNELS = 128
 """Of the block's output; at 128 the covariance of its neighbourhoods takes 5 MiB."""
-
-_IMAGES_AT_ONCE = 100
-
-
-def stride_on(sides: Sequence[int | None]) -> int:
-    """Stride between the neighbourhoods of a step, on features of so many rows and columns."""
-    return max(1, min(side or 0 for side in sides) // POSITIONS)
-
-
-def neighbourhoods(features: Tensor, stride: int) -> Tensor:
-    """Features ``(N, C, H, W)`` as one row for each neighbourhood ``(M, 9 C)``."""
-    patches = F.unfold(features, SIDE, stride=stride)
-    return patches.transpose(1, 2).flatten(0, 1)
 
 
 @torch.no_grad()
@@ -60,16 +41,8 @@ def source_moments(chain: BlockChain, images: Tensor, block: str) -> Moments:
         block: the front block.
     """
     following = chain.links[chain.links.index(block) + 1]
-    count, total, products = 0, torch.zeros(()), torch.zeros(())
     with inference_mode_of(chain):
-        for batch in images.split(_IMAGES_AT_ONCE):
-            rows = neighbourhoods(chain(batch, stop=following), STRIDE).double()
-            count += len(rows)
-            total = total + rows.sum(0)
-            products = products + rows.T @ rows
-    mean = total / count
-    covariance = products / count - torch.outer(mean, mean)
-    return Moments(mean.numpy(), covariance.numpy(), SIDE)
+        return moments_of((chain(batch, stop=following) for batch in images.split(IMAGES_MEASURED)), NEIGHBOURHOOD)
 
 
 def alignment_step(
@@ -114,17 +87,17 @@ def alignment_step(
 
 def _append_loss(graph: Graph, block: str, channels: int) -> tuple[str, dict[str, str], list[onnx.NodeProto]]:
     """The loss, its gradient with respect to the neighbourhoods, and the node that cuts the output into these."""
-    taps, size = SIDE * SIDE, channels * SIDE * SIDE
+    taps, size = NEIGHBOURHOOD**2, channels * NEIGHBOURHOOD**2
     stride = stride_on(graph.shape_of(block)[2:])
-    rows, columns = (((side or 0) - SIDE) // stride + 1 for side in graph.shape_of(block)[2:])
+    rows, columns = (((side or 0) - NEIGHBOURHOOD) // stride + 1 for side in graph.shape_of(block)[2:])
     # A convolution with one-hot kernels: tap t of channel c becomes channel 9 c + t, the order of torch's unfold.
-    kernel = np.tile(np.eye(taps).reshape(taps, 1, SIDE, SIDE), (channels, 1, 1, 1))
+    kernel = np.tile(np.eye(taps).reshape(taps, 1, NEIGHBOURHOOD, NEIGHBOURHOOD), (channels, 1, 1, 1))
     patches = graph.op(
         "Conv",
         block,
         graph.constant(kernel),
         group=channels,
-        kernel_shape=[SIDE, SIDE],
+        kernel_shape=[NEIGHBOURHOOD, NEIGHBOURHOOD],
         strides=[stride, stride],
         shape=(None, size, rows, columns),
     )
