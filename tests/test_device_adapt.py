@@ -188,6 +188,7 @@ def test_a_budget_stops_training(tmp_path: Path) -> None:
     device = load(write_bundle(tmp_path, "digits_superclasses"), threads=1)
     record = device.personalize(*pictures("feature"), level="feature", budget_seconds=0)
     assert (record["stopped_by"], record["steps"]) == ("seconds", 0)
+    assert record["strategy"] in ("refresh", "none") and not record["blocks"]  # what was not trained is not named
 
 
 @pytest.mark.parametrize("level", ["feature", "output"])

@@ -83,6 +83,24 @@ def test_what_is_wrong_is_one_line_and_exit_code_2(tmp_path: Path, bundle: Path,
         assert complaint.startswith("error: ") and complaint.count("\n") == 1, complaint
 
 
+def test_a_delta_that_cannot_be_written_is_told_before_adapting(tmp_path: Path, bundle: Path, capsys) -> None:
+    mine = str(write_pictures(tmp_path / "mine", "output", CLASSES))
+    assert main(["adapt", mine, "--level", "output", "--delta", str(tmp_path / "no" / "x.delta")], bundle) == 2
+    assert "there is no folder" in capsys.readouterr().err and not (tmp_path / "pet.state").exists()
+    (tmp_path / "x.delta").mkdir()
+    assert main(["adapt", mine, "--level", "output", "--delta", str(tmp_path / "x.delta")], bundle) == 2
+    assert "the adaptation counts all the same" in capsys.readouterr().err
+    assert [entry["current"] for entry in load(bundle).info()["history"]] == [True]
+
+
+def test_help_says_what_becomes_of_missing_classes_and_broken_pictures(tmp_path: Path, capsys) -> None:
+    for command in ("adapt", "diagnose"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"], tmp_path / "pet.pyz")
+        told = " ".join(capsys.readouterr().out.split())
+        assert "adapt wants all classes, diagnose some" in told and "cannot be read are named and left out" in told
+
+
 def test_a_bundle_whose_code_was_changed_says_so(tmp_path: Path, bundle: Path) -> None:
     mine = str(write_pictures(tmp_path / "mine", "output", CLASSES, count=20))
     with zipfile.ZipFile(bundle) as file:

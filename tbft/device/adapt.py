@@ -121,12 +121,14 @@ def _feature(base: Network, sample: Sample, course: Course) -> Adaptation:
         refreshed = base.statistics(for_statistics(train, course.seed).pixels) if base.can_refresh else {}
     trained = train_cached(base.with_changes(refreshed), block, train, validation, course)
     made.curve, made.epochs, made.steps, made.stopped = trained.curve, trained.epochs, trained.steps, trained.stopped
-    made.reason = _why_not(before, trained.best) if trained.best else NOT_TRAINED
+    changes = bool(trained.best and (refreshed or trained.steps))
+    made.reason = _why_not(before, trained.best) if changes else NOT_TRAINED
     if trained.best is not None and made.reason is None:
-        made.changed = {**refreshed, **trained.changed}
-        made.strategy, made.blocks, made.validation = "block", [block], trained.best.accuracy
-        made.statistics = "refresh" if refreshed else "source"
-        made.trained = size_of(base, block)
+        made.changed, made.validation = dict(refreshed), trained.best.accuracy
+        made.strategy, made.statistics = "refresh", "refresh" if refreshed else "source"
+        if trained.steps:
+            made.changed |= trained.changed
+            made.strategy, made.blocks, made.trained = "block", [block], size_of(base, block)
     return made
 
 

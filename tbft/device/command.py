@@ -82,6 +82,8 @@ def _run(options: Namespace, path: Path) -> int:
         found = device.diagnose(options.folder, labelled=not options.unlabelled)
         print(json.dumps(found.as_dict()) if options.json else found.table())
     elif options.command == "adapt":
+        if options.delta and not options.delta.absolute().parent.is_dir():
+            raise BadInput(f"there is no folder {options.delta.parent} for the delta: make it, or give another --delta")
         record = device.personalize(
             options.folder,
             level=options.level,
@@ -130,7 +132,12 @@ def _parser(program: str) -> ArgumentParser:
     diagnose.add_argument("--json", action="store_true", help="print JSON instead of a table")
     diagnose.add_argument("--plot", metavar="FILE", help="refused: a picture takes python -m tbft diagnose --plot")
     adapt = add("adapt", "adapt the model to pictures, and keep what is no worse", sample)
-    adapt.add_argument("--level", choices=("auto", "input", "feature", "output"), default="auto", help="of the drift")
+    adapt.add_argument(
+        "--level",
+        choices=("auto", "input", "feature", "output"),
+        default="auto",
+        help="of the drift (default: auto, which finds it)",
+    )
     adapt.add_argument("--budget-seconds", type=float, default=60.0, help="after which training stops (default: 60)")
     adapt.add_argument("--seed", type=int, default=0, help="draws validation pictures and the order of training")
     adapt.add_argument("--delta", type=Path, help="copy what was changed to this file, for devices with the same base")
@@ -170,7 +177,7 @@ def _write_predictions(path: Path | None, predictions: Predictions) -> None:
     if path is None:
         sys.stdout.write(predictions.table())
         return
-    with translate_write_errors(path):
+    with translate_write_errors(path, "an older file is whole"):
         predictions.to_csv(path)
     print(f"{len(predictions)} predictions in {path}")
 
@@ -183,7 +190,7 @@ def _copy_delta(device: Any, path: Path) -> None:
     if content is None:
         print(f"the base model stays: {path} is not written")
         return
-    with translate_write_errors(path):
+    with translate_write_errors(path, "the adaptation counts all the same"):
         write_bytes(path, content)
 
 
