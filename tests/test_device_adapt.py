@@ -191,6 +191,14 @@ def test_a_budget_stops_training(tmp_path: Path) -> None:
     assert record["strategy"] in ("refresh", "none") and not record["blocks"]  # what was not trained is not named
 
 
+def test_what_was_kept_is_told_where_its_record_cannot_be_written(device: Device, caplog) -> None:
+    device.state.folder.mkdir()
+    (device.state.folder / "result.json").mkdir()
+    record = device.personalize(*pictures("output"), level="output")
+    assert record["kept"] == "adapted" and device.delta() is not None
+    assert "result.json cannot be written" in caplog.text
+
+
 @pytest.mark.parametrize("level", ["feature", "output"])
 def test_levels_that_need_labels_say_so(device: Device, level: str) -> None:
     with pytest.raises(BadInput, match=f"the {level} level needs labels"):

@@ -162,7 +162,7 @@ def test_any_damage_is_told_and_mended_by_revert(state: StateFolder, change: dic
     path = state.folder / "current.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change} if change else [1]))
     for answer in (state.current, state.history, lambda: keep(state, 2.0)):
-        with pytest.raises(BadInput, match="cannot be read .*: run revert, which goes back to the base model"):
+        with pytest.raises(BadInput, match=r"cannot be read .*: run revert, which goes back to the base model"):
             answer()
     with state.locked():
         state.revert()

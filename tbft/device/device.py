@@ -22,7 +22,7 @@ from tbft.device.memory import MemoryLimit
 from tbft.device.network import Network
 from tbft.device.pictures import Sample, of_arrays, read_labelled, read_unlabelled, without_broken
 from tbft.device.runtime import Runtime, load_onnxruntime
-from tbft.device.state import StateFolder, read_delta, translate_write_errors
+from tbft.device.state import StateFolder, read_delta
 from tbft.errors import BadInput, check_at_least
 from tbft.paths import user_path
 from tbft.predictions import Predictions
@@ -252,8 +252,11 @@ class Device:
             made.changed[RANGES] = ranges
 
     def _write_record(self, record: dict[str, Any]) -> None:
-        with translate_write_errors(self.state.folder):
-            write_text(self.state.folder / RESULT_FILE, json.dumps(record, indent=1))
+        path = self.state.folder / RESULT_FILE
+        try:
+            write_text(path, json.dumps(record, indent=1))
+        except OSError as error:  # on a full card; the adaptation itself was kept before
+            log.warning("%s cannot be written (%s); the adaptation is as told all the same", path, error.strerror)
 
     def _base(self) -> Network:
         return Network(self.bundle, self.runtime, self.limit)
