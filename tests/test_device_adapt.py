@@ -289,3 +289,16 @@ def test_schedules_are_those_of_torch(steps: int) -> None:
     np.testing.assert_allclose(cosine(0.3, steps), of_torch, rtol=1e-6)
     of_torch = rates(lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.3, total_steps=steps + 1, cycle_momentum=False))
     np.testing.assert_allclose(one_cycle(0.3, steps + 1)[:steps], of_torch, rtol=1e-6)
+
+
+def test_numbers_in_the_order_of_the_alphabet_are_no_labels(tmp_path: Path, device: Device) -> None:
+    device.bundle.manifest["classes"] = []
+    mine = write_pictures(tmp_path / "mine", "output", tuple("0123456789"))
+    assert device.diagnose(mine).levels == ("output",)
+    (mine / "0").rename(mine / "10")  # 10 stands before 2
+    for answer in (device.diagnose, device.personalize):
+        with pytest.raises(BadInput, match="export it again with --classes"):
+            answer(mine)
+    shutil.rmtree(mine / "10")
+    with pytest.raises(BadInput, match="9 class folders and the base model 10 classes without names"):
+        device.diagnose(mine)

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tbft.data.class_names import match_classes
+from tbft.data.class_names import check_order, match_classes
 from tbft.data.copies import distinct_files, distinct_images
 from tbft.data.picture_file import read_picture
 from tbft.data.picture_folders import class_folders, pictures_in
@@ -177,17 +177,20 @@ def read_labelled(
         may_lack: whether some of the classes may have no folder; without names all have one.
 
     Raises:
-        BadInput: if there is no such folder, a folder is of no class, or a class is missing that may not.
+        BadInput: if there is no such folder, a folder is of no class, a class is missing that may not, or the folders
+            of a model without class names are numbers that the alphabet puts in another order.
     """
     _check_folder(folder)
     found = class_folders(folder)
     if named:
         labels_of_found: Sequence[int] = match_classes(found, classes, may_lack=may_lack)
     elif len(found) == len(classes):
+        check_order(found, "export it again with --classes, the names in the order of its outputs")
         labels_of_found = range(len(classes))
     else:
         raise BadInput(
-            f"{folder} has {len(found)} class folders and the base model {len(classes)} classes without names"
+            f"{folder} has {len(found)} class folders and the base model {len(classes)} classes without names: give a "
+            "folder for each class, or export it again with --classes"
         )
     label_of = dict(zip(found, labels_of_found, strict=True))
     files = [(path, label_of[name]) for name in found for path in pictures_in(folder / name)]
