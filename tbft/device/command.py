@@ -149,7 +149,7 @@ def _parser(program: str) -> ArgumentParser:
 
 
 def _show_info(info: dict[str, Any]) -> None:
-    from tbft.device.int8 import Comparison
+    from tbft.device.calibration import Comparison
 
     classes = info["classes"]
     shown = ", ".join(classes[:8]) + (f", ... ({len(classes)})" if len(classes) > 8 else "")
@@ -205,7 +205,7 @@ def _summary(record: dict[str, Any], *, labelled: bool) -> str:
         lines.append("unseen      unlabelled pictures do not show whether the labels changed their meaning")
     how = "measured" if measured else "modelled, not measured"
     if int8 := record.get("int8"):
-        from tbft.device.int8 import Comparison
+        from tbft.device.calibration import Comparison
 
         lines.append(f"predicts    in {'int8' if int8['kept'] else 'float'} (int8: {Comparison.of_record(int8)})")
     joules, seconds = record["joules"]["adaptation"], record["wall_seconds"]["adaptation"]

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from tbft.atomic import write_text
 from tbft.device.bundle import Bundle
-from tbft.device.int8 import RANGES, calibrate
+from tbft.device.calibration import calibrate
+from tbft.device.int8 import RANGES
 from tbft.device.levels import LEVELS, Level
 from tbft.device.memory import MemoryLimit
 from tbft.device.network import Network
