@@ -11,6 +11,7 @@ from tbft.adaptation.align import align, measure_moments
 from tbft.adaptation.evaluation import evaluate
 from tbft.adaptation.freezing import refresh_statistics
 from tbft.data.digits import Digits
+from tbft.export.alignment import source_moments
 from tbft.models.classifier import PlainClassifier
 from tbft.remedies import Moments
 
@@ -40,6 +41,15 @@ def test_moments_are_those_of_every_neighbourhood(base, source):
     assert moments.neighbourhood == 3
     np.testing.assert_allclose(moments.mean, vectors.mean(0), atol=1e-5)
     np.testing.assert_allclose(moments.covariance, np.cov(vectors.T, bias=True), atol=1e-5)
+
+
+def test_an_export_measures_the_same_moments(base, source):
+    card = measure_moments(base, source, images=150)
+    order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[:150]
+    bundle = source_moments(base.model, source.__getitems__(order.tolist()).x, "block1")
+    assert card.neighbourhood == bundle.neighbourhood
+    np.testing.assert_allclose(bundle.mean, card.mean, rtol=1e-6)
+    np.testing.assert_allclose(bundle.covariance, card.covariance, rtol=1e-4, atol=1e-6)
 
 
 def test_aligning_beats_refreshing_alone_and_does_no_harm_without_drift(base, source):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from exported import pictures, write_bundle
+from exported import pictures, write_bundle, write_pictures
 
+import tbft.device.evidence
 import tbft.device.memory
+import tbft.device.pictures
+from tbft.data.picture_file import read_picture
 from tbft.device import Device, load
+from tbft.device.levels import LEVELS
 from tbft.device.memory import MemoryLimit, resident_mib
 from tbft.device.schedules import cosine, one_cycle
 from tbft.errors import BadInput
@@ -57,6 +62,76 @@ def test_nobody_has_to_name_the_drift(device: Device) -> None:
     assert {"refresh", "relabel"} <= set(record["strategy"].split("+"))
     tested, truth = pictures("input", "test")
     assert (labels_of(device, tested) == 9 - truth).mean() > 0.7
+
+
+def test_the_output_level_reads_as_many_pictures_as_it_takes(tmp_path: Path, monkeypatch) -> None:
+    mine = write_pictures(tmp_path / "mine", "output", tuple("0123456789"), count=180)
+    device, read = load(write_bundle(tmp_path), threads=1), []
+    monkeypatch.setattr(
+        tbft.device.pictures, "read_picture", lambda path, size: [read.append(path), read_picture(path, size)][1]
+    )
+    monkeypatch.setattr(tbft.device.evidence, "FIRST_OF_EACH", 4)  # of 162 that train
+    record = device.personalize(mine, level="output")
+    assert record["kept"] == "adapted" and accuracy(device, "output") > 0.95
+    assert len(read) == len(set(read)) == 18 + 80  # those that validate, and four, then eight of a class that train
+
+
+def test_few_labels_of_a_permutation_are_enough(device: Device) -> None:
+    pixels, labels = pictures("output")
+    record = device.personalize(pixels[:60], labels[:60], level="output")
+    assert "relabel" in record["strategy"].split("+")
+    assert accuracy(device, "output") > 0.95
+
+
+def test_large_images_are_looked_at_in_small_pieces(device: Device) -> None:
+    about = device.bundle.manifest["graphs"]["forward"]
+    sizes = []
+    for about["image_bytes"] in (2**10, 2**20, 2**30):
+        sizes.append(device._base().piece_of("forward"))
+    assert sizes == [256, 16, 1]
+
+
+@pytest.mark.parametrize("level", ["auto", "output"])
+def test_a_broken_picture_is_as_if_it_were_not_there(tmp_path: Path, device: Device, caplog, level: str) -> None:
+    mine = write_pictures(tmp_path / "mine", "output", tuple("0123456789"))
+    whole = device.personalize(mine, level=level)  # type: ignore[arg-type]
+    delta = device.delta()
+    for name in ("0", "7"):
+        (mine / name / "0.png").write_bytes((mine / name).iterdir().__next__().read_bytes()[:200])
+    record = device.personalize(mine, level=level)  # type: ignore[arg-type]
+    assert (whole["skipped_pictures"], record["skipped_pictures"]) == (0, 2)
+    assert device.delta() == delta and record["train_size"] == whole["train_size"]
+    assert "left out" in caplog.text and str(mine / "7" / "0.png") in caplog.text
+    assert len(device.predict(mine)) == whole["train_size"] and len(device.predict(mine).broken) == 2
+    assert device.diagnose(mine).images == whole["train_size"]
+
+
+def test_pictures_that_are_all_broken_are_refused(tmp_path: Path, device: Device) -> None:
+    (tmp_path / "mine" / "3").mkdir(parents=True)
+    for name in "abc":
+        (tmp_path / "mine" / "3" / f"{name}.png").write_text(name)
+    for answer in (device.predict, device.diagnose, device.personalize):
+        with pytest.raises(BadInput, match=r"a\.png cannot be read as a picture .*\(and 2 more\): replace or remove"):
+            answer(tmp_path / "mine")
+
+
+def test_some_of_the_classes_are_enough_to_diagnose_and_too_few_to_adapt(tmp_path: Path, device: Device) -> None:
+    mine = write_pictures(tmp_path / "mine", "source", tuple("0123456789"))
+    for name in "3459":
+        shutil.rmtree(mine / name)
+    assert device.diagnose(mine).images == sum(1 for _ in mine.rglob("*.png"))
+    for level in LEVELS:  # what is fitted to the others would hardly predict the missing ones
+        with pytest.raises(BadInput, match="'3', '4', '5', '9' of the base model's classes are missing"):
+            device.personalize(mine, level=level)
+    (mine / "0").rename(mine / "nought")
+    with pytest.raises(BadInput, match="does not know 'nought'"):
+        device.diagnose(mine)
+
+
+def test_labels_of_some_classes_are_warned_of(device: Device, caplog) -> None:
+    pixels, labels = pictures("source")
+    device.personalize(pixels[labels < 8], labels[labels < 8])
+    assert "2 of 10 classes have no labelled picture" in caplog.text
 
 
 def test_the_base_model_stays_where_nothing_drifted(device: Device) -> None:
@@ -113,6 +188,15 @@ def test_a_budget_stops_training(tmp_path: Path) -> None:
     device = load(write_bundle(tmp_path, "digits_superclasses"), threads=1)
     record = device.personalize(*pictures("feature"), level="feature", budget_seconds=0)
     assert (record["stopped_by"], record["steps"]) == ("seconds", 0)
+    assert record["strategy"] in ("refresh", "none") and not record["blocks"]  # what was not trained is not named
+
+
+def test_what_was_kept_is_told_where_its_record_cannot_be_written(device: Device, caplog) -> None:
+    device.state.folder.mkdir()
+    (device.state.folder / "result.json").mkdir()
+    record = device.personalize(*pictures("output"), level="output")
+    assert record["kept"] == "adapted" and device.delta() is not None
+    assert "result.json cannot be written" in caplog.text
 
 
 @pytest.mark.parametrize("level", ["feature", "output"])
@@ -205,3 +289,16 @@ def test_schedules_are_those_of_torch(steps: int) -> None:
     np.testing.assert_allclose(cosine(0.3, steps), of_torch, rtol=1e-6)
     of_torch = rates(lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.3, total_steps=steps + 1, cycle_momentum=False))
     np.testing.assert_allclose(one_cycle(0.3, steps + 1)[:steps], of_torch, rtol=1e-6)
+
+
+def test_numbers_in_the_order_of_the_alphabet_are_no_labels(tmp_path: Path, device: Device) -> None:
+    device.bundle.manifest["classes"] = []
+    mine = write_pictures(tmp_path / "mine", "output", tuple("0123456789"))
+    assert device.diagnose(mine).levels == ("output",)
+    (mine / "0").rename(mine / "10")  # 10 stands before 2
+    for answer in (device.diagnose, device.personalize):
+        with pytest.raises(BadInput, match="export it again with --classes"):
+            answer(mine)
+    shutil.rmtree(mine / "10")
+    with pytest.raises(BadInput, match="9 class folders and the base model 10 classes without names"):
+        device.diagnose(mine)

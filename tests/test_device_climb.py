@@ -11,6 +11,7 @@ import torch
 from exported import pictures, write_bundle, write_pictures
 
 import tbft.device.training
+import tbft.diagnosis.looking
 from tbft.data import Digits
 from tbft.device import Device, load
 from tbft.device.memory import MemoryLimit
@@ -52,6 +53,18 @@ def test_what_a_bundle_cannot_train_is_left_out_and_said(device: Device) -> None
     record = device.personalize(*digits(300))
     assert record["not_trained"]["feature"] == "no gradient for Foo"
     assert record["epochs"] == 0 and record["kept"] == "adapted"
+
+
+def test_what_was_judged_is_what_is_kept_where_nothing_is_aligned(device: Device, monkeypatch) -> None:
+    monkeypatch.setattr(tbft.diagnosis.looking, "FIRST_IMAGES", 100)
+    monkeypatch.setattr(tbft.diagnosis.looking, "IMAGES_OF_EACH", 10)
+    del device.bundle.manifest["graphs"]["align"]
+    pixels, _ = digits(300)
+    record = device.personalize(pixels, labelled=False)
+    assert (record["strategy"], record["diagnosis"]["images"]) == ("refresh", 100)
+    looked = np.sort(np.random.default_rng(0).permutation(len(pixels))[:100])
+    expected, kept = device._base().statistics(pixels[looked]), device.state.current()
+    assert all(np.allclose(kept[key], value, atol=1e-6) for key, value in expected.items())
 
 
 def test_a_trained_block_without_evidence_for_it_is_not_kept(device: Device, monkeypatch) -> None:

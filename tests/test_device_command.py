@@ -32,7 +32,7 @@ def test_a_session_with_a_device(tmp_path: Path, bundle: Path, capsys) -> None:
     table, delta = tmp_path / "predictions.csv", tmp_path / "better.delta"
     assert main(["adapt", mine, "--level", "output", "--delta", str(delta), "--threads", "1"], bundle) == 0
     said = capsys.readouterr().out
-    assert "kept        adapted (head)" in said and "whole process" in said
+    assert "kept        adapted (relabel+head)" in said and "whole process" in said
     assert main(["predict", mine, "--csv", str(table)], bundle) == 0
     assert table.read_text().startswith("image,class,confidence")
     assert main(["info"], bundle) == 0
@@ -81,6 +81,24 @@ def test_what_is_wrong_is_one_line_and_exit_code_2(tmp_path: Path, bundle: Path,
         assert main(args, bundle) == 2, args
         complaint = capsys.readouterr().err
         assert complaint.startswith("error: ") and complaint.count("\n") == 1, complaint
+
+
+def test_a_delta_that_cannot_be_written_is_told_before_adapting(tmp_path: Path, bundle: Path, capsys) -> None:
+    mine = str(write_pictures(tmp_path / "mine", "output", CLASSES))
+    assert main(["adapt", mine, "--level", "output", "--delta", str(tmp_path / "no" / "x.delta")], bundle) == 2
+    assert "there is no folder" in capsys.readouterr().err and not (tmp_path / "pet.state").exists()
+    (tmp_path / "x.delta").mkdir()
+    assert main(["adapt", mine, "--level", "output", "--delta", str(tmp_path / "x.delta")], bundle) == 2
+    assert "the adaptation counts all the same" in capsys.readouterr().err
+    assert [entry["current"] for entry in load(bundle).info()["history"]] == [True]
+
+
+def test_help_says_what_becomes_of_missing_classes_and_broken_pictures(tmp_path: Path, capsys) -> None:
+    for command in ("adapt", "diagnose"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"], tmp_path / "pet.pyz")
+        told = " ".join(capsys.readouterr().out.split())
+        assert "adapt wants all classes, diagnose some" in told and "cannot be read are named and left out" in told
 
 
 def test_a_bundle_whose_code_was_changed_says_so(tmp_path: Path, bundle: Path) -> None:

@@ -13,8 +13,9 @@ from torch import nn
 
 import tbft.device.int8
 from tbft.device import Device, load
+from tbft.device.calibration import Comparison
 from tbft.device.command import main
-from tbft.device.int8 import LARGEST_WEIGHT, Comparison, Layer, quantised
+from tbft.device.int8 import LARGEST_WEIGHT, Layer, quantised
 from tbft.device.network import Network
 from tbft.errors import BadInput
 from tbft.export.bundle import export_bundle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -151,6 +152,22 @@ def test_a_changed_or_unfitting_delta_is_refused(state: StateFolder) -> None:
     for tensors in ({KEY: np.zeros(9, np.float32)}, {"fc.gone": np.zeros(10, np.float32)}, biased(np.nan)):
         with pytest.raises(BadInput, match="does not fit the base model"):
             read_delta(Delta(tensors, state.bundle.fingerprint).to_bytes(), "better.delta", state.bundle)
+
+
+@pytest.mark.parametrize(
+    "change", [{"base": 3}, {"current": "0009"}, {"history": 7}, {"last": "x"}, {"current": ["0001"]}, None]
+)
+def test_any_damage_is_told_and_mended_by_revert(state: StateFolder, change: dict | None) -> None:
+    keep(state, 1.0)
+    path = state.folder / "current.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change} if change else [1]))
+    for answer in (state.current, state.history, lambda: keep(state, 2.0)):
+        with pytest.raises(BadInput, match=r"cannot be read .*: run revert, which goes back to the base model"):
+            answer()
+    with state.locked():
+        state.revert()
+    assert counted(state) is None
+    assert keep(state, 3.0) == "0002" and counted(state) == 3.0
 
 
 def test_a_damaged_state_says_so_and_revert_mends_it(state: StateFolder) -> None:

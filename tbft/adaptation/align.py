@@ -7,29 +7,18 @@ import math
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tbft.adaptation.optimization import without_compiler
 from tbft.data.batches import Examples
 from tbft.models.classifier import Classifier
+from tbft.models.moments import IMAGES_MEASURED, NEIGHBOURHOOD, moments_of, stride_on, vectors_of
 from tbft.models.statistics import inference_mode_of, set_modes
 from tbft.remedies.aligned import IMAGES_IN_A_STEP, RATE, STEPS
 from tbft.remedies.card import Moments
 from tbft.schema import LEVELS
 
 log = logging.getLogger(__name__)
-
-POSITIONS = 8
-"""Neighbourhoods along each side of the feature maps of a step. On CIFAR-10 with gaussian_noise and contrast all 30
-instead changed accuracy by -0.2 and +0.3 points, at twice the cost."""
-
-NEIGHBOURHOOD = 3
-"""Side of the neighbourhoods, in positions. Moments of single positions (side 1) gain 1 to 2 points less on these
-corruptions."""
-
-_IMAGES_MEASURED, _STRIDE = 100, 2
-"""When the source's moments are measured: images in one forward pass, and positions between neighbourhoods."""
 
 _MOST_VALUES = 224
 """Length of the longest vector whose covariance is kept: 100 kB in fp32, as half of the matrix follows by symmetry."""
@@ -70,8 +59,8 @@ def align(classifier: Classifier, examples: Examples, source: Moments, seed: int
             set_modes(chain, (link,))
             for step, positions in enumerate(_batches(len(examples), seed)):
                 output = _output(classifier, examples, positions)
-                stride = max(1, min(output.shape[2:]) // POSITIONS) if output.dim() == 4 else 1
-                loss = _distance(_vectors(output, source.neighbourhood, stride, first=step % stride), goal)
+                stride = stride_on(output.shape[2:]) if output.dim() == 4 else 1
+                loss = _distance(vectors_of(output, source.neighbourhood, stride, first=step % stride), goal)
                 finite = math.isfinite(loss.item())
                 if not finite:
                     break
@@ -114,13 +103,8 @@ def measure_moments(classifier: Classifier, examples: Examples, images: int = 50
             return None
         is_wide = channels * NEIGHBOURHOOD**2 > _MOST_VALUES
         neighbourhood = 1 if first.dim() != 4 or min(first.shape[2:]) < NEIGHBOURHOOD or is_wide else NEIGHBOURHOOD
-        total, outer, count = torch.zeros(()), torch.zeros(()), 0
-        for part in order.split(_IMAGES_MEASURED):
-            vectors = _vectors(_output(classifier, examples, part.tolist()), neighbourhood, _STRIDE).cpu().double()
-            total, outer, count = total + vectors.sum(0), outer + vectors.T @ vectors, count + len(vectors)
-    mean = total / count
-    covariance = outer / count - mean.outer(mean)
-    return Moments(mean.numpy(), covariance.numpy(), neighbourhood)
+        parts = order.split(IMAGES_MEASURED)
+        return moments_of((_output(classifier, examples, part.tolist()) for part in parts), neighbourhood)
 
 
 def _front(classifier: Classifier) -> str:
@@ -144,24 +128,6 @@ def _output(classifier: Classifier, examples: Examples, positions: list[int]) ->
     batch = examples.__getitems__(positions)
     device = next(classifier.parameters()).device
     return classifier(batch._replace(x=batch.x.to(device)), stop=links[links.index(_front(classifier)) + 1]).float()
-
-
-def _vectors(output: Tensor, neighbourhood: int, stride: int, first: int = 0) -> Tensor:
-    """Return a block's output as vectors ``(M, D)``, one for each position or neighbourhood that is taken.
-
-    Args:
-        output: ``(N, C, H, W)``, or tokens ``(N, T, C)``, all of which are taken.
-        neighbourhood: side of a neighbourhood, in positions; 1 takes single positions.
-        stride: positions from one neighbourhood to the next.
-        first: row and column of the first neighbourhood.
-    """
-    if output.dim() != 4:
-        return output.flatten(0, -2)
-    last = min(output.shape[2:]) - neighbourhood
-    output = output[:, :, min(first, last) :, min(first, last) :]
-    if neighbourhood == 1:
-        return output[:, :, ::stride, ::stride].movedim(1, -1).flatten(0, -2)
-    return F.unfold(output, neighbourhood, stride=stride).transpose(1, 2).flatten(0, 1)
 
 
 def _distance(vectors: Tensor, goal: tuple[Tensor, Tensor]) -> Tensor:

@@ -44,8 +44,8 @@ class Climb(Adaptation):
     of the images, and over all images only where these could change the decision. Each image is judged by a fit that
     has not seen its label. At input level the front block is then aligned. Where accuracy is still far below the
     source's, a block or the whole network is trained by steps, whichever wins a short race. Its weights are kept only
-    on evidence from the validation images; otherwise all images choose the head again. A network so small that training costs less than these choices is trained as
-    a whole instead.
+    on evidence from the validation images; otherwise all images choose the head again. A network so small that training
+    costs less than these choices is trained as a whole instead.
 
     Args:
         ladder: limits of the climb.

@@ -16,13 +16,14 @@ from tbft.device.adaptation import (
     size_of,
     train_cached,
 )
-from tbft.device.evidence import head_keys, solve_head
-from tbft.device.network import Network
+from tbft.device.evidence import head_keys, seen_as, solve_head
+from tbft.device.network import Forward, Network
 from tbft.device.pictures import Sample
 from tbft.device.sample_parts import for_statistics, split_sample
 from tbft.device.tensors import Tensors
 from tbft.device.training import score
 from tbft.errors import BadInput
+from tbft.remedies import Sample as Seen
 from tbft.remedies.validated import Score, reason_to_keep_base
 
 LEAST_IMAGES = 2
@@ -31,14 +32,15 @@ LEAST_IMAGES = 2
 
 @dataclass
 class Candidate:
-    """What an input-level adaptation may keep.
+    """What an adaptation by level may keep.
 
     Attributes:
         name: its remedies, joined by ``+``.
         changed: weights that are not the base model's.
         blocks: that were tuned.
         trained: parameters that are others now.
-        validated: what it makes of the validation images, once that is known.
+        validated: score on the validation images, once that is known.
+        seen: features and logits of the validation images, where they were looked at.
     """
 
     name: str
@@ -46,6 +48,12 @@ class Candidate:
     blocks: list[str] = field(default_factory=list)
     trained: int = 0
     validated: Score | None = None
+    seen: Seen | None = None
+
+    @property
+    def loss(self) -> float:
+        """On the validation images; infinite before it is known."""
+        return self.validated.loss if self.validated else float("inf")
 
 
 def adapt(base: Network, sample: Sample, course: Course) -> Adaptation:
@@ -63,8 +71,6 @@ def adapt(base: Network, sample: Sample, course: Course) -> Adaptation:
         from tbft.device.climb import climb  # and with it the diagnosis
 
         return climb(base, sample, course)
-    with course.phase("prepare"):
-        _ = sample.pixels  # all of them are needed, and reading them belongs to no later phase
     return {"input": _input, "feature": _feature, "output": _output}[course.level](base, sample, course)
 
 
@@ -78,22 +84,20 @@ def _input(base: Network, sample: Sample, course: Course) -> Adaptation:
     if not base.can_refresh:
         raise BadInput("this model keeps no BatchNorm statistics: the input level has nothing to refresh")
     with course.phase("prepare"):
-        changed = base.statistics(for_statistics(train, course.seed))
+        pictures = for_statistics(train, course.seed)
+        changed = base.statistics(pictures.pixels)
     candidates = [Candidate("refresh", changed)]
     if may_align(base, made, course):
         with course.phase("train"):
-            front, made.steps = align(base.with_changes(changed), train, course)
-            aligned = front | base.with_changes(front).statistics(for_statistics(train, course.seed))
+            front, made.steps = align(base.with_changes(changed), pictures, course)
+            aligned = front | base.with_changes(front).statistics(pictures.pixels)
         block = base.bundle.manifest["links"][0]
         candidates.append(Candidate("refresh+align", aligned, [block], size_of(base, "align")))
     candidates = [each for each in candidates if is_finite(each.changed)]
     best = _best(base, candidates, validation, course)
     if best is not None and validation is not None and base.bundle.manifest["head"]:
-        with course.phase("train"):
-            head = solve_head(base.with_changes(best.changed), train)
-        size = sum(value.size for value in head.values())
-        solved = Candidate(f"{best.name}+head", {**best.changed, **head}, [*best.blocks, "fc"], best.trained + size)
-        best = _best(base, [best, solved], validation, course)
+        solved = _with_solved_head(base.with_changes(best.changed).forward(), base, best, train, validation, course)
+        best = min(best, solved, key=lambda each: each.loss)
     made.reason = "the statistics are not finite" if best is None else _why_not(before, best.validated)
     if best is not None and made.reason is None:
         made.strategy, made.changed, made.statistics = best.name, best.changed, "refresh"
@@ -114,34 +118,51 @@ def _feature(base: Network, sample: Sample, course: Course) -> Adaptation:
         raise BadInput("the feature level needs labels of at least two pictures of a class")
     made, before = _with_base_score(base, validation, course)
     with course.phase("prepare"):
-        refreshed = base.statistics(for_statistics(train, course.seed)) if base.can_refresh else {}
+        refreshed = base.statistics(for_statistics(train, course.seed).pixels) if base.can_refresh else {}
     trained = train_cached(base.with_changes(refreshed), block, train, validation, course)
     made.curve, made.epochs, made.steps, made.stopped = trained.curve, trained.epochs, trained.steps, trained.stopped
-    made.reason = _why_not(before, trained.best) if trained.best else NOT_TRAINED
+    changes = bool(trained.best and (refreshed or trained.steps))
+    made.reason = _why_not(before, trained.best) if changes else NOT_TRAINED
     if trained.best is not None and made.reason is None:
-        made.changed = {**refreshed, **trained.changed}
-        made.strategy, made.blocks, made.validation = "block", [block], trained.best.accuracy
-        made.statistics = "refresh" if refreshed else "source"
-        made.trained = size_of(base, block)
+        made.changed, made.validation = dict(refreshed), trained.best.accuracy
+        made.strategy, made.statistics = "refresh", "refresh" if refreshed else "source"
+        if trained.steps:
+            made.changed |= trained.changed
+            made.strategy, made.blocks, made.trained = "block", [block], size_of(base, block)
     return made
 
 
 def _output(base: Network, sample: Sample, course: Course) -> Adaptation:
-    """The head solved from features that are computed once."""
-    keys = head_keys(base.bundle)
+    """The head solved, or its classes renamed, from features of as many pictures as it takes."""
+    head_keys(base.bundle)  # refuses a head that cannot be solved before anything is computed
     train, validation = split_sample(sample, course.seed)
     if validation is None:
         raise BadInput("the output level needs labels of at least two pictures of a class")
-    with course.phase("train"):
-        head = solve_head(base, train)
-    with course.phase("validate"):
-        features, logits = base.run(validation.pixels)
-        before = score(logits, labels_of(validation))
-        solved = score(features @ head[keys["weight"]].T + head[keys["bias"]], labels_of(validation))
-    made = Adaptation(base_validation=before.accuracy, validation=before.accuracy, reason=_why_not(before, solved))
+    unchanged, forward = Candidate("none", {}), base.forward()
+    _validate(unchanged, forward, validation, course)
+    solved = _with_solved_head(forward, base, unchanged, train, validation, course)
+    before, after = unchanged.validated, solved.validated
+    assert before is not None and after is not None
+    made = Adaptation(base_validation=before.accuracy, validation=before.accuracy, reason=_why_not(before, after))
     if made.reason is None:
-        made.changed, made.strategy, made.blocks, made.validation = head, "head", ["fc"], solved.accuracy
-        made.trained = sum(value.size for value in head.values())
+        made.changed, made.strategy, made.blocks = solved.changed, solved.name, solved.blocks
+        made.validation, made.trained = after.accuracy, solved.trained
+    return made
+
+
+def _with_solved_head(
+    forward: Forward, base: Network, start: Candidate, train: Sample, validation: Sample, course: Course
+) -> Candidate:
+    """A validated candidate with the head solved behind what it starts from, whose pass is open, or that itself."""
+    assert start.seen is not None
+    with course.phase("train"):
+        solved = solve_head(forward, base.with_changes(start.changed), train, start.seen, course.seed)
+    if solved.remedies == ("keep",):
+        return start
+    names = [name for name in (start.name, *solved.remedies) if name != "none"]
+    changed, size = {**start.changed, **solved.weights}, sum(value.size for value in solved.weights.values())
+    made = Candidate("+".join(names), changed, [*start.blocks, "fc"], start.trained + size)
+    made.validated = score(solved.logits, labels_of(validation))
     return made
 
 
@@ -149,12 +170,16 @@ def _best(base: Network, candidates: list[Candidate], validation: Sample | None,
     """The candidate with the least validation loss; without labels the last one."""
     if validation is None or not candidates:
         return candidates[-1] if candidates else None
+    for candidate in candidates:
+        _validate(candidate, base.with_changes(candidate.changed).forward(), validation, course)
+    return min(candidates, key=lambda each: each.loss)
+
+
+def _validate(candidate: Candidate, forward: Forward, validation: Sample, course: Course) -> None:
+    """Look at the validation pictures with a candidate, whose forward pass is open."""
     with course.phase("validate"):
-        for candidate in candidates:
-            if candidate.validated is None:
-                logits = base.with_changes(candidate.changed).run(validation.pixels)[1]
-                candidate.validated = score(logits, labels_of(validation))
-    return min(candidates, key=lambda candidate: candidate.validated.loss if candidate.validated else float("inf"))
+        candidate.seen = seen_as(*forward(validation.pixels), validation)
+        candidate.validated = score(candidate.seen.logits, labels_of(validation))
 
 
 def _with_base_score(base: Network, validation: Sample | None, course: Course) -> tuple[Adaptation, Score | None]:

@@ -32,6 +32,7 @@ class Adaptation:
         stopped: whether the time was up.
         trained: parameters that are others now.
         reason: why the base model stays; ``None`` if it does not.
+        skipped: broken pictures that were left out.
         detail: what else was found, for the record.
     """
 
@@ -47,6 +48,7 @@ class Adaptation:
     stopped: bool = False
     trained: int = 0
     reason: str | None = None
+    skipped: int = 0
     detail: dict[str, Any] = field(default_factory=dict)
 
 

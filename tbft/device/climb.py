@@ -87,11 +87,7 @@ class _Climb:
         if choice.statistics == REFRESHED:
             self.changed = dict(self.look.observation.refreshed)
             aligned = self._align(choice) if may_align(self.base, made, course) else None
-            if aligned is not None:
-                choice, samples = aligned
-            elif len(self.look.positions) < len(self.sample):
-                with course.phase("prepare"):
-                    self.changed = self.base.statistics(self._pictures(self._for_statistics()).pixels)
+            choice, samples = aligned or (choice, samples)
         if self.sample.labels is not None and found.accuracy is not None:
             made.base_validation = found.accuracy.value
             made.validation = choice.accuracy.value if choice.accuracy else found.accuracy.value
@@ -180,7 +176,7 @@ class _Climb:
         with course.phase("prepare"):
             changed = self.changed
             if not changed and base.can_refresh:
-                changed = base.statistics(for_statistics(train, course.seed))
+                changed = base.statistics(for_statistics(train, course.seed).pixels)
         trained = train_cached(base.with_changes({**changed, **unsolved}), self.block, train, validation, course)
         made.curve, made.epochs, made.stopped = trained.curve, trained.epochs, trained.stopped
         made.steps += trained.steps

@@ -82,6 +82,8 @@ def _run(options: Namespace, path: Path) -> int:
         found = device.diagnose(options.folder, labelled=not options.unlabelled)
         print(json.dumps(found.as_dict()) if options.json else found.table())
     elif options.command == "adapt":
+        if options.delta and not options.delta.absolute().parent.is_dir():
+            raise BadInput(f"there is no folder {options.delta.parent} for the delta: make it, or give another --delta")
         record = device.personalize(
             options.folder,
             level=options.level,
@@ -110,7 +112,11 @@ def _parser(program: str) -> ArgumentParser:
         help="peak memory of this process, about 85 MiB of which the libraries take (default: no limit)",
     )
     sample = ArgumentParser(add_help=False)
-    sample.add_argument("folder", help="holds a folder of pictures for each class")
+    sample.add_argument(
+        "folder",
+        help="holds a folder of pictures for each class (adapt wants all classes, diagnose some); pictures that cannot "
+        "be read are named and left out",
+    )
     sample.add_argument("--unlabelled", action="store_true", help="the folder's pictures have no labels")
     parser = ArgumentParser(prog=program, description="An image classifier that adapts to this device.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -120,13 +126,18 @@ def _parser(program: str) -> ArgumentParser:
 
     add("info", "show what is in the bundle and what was adapted")
     predict = add("predict", "classify the pictures in a folder")
-    predict.add_argument("folder", help="of pictures")
+    predict.add_argument("folder", help="of pictures; those that cannot be read are named and left out")
     predict.add_argument("--csv", type=Path, help="write to this file instead of the terminal")
     diagnose = add("diagnose", "tell what drifted; nothing is changed", sample)
     diagnose.add_argument("--json", action="store_true", help="print JSON instead of a table")
     diagnose.add_argument("--plot", metavar="FILE", help="refused: a picture takes python -m tbft diagnose --plot")
     adapt = add("adapt", "adapt the model to pictures, and keep what is no worse", sample)
-    adapt.add_argument("--level", choices=("auto", "input", "feature", "output"), default="auto", help="of the drift")
+    adapt.add_argument(
+        "--level",
+        choices=("auto", "input", "feature", "output"),
+        default="auto",
+        help="of the drift (default: auto, which finds it)",
+    )
     adapt.add_argument("--budget-seconds", type=float, default=60.0, help="after which training stops (default: 60)")
     adapt.add_argument("--seed", type=int, default=0, help="draws validation pictures and the order of training")
     adapt.add_argument("--delta", type=Path, help="copy what was changed to this file, for devices with the same base")
@@ -138,7 +149,7 @@ def _parser(program: str) -> ArgumentParser:
 
 
 def _show_info(info: dict[str, Any]) -> None:
-    from tbft.device.int8 import Comparison
+    from tbft.device.calibration import Comparison
 
     classes = info["classes"]
     shown = ", ".join(classes[:8]) + (f", ... ({len(classes)})" if len(classes) > 8 else "")
@@ -166,7 +177,7 @@ def _write_predictions(path: Path | None, predictions: Predictions) -> None:
     if path is None:
         sys.stdout.write(predictions.table())
         return
-    with translate_write_errors(path):
+    with translate_write_errors(path, "an older file is whole"):
         predictions.to_csv(path)
     print(f"{len(predictions)} predictions in {path}")
 
@@ -179,7 +190,7 @@ def _copy_delta(device: Any, path: Path) -> None:
     if content is None:
         print(f"the base model stays: {path} is not written")
         return
-    with translate_write_errors(path):
+    with translate_write_errors(path, "the adaptation counts all the same"):
         write_bytes(path, content)
 
 
@@ -194,7 +205,7 @@ def _summary(record: dict[str, Any], *, labelled: bool) -> str:
         lines.append("unseen      unlabelled pictures do not show whether the labels changed their meaning")
     how = "measured" if measured else "modelled, not measured"
     if int8 := record.get("int8"):
-        from tbft.device.int8 import Comparison
+        from tbft.device.calibration import Comparison
 
         lines.append(f"predicts    in {'int8' if int8['kept'] else 'float'} (int8: {Comparison.of_record(int8)})")
     joules, seconds = record["joules"]["adaptation"], record["wall_seconds"]["adaptation"]

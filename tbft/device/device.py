@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,20 +16,23 @@ from numpy.typing import NDArray
 
 from tbft.atomic import write_text
 from tbft.device.bundle import Bundle
-from tbft.device.int8 import RANGES, calibrate
+from tbft.device.calibration import calibrate
+from tbft.device.int8 import RANGES
 from tbft.device.levels import LEVELS, Level
 from tbft.device.memory import MemoryLimit
 from tbft.device.network import Network
-from tbft.device.pictures import Sample, of_arrays, read_labelled, read_unlabelled
+from tbft.device.pictures import Sample, of_arrays, read_labelled, read_unlabelled, without_broken
 from tbft.device.runtime import Runtime, load_onnxruntime
-from tbft.device.state import StateFolder, read_delta, translate_write_errors
+from tbft.device.state import StateFolder, read_delta
 from tbft.errors import BadInput, check_at_least
 from tbft.paths import user_path
 from tbft.predictions import Predictions
 from tbft.schema import RESULT_FILE
 
 if TYPE_CHECKING:
-    from tbft.device.adaptation import Adaptation
+    from tbft.device.adaptation import Adaptation, Course
+
+log = logging.getLogger(__name__)
 
 Images = str | Path | NDArray[np.uint8]
 """A folder, or uint8 ``(N, 3, H, W)`` of the model's size."""
@@ -88,17 +92,17 @@ class Device:
         return {"predicts": "float" if self._network().ranges is None else "int8", "int8": compared}
 
     def predict(self, images: Images) -> Predictions:
-        """Classify pictures: one row for each, as ``tbft.load(...).predict`` gives."""
-        sample = self._unlabelled(images)
-        logits = self._network().predict(sample.pixels)
+        """Classify pictures: one row for each that can be read, as ``tbft.load(...).predict`` gives."""
+        network = self._network()
+        logits, sample, broken = without_broken(lambda part: network.predict(part.pixels), self._unlabelled(images))
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return Predictions.of(shifted / shifted.sum(axis=1, keepdims=True), self.bundle.classes, sample.names)
+        return Predictions.of(shifted / shifted.sum(axis=1, keepdims=True), self.bundle.classes, sample.names, broken)
 
     def diagnose(self, images: Images, labels: NDArray[np.integer] | None = None, *, labelled: bool = True) -> Any:
         """What drifted between the base model's source and these pictures; nothing is changed.
 
         Args:
-            images: a folder of class folders, or an array.
+            images: a folder with a folder for each of some classes, or an array.
             labels: of the array.
             labelled: whether the folders of a folder are classes.
 
@@ -108,7 +112,8 @@ class Device:
         from tbft.device.evidence import card_of, observe
         from tbft.diagnosis import diagnose
 
-        seen = observe(self._base(), self._sample(images, labels, labelled))
+        sample = self._sample(images, labels, labelled, may_lack=True)
+        seen, *_ = without_broken(lambda part: observe(self._base(), part), sample)
         return diagnose(seen.samples, seen.head, card_of(self.bundle), forward=seen.forward)
 
     def personalize(
@@ -126,7 +131,7 @@ class Device:
         An interrupted adaptation leaves what counted before.
 
         Args:
-            images: a folder of class folders, or an array.
+            images: a folder with a folder for each class, or an array.
             labels: of the array.
             level: of the drift; ``auto`` finds out.
             labelled: whether the folders of a folder are classes; without labels, statistics are refreshed and the
@@ -181,7 +186,6 @@ class Device:
         budget_seconds: float | None,
         seed: int,
     ) -> dict[str, Any]:
-        from tbft.device.adapt import adapt  # numpy's remedies are for adapting alone: predicting starts without them
         from tbft.device.adaptation import Adaptation, Course
         from tbft.device.record import make_record
         from tbft.energy import EnergyMeter
@@ -203,10 +207,9 @@ class Device:
         try:
             with phase("prepare"):
                 sample = self._sample(images, labels, labelled)
-            made = adapt(self._base(), sample, course)
-            if made.changed and self.bundle.int8:
-                with phase("validate"):
-                    self._calibrate(made, sample)
+                self._warn_of_absent_classes(sample)
+            made, sample, broken = without_broken(lambda part: self._adapt(part, course), sample)
+            made.skipped = len(broken)
             with phase("save"):
                 meanwhile = make_record("completed", self.bundle, sample, course, made, {}, self.runtime.threads)
                 if made.changed:
@@ -226,6 +229,22 @@ class Device:
         self._write_record(record)
         return record
 
+    def _adapt(self, sample: Sample, course: Course) -> Adaptation:
+        from tbft.device.adapt import adapt  # numpy's remedies are for adapting alone: predicting starts without them
+
+        made = adapt(self._base(), sample, course)
+        if made.changed and self.bundle.int8:
+            with course.phase("validate"):
+                self._calibrate(made, sample)
+        return made
+
+    def _warn_of_absent_classes(self, sample: Sample) -> None:
+        classes = len(self.bundle.classes)
+        absent = 0 if sample.labels is None else classes - len(set(sample.labels.tolist()))
+        if absent:
+            told = "%d of %d classes have no labelled picture: what is fitted to the others will hardly predict them"
+            log.warning(told, absent, classes)
+
     def _calibrate(self, made: Adaptation, sample: Sample) -> None:
         """Let an adaptation predict in int8 if its answers are as good as in float; otherwise it predicts in float."""
         ranges, compared = calibrate(self._base().with_changes(made.changed), sample)
@@ -234,8 +253,11 @@ class Device:
             made.changed[RANGES] = ranges
 
     def _write_record(self, record: dict[str, Any]) -> None:
-        with translate_write_errors(self.state.folder):
-            write_text(self.state.folder / RESULT_FILE, json.dumps(record, indent=1))
+        path = self.state.folder / RESULT_FILE
+        try:
+            write_text(path, json.dumps(record, indent=1))
+        except OSError as error:  # on a full card; the adaptation itself was kept before
+            log.warning("%s cannot be written (%s); the adaptation is as told all the same", path, error.strerror)
 
     def _base(self) -> Network:
         return Network(self.bundle, self.runtime, self.limit)
@@ -243,7 +265,9 @@ class Device:
     def _network(self) -> Network:
         return Network(self.bundle, self.runtime, self.limit, self.state.current())
 
-    def _sample(self, images: Images, labels: NDArray[np.integer] | None, labelled: bool) -> Sample:
+    def _sample(
+        self, images: Images, labels: NDArray[np.integer] | None, labelled: bool, *, may_lack: bool = False
+    ) -> Sample:
         if isinstance(images, np.ndarray):
             return of_arrays(images, labels, self.bundle.image_size, len(self.bundle.classes), self.limit)
         if labels is not None:
@@ -251,7 +275,8 @@ class Device:
         if not labelled:
             return self._unlabelled(images)
         folder, named = user_path(str(images)), self.bundle.names_classes
-        return read_labelled(folder, self.bundle.classes, self.bundle.image_size, self.limit, named=named)
+        size, classes = self.bundle.image_size, self.bundle.classes
+        return read_labelled(folder, classes, size, self.limit, named=named, may_lack=may_lack)
 
     def _unlabelled(self, images: Images) -> Sample:
         if isinstance(images, np.ndarray):

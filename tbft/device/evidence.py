@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tbft.device.bundle import Bundle
-from tbft.device.network import Floats, Network
+from tbft.device.network import Floats, Forward, Network
 from tbft.device.pictures import Sample
 from tbft.device.tensors import Tensors
 from tbft.errors import BadInput
 from tbft.remedies import REFRESHED, SOURCE, Head, SourceCard
 from tbft.remedies import Sample as Seen
-from tbft.remedies.head import SolvedHead
-from tbft.remedies.remedy import Fit
+from tbft.remedies.combinations import candidates
+from tbft.remedies.enough_images import FIRST_OF_EACH, solve_from_enough
+from tbft.remedies.sample import correct
 
 _CARD = "card."
 
@@ -61,19 +64,61 @@ def observe(network: Network, sample: Sample) -> Observation:
     return Observation(samples, head, float(network.bundle.manifest["multiply_adds"]), refreshed, spent)
 
 
-def solve_head(network: Network, sample: Sample) -> Tensors:
-    """The head that the remedy ``head`` solves from a labelled sample, by state-dict key.
+@dataclass(frozen=True)
+class SolvedHead:
+    """A head that was solved from labelled pictures.
+
+    Attributes:
+        weights: by state-dict key.
+        remedies: names of the remedies that made it, such as ``("relabel", "head")``; ``("keep",)`` for the old one.
+        logits: of the validation images ``(N, C)``.
+    """
+
+    weights: Tensors
+    remedies: tuple[str, ...]
+    logits: NDArray[np.float64]
+
+
+def solve_head(forward: Forward, network: Network, train: Sample, validation: Seen, seed: int) -> SolvedHead:
+    """Solve the head from as many labelled pictures as it takes (``solve_from_enough``).
+
+    Of the remedies that change the head alone, and their combinations, the one under which the labels are most likely
+    counts, each picture judged by a fit that has not seen its label.
 
     Args:
+        forward: opened forward pass of the network.
         network: with the statistics and the blocks with which the head will be used.
-        sample: with labels.
+        train: pictures with labels, read as far as they are needed.
+        validation: what the network makes of the validation pictures, with labels.
+        seed: draws the pictures.
 
     Raises:
         BadInput: if the head is not one linear layer.
     """
     head, card = head_of(network), card_of(network.bundle)
-    seen = seen_as(*network.run(sample.pixels), sample)
-    return tensors_of(SolvedHead().apply(Fit.unchanged(head, card, seen), seen, card).whole.head, network.bundle)
+    assert validation.labels is not None
+    order, parts, done = np.random.default_rng(seed).permutation(len(train)), list[Seen](), 0
+    labels = validation.labels
+
+    def solve(size: int) -> tuple[SolvedHead, NDArray[np.bool_]]:
+        nonlocal done
+        part = train.take(order[done:size])
+        parts.append(seen_as(*forward(part.pixels), part))
+        done = size
+        sample = joined(parts)
+        assert sample.labels is not None
+        tried = [(one.scores(sample.labels).mean(), one) for one in candidates({SOURCE: sample}, head, card)]
+        best = max(tried, key=lambda each: each[0])[1]
+        solved = best.fit.whole.head
+        logits = solved.logits(validation.features)
+        return SolvedHead(tensors_of(solved, network.bundle), best.remedies, logits), correct(logits, labels)
+
+    return solve_from_enough(solve, len(train), FIRST_OF_EACH * head.num_classes)[0]
+
+
+def joined(parts: Sequence[Seen]) -> Seen:
+    """Parts of a labelled sample as one."""
+    return Seen(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "logits", "labels")))
 
 
 def tensors_of(head: Head, bundle: Bundle) -> Tensors:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tbft.data.class_names import match_classes
+from tbft.data.class_names import check_order, match_classes
 from tbft.data.copies import distinct_files, distinct_images
 from tbft.data.picture_file import read_picture
 from tbft.data.picture_folders import class_folders, pictures_in
@@ -23,6 +25,24 @@ Pixels = NDArray[np.uint8]
 
 _RELEASED_AFTER = 64
 """Pictures that are read before those in a file let go of their memory."""
+
+
+log = logging.getLogger(__name__)
+
+Made = TypeVar("Made")
+
+
+class BrokenPictures(BadInput):
+    """Files that cannot be read as pictures.
+
+    Attributes:
+        reasons: what is wrong, by row of the file.
+    """
+
+    def __init__(self, reasons: dict[int, str]) -> None:
+        more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+        super().__init__(f"{next(iter(reasons.values()))}{more}: replace or remove it")
+        self.reasons = reasons
 
 
 class PictureFiles:
@@ -43,17 +63,19 @@ class PictureFiles:
         """Pixels of these files, in this order.
 
         Raises:
-            BadInput: if one of them is no picture.
+            BrokenPictures: if some of them cannot be read.
         """
-        missing = rows[~self._decoded[rows]]
+        missing, broken = rows[~self._decoded[rows]], dict[int, str]()
         for count, row in enumerate(with_bar(missing, len(missing), "reading pictures")):
             try:
                 self._pixels[row] = read_picture(self.paths[row], self.size)
+                self._decoded[row] = True
             except BadInput as error:
-                raise BadInput(f"{str(error).split(': replace')[0]}: replace or remove it") from None
-            self._decoded[row] = True
+                broken[int(row)] = str(error).split(": replace")[0]
             if count % _RELEASED_AFTER == 0:
                 self.limit.release(self._pixels)
+        if broken:
+            raise BrokenPictures(broken)
         return _rows_of(self._pixels, rows, self.limit)
 
 
@@ -94,7 +116,7 @@ class Sample:
         """uint8 ``(N, 3, H, W)``.
 
         Raises:
-            BadInput: if a file is no picture.
+            BrokenPictures: if some of the files cannot be read.
         """
         return self.source.at(self.rows)
 
@@ -105,8 +127,44 @@ class Sample:
         return Sample(self.source, self.rows[positions], labels, names, self.dataset)
 
 
+def without_broken(work: Callable[[Sample], Made], sample: Sample) -> tuple[Made, Sample, dict[str, str]]:
+    """Work on a sample, and begin again without the pictures that turn out to be broken.
+
+    Pictures are read when they are needed, so that one which is never looked at may be broken. A broken one is named in
+    a warning; what comes of the others is what would come of them if its file were not there.
+
+    Args:
+        work: what is done with a sample.
+        sample: the pictures.
+
+    Returns:
+        What the work returned, the sample that it was done with, and by file why the others cannot be read.
+
+    Raises:
+        BadInput: if no picture is left.
+    """
+    broken: dict[str, str] = {}
+    while True:
+        try:
+            return work(sample), sample, broken
+        except BrokenPictures as error:
+            kept = [at for at, row in enumerate(sample.rows.tolist()) if row not in error.reasons]
+            if not kept:
+                raise
+            for row, reason in error.reasons.items():
+                log.warning("left out: %s", reason)
+                broken[sample.names[sample.rows.tolist().index(row)]] = reason
+            sample = sample.take(np.array(kept))
+
+
 def read_labelled(
-    folder: Path, classes: tuple[str, ...], size: int, limit: MemoryLimit, *, named: bool = True
+    folder: Path,
+    classes: tuple[str, ...],
+    size: int,
+    limit: MemoryLimit,
+    *,
+    named: bool = True,
+    may_lack: bool = False,
 ) -> Sample:
     """The pictures in the folders of the classes; of files that are byte for byte the same the first counts.
 
@@ -116,19 +174,23 @@ def read_labelled(
         size: side that pictures are brought to, in pixels.
         limit: on memory; above it the pixels lie in a file.
         named: whether the names are the base model's own; otherwise it numbers its classes in alphabetical order.
+        may_lack: whether some of the classes may have no folder; without names all have one.
 
     Raises:
-        BadInput: if there is no such folder, or a class is missing or too many.
+        BadInput: if there is no such folder, a folder is of no class, a class is missing that may not, or the folders
+            of a model without class names are numbers that the alphabet puts in another order.
     """
     _check_folder(folder)
     found = class_folders(folder)
     if named:
-        labels_of_found: Sequence[int] = match_classes(found, classes)
+        labels_of_found: Sequence[int] = match_classes(found, classes, may_lack=may_lack)
     elif len(found) == len(classes):
+        check_order(found, "export it again with --classes, the names in the order of its outputs")
         labels_of_found = range(len(classes))
     else:
         raise BadInput(
-            f"{folder} has {len(found)} class folders and the base model {len(classes)} classes without names"
+            f"{folder} has {len(found)} class folders and the base model {len(classes)} classes without names: give a "
+            "folder for each class, or export it again with --classes"
         )
     label_of = dict(zip(found, labels_of_found, strict=True))
     files = [(path, label_of[name]) for name in found for path in pictures_in(folder / name)]

@@ -86,7 +86,7 @@ def make_record(
         "epochs": made.epochs,
         "steps": made.steps,
         "curve": made.curve,
-        "skipped_pictures": 0,
+        "skipped_pictures": made.skipped,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         **made.detail,
         "environment": {

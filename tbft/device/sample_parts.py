@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbft.data.splits import draw
-from tbft.device.pictures import Pixels, Sample
+from tbft.device.pictures import Sample
 from tbft.remedies.refresh import STATISTICS_IMAGES
 
 VALIDATION = 0.1
@@ -32,9 +32,9 @@ def split_sample(sample: Sample, seed: int) -> tuple[Sample, Sample | None]:
     return (sample.take(train), sample.take(validation)) if len(validation) else (sample, None)
 
 
-def for_statistics(sample: Sample, seed: int) -> Pixels:
-    """Pixels of as many pictures as BatchNorm statistics need."""
+def for_statistics(sample: Sample, seed: int) -> Sample:
+    """As many pictures as BatchNorm statistics and an alignment need, drawn at random."""
     if len(sample) <= STATISTICS_IMAGES:
-        return sample.pixels
+        return sample
     chosen = np.random.default_rng(seed).permutation(len(sample))[:STATISTICS_IMAGES]
-    return sample.take(np.sort(chosen)).pixels
+    return sample.take(np.sort(chosen))

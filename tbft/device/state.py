@@ -35,6 +35,8 @@ _REMEDIES_OF_WRITING = {
     errno.ENOSPC: "make room on it",
     errno.EDQUOT: "make room on it",
     errno.EFBIG: "raise the largest size that a file may have (ulimit -f)",
+    errno.EROFS: "copy the bundle to where it can be written",
+    errno.ENOENT: "make its folder",
 }
 """What to do about an error of the operating system."""
 
@@ -200,8 +202,12 @@ class StateFolder:
         path = self.folder / _CURRENT
         try:
             state = json.loads(path.read_text())
-            current, history, last = state["current"], list(state["history"]), int(state["last"])
-            base = state["base"]
+            base, current, last = state["base"], state["current"], int(state["last"])
+            history = [str(name) for name in state["history"]]
+            if not isinstance(base, str):
+                raise ValueError("it names no base model")
+            if current is not None and current not in history:
+                raise ValueError(f"it does not hold {current!r}")
         except FileNotFoundError:
             return {"current": None, "history": [], "last": self._largest_number()}
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -216,7 +222,8 @@ class StateFolder:
 
     def _of_another_base(self) -> bool:
         try:
-            return bool(json.loads((self.folder / _CURRENT).read_text())["base"] != self.bundle.fingerprint)
+            base = json.loads((self.folder / _CURRENT).read_text())["base"]
+            return isinstance(base, str) and base != self.bundle.fingerprint
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
@@ -226,8 +233,12 @@ class StateFolder:
 
 
 @contextlib.contextmanager
-def translate_write_errors(where: Path) -> Iterator[None]:
+def translate_write_errors(where: Path, whole: str = "what was kept before is whole") -> Iterator[None]:
     """Tell in one line what keeps a file from being written; the old one is whole.
+
+    Args:
+        where: the file or its folder.
+        whole: what is not lost.
 
     Raises:
         BadInput: in place of ``OSError``.
@@ -236,7 +247,7 @@ def translate_write_errors(where: Path) -> Iterator[None]:
         yield
     except OSError as error:
         todo = _REMEDIES_OF_WRITING.get(error.errno or 0, "check its permissions")
-        raise BadInput(f"{where} cannot be written ({error.strerror}): {todo}; what was kept before is whole") from None
+        raise BadInput(f"{where} cannot be written ({error.strerror}): {todo}; {whole}") from None
 
 
 def _digest(content: bytes) -> str:

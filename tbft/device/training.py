@@ -139,7 +139,7 @@ def train_block(
                 moments = {name: made[f"new_{name}"] for name in moments}
                 found.steps += 1
         with phase("validate"):
-            pieces = network.limit.pieces(validation[0], network.batch_of(f"evaluate.{block}"))
+            pieces = network.limit.pieces(validation[0], network.piece_of(f"evaluate.{block}"))
             logits = np.concatenate([evaluate(**vectors, features=np.asarray(piece))["logits"] for piece in pieces])
             now = score(logits, validation[1])
         found.epochs += not found.stopped

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tbft.errors import BadInput
@@ -25,30 +24,12 @@ from tbft.export.inference import append_pixels
 from tbft.export.optimizer import Optimizer
 from tbft.export.training import TrainedKeys, append_update, append_vector, rename_inputs
 from tbft.models.chain import BlockChain
+from tbft.models.moments import IMAGES_MEASURED, NEIGHBOURHOOD, moments_of, stride_on
 from tbft.models.statistics import inference_mode_of
 from tbft.remedies import Moments
 
-SIDE, STRIDE = 3, 2
-"""Side of a neighbourhood, and stride between neighbourhoods when the source's moments are measured, in pixels."""
-
-POSITIONS = 8
-"""Approximate number of neighbourhoods along each side of an image in a step; more cost time and gain nothing."""
-
 MOST_CHANNELS = 128
 """Most channels of the block's output; with 128 the covariance of its neighbourhoods takes 5 MiB."""
-
-_IMAGES_AT_ONCE = 100
-
-
-def stride_on(sides: Sequence[int | None]) -> int:
-    """Return the stride between the neighbourhoods of a step, for features of the given rows and columns."""
-    return max(1, min(side or 0 for side in sides) // POSITIONS)
-
-
-def neighbourhoods(features: Tensor, stride: int) -> Tensor:
-    """Cut features ``(N, C, H, W)`` into 3 x 3 neighbourhoods, one per row: ``(M, 9 C)``."""
-    patches = F.unfold(features, SIDE, stride=stride)
-    return patches.transpose(1, 2).flatten(0, 1)
 
 
 @torch.no_grad()
@@ -61,16 +42,8 @@ def source_moments(chain: BlockChain, images: Tensor, block: str) -> Moments:
         block: name of the front block.
     """
     following = chain.links[chain.links.index(block) + 1]
-    count, total, products = 0, torch.zeros(()), torch.zeros(())
     with inference_mode_of(chain):
-        for batch in images.split(_IMAGES_AT_ONCE):
-            rows = neighbourhoods(chain(batch, stop=following), STRIDE).double()
-            count += len(rows)
-            total = total + rows.sum(0)
-            products = products + rows.T @ rows
-    mean = total / count
-    covariance = products / count - torch.outer(mean, mean)
-    return Moments(mean.numpy(), covariance.numpy(), SIDE)
+        return moments_of((chain(batch, stop=following) for batch in images.split(IMAGES_MEASURED)), NEIGHBOURHOOD)
 
 
 def alignment_step(
@@ -120,17 +93,17 @@ def _append_loss(graph: Graph, block: str, channels: int) -> tuple[str, dict[str
     Returns:
         The loss; the gradient by the name of the tensor of neighbourhoods; and the node that makes that tensor.
     """
-    taps, size = SIDE * SIDE, channels * SIDE * SIDE
+    taps, size = NEIGHBOURHOOD**2, channels * NEIGHBOURHOOD**2
     stride = stride_on(graph.shape_of(block)[2:])
-    rows, columns = (((side or 0) - SIDE) // stride + 1 for side in graph.shape_of(block)[2:])
+    rows, columns = (((side or 0) - NEIGHBOURHOOD) // stride + 1 for side in graph.shape_of(block)[2:])
     # Convolve with one-hot kernels: tap t of channel c becomes channel 9 c + t, which is the order of torch's unfold.
-    kernel = np.tile(np.eye(taps).reshape(taps, 1, SIDE, SIDE), (channels, 1, 1, 1))
+    kernel = np.tile(np.eye(taps).reshape(taps, 1, NEIGHBOURHOOD, NEIGHBOURHOOD), (channels, 1, 1, 1))
     patches = graph.op(
         "Conv",
         block,
         graph.constant(kernel),
         group=channels,
-        kernel_shape=[SIDE, SIDE],
+        kernel_shape=[NEIGHBOURHOOD, NEIGHBOURHOOD],
         strides=[stride, stride],
         shape=(None, size, rows, columns),
     )

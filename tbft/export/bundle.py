@@ -21,7 +21,7 @@ from tbft.device.bundle import FORMAT, GRAPHS, MANIFEST, SOURCE, WEIGHTS
 from tbft.device.tensors import write_tensors
 from tbft.errors import BadInput
 from tbft.export import inference
-from tbft.export.alignment import SIDE, alignment_step, source_moments
+from tbft.export.alignment import alignment_step, source_moments
 from tbft.export.archive import MAIN, code_members, zip_members
 from tbft.export.check import check_forward, check_images, check_prefix, check_training
 from tbft.export.cost import image_bytes, multiply_adds
@@ -32,6 +32,7 @@ from tbft.export.optimizer import AdamW
 from tbft.export.source_card import measure_on, tensors_of
 from tbft.export.training import TrainedKeys, evaluation, training_step
 from tbft.models.chain import LEVELS, BlockChain
+from tbft.models.moments import NEIGHBOURHOOD
 from tbft.remedies import Head, SourceCard
 from tbft.version import __version__
 
@@ -172,7 +173,9 @@ def _make_graphs(
         blocks[block] = {"parameters": made[1].parameters, "statistics": made[1].statistics, "features": shape}
     front = chain.links[0]
     try:
-        kept = card.moments if card is not None and card.moments and card.moments.neighbourhood == SIDE else None
+        kept = card.moments if card is not None else None
+        if kept is not None and kept.neighbourhood != NEIGHBOURHOOD:
+            kept = None
         if source is None and kept is None:
             raise BadInput("no source images were given, and the model's file has no card with such moments")
         step, trained = alignment_step(forward, front, parameters_of(chain, front), AdamW(), mean, std)

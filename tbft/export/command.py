@@ -64,7 +64,7 @@ def main_export(args: list[str]) -> int:
 
 def _int8_line(path: Path) -> str:
     from tbft.device.bundle import Bundle
-    from tbft.device.int8 import Comparison
+    from tbft.device.calibration import Comparison
 
     about = Bundle(path).int8
     assert about is not None

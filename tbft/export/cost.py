@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
-from tbft.export.alignment import SIDE, stride_on
 from tbft.export.forward import Forward
+from tbft.models.moments import NEIGHBOURHOOD, stride_on
 
 _TRAINING, _NEIGHBOURHOODS = 1.8, 7
 """Constants of the rule in ``image_bytes``."""
@@ -44,7 +44,7 @@ def image_bytes(graph: str, forward: Forward) -> float:
         alive = sum(_elements(forward.shapes[name]) for node in nodes for name in node.output)
         if kind == "align":
             shape = forward.shapes[forward.links[0]]
-            alive += _NEIGHBOURHOODS * SIDE**2 / stride_on(shape[2:]) ** 2 * _elements(shape)
+            alive += _NEIGHBOURHOODS * NEIGHBOURHOOD**2 / stride_on(shape[2:]) ** 2 * _elements(shape)
         return 4.0 * _TRAINING * alive
     sizes = sorted((_elements(forward.shapes[name]) for node in forward.nodes for name in node.output), reverse=True)
     return 4.0 * sum(sizes[:3]) * (1.5 if kind == "statistics" else 1.0)

@@ -17,7 +17,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from tbft.device.int8 import Comparison, Layer, names_of, quantised, range_names, ranges_of
+from tbft.device.calibration import Comparison, ranges_of
+from tbft.device.int8 import Layer, names_of, quantised, range_names
 from tbft.device.runtime import Session
 from tbft.errors import BadInput
 from tbft.export import inference

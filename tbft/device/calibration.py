@@ -1,0 +1,90 @@
+"""Calibration of the forward pass in 8-bit whole numbers, and whether its answers are as good as those in float."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tbft.device.network import Network
+from tbft.device.pictures import Sample
+
+LARGEST_LOSS, LARGEST_CHANGE = 0.005, 0.05
+"""Accuracy that quantising may cost, beside two standard errors; share of the answers that may be others."""
+
+TAIL = 0.05
+"""Share of the calibration images whose extremes are cut off, at either end.
+
+With all extremes a MobileNetV3 on CIFAR-10 gave 88.2 % of the answers that it gives in float, with this 96.0 %.
+"""
+
+_CALIBRATION_IMAGES = 256
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How answers in int8 compare with those in float on the same images.
+
+    Attributes:
+        images: that were compared.
+        agreement: share of the answers that are the same.
+        float_accuracy, accuracy: as fractions of 1; ``None`` without labels.
+    """
+
+    images: int
+    agreement: float
+    float_accuracy: float | None
+    accuracy: float | None
+
+    @classmethod
+    def of(cls, whole: NDArray[Any], int8: NDArray[Any], labels: NDArray[np.int64] | None) -> Comparison:
+        """Compare logits ``(N, C)`` in float and in int8."""
+        a, b = whole.argmax(axis=1), int8.argmax(axis=1)
+        same = float((a == b).mean()) if np.isfinite(int8).all() else 0.0
+        if labels is None:
+            return cls(len(a), same, None, None)
+        return cls(len(a), same, float((a == labels).mean()), float((b == labels).mean()))
+
+    @classmethod
+    def of_record(cls, entry: Mapping[str, Any]) -> Comparison:
+        """As a manifest or a record holds it."""
+        return cls(**{field.name: entry[field.name] for field in fields(cls)})
+
+    @property
+    def holds(self) -> bool:
+        """Whether int8 is as good as float: no less accurate, or with nearly the same answers and accuracy.
+
+        The standard error is that of the difference of two accuracies on the same images, of which those with another
+        answer count.
+        """
+        changed = 1 - self.agreement
+        similar = changed <= max(LARGEST_CHANGE, 1 / self.images) + 1e-9
+        if self.accuracy is None or self.float_accuracy is None:
+            return similar
+        lost = self.float_accuracy - self.accuracy
+        return lost <= 0 or (similar and lost <= LARGEST_LOSS + 2 * (changed / self.images) ** 0.5)
+
+    def __str__(self) -> str:
+        text = f"{100 * self.agreement:.1f} % of the answers on {self.images} pictures are those in float"
+        if self.accuracy is None or self.float_accuracy is None:
+            return text
+        return f"{text}, accuracy {100 * self.float_accuracy:.1f} % -> {100 * self.accuracy:.1f} %"
+
+
+def ranges_of(extremes: NDArray[Any]) -> NDArray[np.float32]:
+    """Ranges ``(T, 2)`` from the least and largest number of each activation in each image ``(T, 2, N)``."""
+    low, high = np.quantile(extremes[:, 0], TAIL, axis=1), np.quantile(extremes[:, 1], 1 - TAIL, axis=1)
+    return np.stack([low, high], axis=1).astype(np.float32)
+
+
+def calibrate(network: Network, sample: Sample) -> tuple[NDArray[np.float32], Comparison]:
+    """Ranges of the activations of a network on a sample, and how its answers in int8 compare with those in float."""
+    if len(sample) > _CALIBRATION_IMAGES:
+        chosen = np.linspace(0, len(sample) - 1, _CALIBRATION_IMAGES).round().astype(np.int64)
+        sample = sample.take(chosen)
+    extremes, logits = network.extremes(sample.pixels)
+    ranges = ranges_of(extremes)
+    return ranges, Comparison.of(logits, network.predict_in_int8(sample.pixels, ranges), sample.labels)
