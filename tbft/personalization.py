@@ -29,8 +29,8 @@ from tbft.errors import BadInput
 from tbft.given_images import has_labels, read_given, side_of
 from tbft.given_model import classifier_of
 from tbft.models.classifier import Classifier
+from tbft.own_state import check_seed, own_state
 from tbft.personalized import Model, Personalized, Record
-from tbft.random_numbers import check_seed, own_random_numbers
 from tbft.recipe import AUTO, Options, callbacks_of, check_values, optimization_of, recipe_of
 from tbft.remedies.validated import Score
 from tbft.runs.folder import RunFolder
@@ -124,7 +124,7 @@ def personalize(
     number_format = recipe["model"].get("number_format", "channels_last")
     size = side_of(images) if image_size is None else image_size
     with (
-        own_random_numbers(),
+        own_state(),
         classifier_of(
             model, size=size, mean=mean, std=std, blocks=blocks, number_format=number_format, inplace=inplace
         ) as (classifier, network),
@@ -160,7 +160,7 @@ def load(model: nn.Module | Model | str | Path, **options: Any) -> Model:
         BadInput: if it cannot be used.
     """
     size = options.pop("image_size", None)
-    with own_random_numbers(), classifier_of(model, size=size, **options) as (classifier, network):
+    with own_state(), classifier_of(model, size=size, **options) as (classifier, network):
         classifier.place(choose_device("cpu"))
         return Model(classifier, network, classifier.classes)
 

@@ -3,6 +3,8 @@
 import copy
 import pickle
 import random
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -251,3 +253,52 @@ def test_a_copy_predicts_alike_and_lives_on_its_own(sample, model, copied):
         for parameter in twin.model.parameters():
             parameter.zero_()
     assert better.predict(new) == expected and twin.predict(new) != expected
+
+
+@contextmanager
+def float64():
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+        assert torch.get_default_dtype() is torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+CALLERS = {
+    "without gradients": torch.no_grad,
+    "for inference": torch.inference_mode,
+    "in autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "on another device": lambda: torch.device("meta"),
+    "with numpy's errors": lambda: np.errstate(all="raise"),
+    "in float64": float64,
+}
+
+
+@pytest.mark.parametrize("level", ["output", None])
+@pytest.mark.parametrize("own", [False, True], ids=["file", "own"])
+@pytest.mark.parametrize("caller", CALLERS)
+def test_a_callers_own_modes_change_no_weight_and_no_prediction(sample, caller, own, level):
+    x, y, new = sample
+    network, options = (Network(), OWN) if own else ("digits", {})
+    expected = tbft.personalize(network, x, y, level=level, **options)
+    predictions = expected.predict(new)
+    with CALLERS[caller]():
+        better = tbft.personalize(network, x, y, level=level, **options)
+        assert better.predict(new) == predictions
+        assert tbft.load(network, **options).predict(new[:9]) == tbft.load(network, **options).predict(new)[:9]
+    assert same(weights(better.model), weights(expected.model))
+
+
+def test_threads_take_turns(sample):
+    x, y, _ = sample
+    cases = [("digits", None), (Network(), "input"), ("digits", "feature"), (Network(), None)] * 2
+
+    def adapt(case):
+        network, level = case
+        return weights(tbft.personalize(network, x, y, level=level, **({} if network == "digits" else OWN)).model)
+
+    expected, drawn = [adapt(case) for case in cases], generators()
+    with ThreadPoolExecutor(len(cases)) as pool:
+        found = list(pool.map(adapt, cases))
+    assert all(map(same, found, expected)) and generators() == drawn

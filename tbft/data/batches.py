@@ -49,8 +49,8 @@ class Examples(Dataset[Batch]):
     ) -> None:
         self.x, self.y, self.start, self.augment = x, y, start, augment
         self.epoch_seed = 0
-        scale = torch.tensor(std).view(1, -1, 1, 1) * 255
-        self.scale, self.shift = scale.reciprocal(), -torch.tensor(mean).view(1, -1, 1, 1) * 255 / scale
+        centre, spread = (torch.tensor(part, dtype=torch.float32).view(1, -1, 1, 1) * 255 for part in (mean, std))
+        self.scale, self.shift = spread.reciprocal(), -centre / spread
 
     def __len__(self) -> int:
         return len(self.y)

@@ -119,7 +119,8 @@ def chain_of(
     """
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn((IMAGES, channels, image_size, image_size), generator=generator).to(device)
+    shape = IMAGES, channels, image_size, image_size
+    images = torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu").to(device)
     num_classes = count_classes(network, images)
     if spec is not None and any(link.modules for link in spec.links):
         blocks = {link.name: link.modules for link in spec.links}
