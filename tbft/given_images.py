@@ -93,7 +93,8 @@ def has_labels(images: Images, labels: Any) -> bool:
 def side_of(images: Any) -> int | None:
     """Side of images that the model takes as they are."""
     shape = tuple(getattr(images, "shape", ()))
-    floating = str(getattr(images, "dtype", "")).removeprefix("torch.").startswith(("float", "bfloat"))
+    dtype = getattr(images, "dtype", None)
+    floating = dtype.is_floating_point if isinstance(dtype, torch.dtype) else getattr(dtype, "kind", "") == "f"
     if len(shape) != 4 or not floating:
         return None
     return shape[2] if shape[1] in (1, 3) else shape[1] if shape[3] in (1, 3) else None
@@ -135,12 +136,18 @@ def _of_channels(x: Tensor, channels: int) -> Tensor:
 
 
 def _check_normalised(classifier: Classifier, x: Tensor) -> None:
-    """Refuse what has the range of pictures on the scale 0 to 1, dark ones too, where normalised ones have another.
+    """Refuse what has another range than normalised pictures.
 
-    Black is 0 on that scale and below 0 once it is normalised; normalised images that begin at 0 have no dark pixel.
+    That of pictures on the scale 0 to 1, dark ones too: black is 0 there and below 0 once it is normalised, and
+    normalised images that begin at 0 have no dark pixel. And one three times as wide as that from black to white.
     """
+    if not classifier.std:
+        return
     low, high = float(x.min()), float(x.max())
-    if classifier.std and min(classifier.mean) > 0.1 and 0 <= low < 0.02 and high <= 1:
+    mean, std = (torch.tensor(part, dtype=torch.float64) for part in (classifier.mean, classifier.std))
+    black, white = float((-mean / std).min()), float(((1 - mean) / std).max())
+    is_plain = min(classifier.mean) > 0.1 and 0 <= low < 0.02 and high <= 1
+    if is_plain or low < 2 * black - white or high > 2 * white - black:
         told = f"mean {list(classifier.mean)} and standard deviation {list(classifier.std)}"
         raise BadInput(
             f"images are floating-point numbers from {low:g} to {high:g}, and this model takes them normalised with "

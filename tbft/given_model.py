@@ -74,6 +74,8 @@ def classifier_of(
         network = classifier.model
     else:
         model = _as_written(model)
+        if inplace and any(parameter.is_inference() for parameter in model.parameters()):
+            raise BadInput("the model was made under torch.inference_mode and cannot train: leave inplace=True out")
         network = model if inplace else _copy_of(model)
     before = {key: value.detach().clone() for key, value in network.state_dict().items()} if inplace else {}
     modes = [(module, module.training) for module in network.modules()]

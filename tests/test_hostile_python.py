@@ -3,6 +3,7 @@
 import copy
 import pickle
 import random
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -29,15 +30,20 @@ def sample():
 class Network(nn.Module):
     """Anybody's small network, of images with so many channels."""
 
-    def __init__(self, channels=3):
+    def __init__(self, channels=3, classes=10):
         super().__init__()
         torch.manual_seed(0)
         self.front = nn.Sequential(nn.Conv2d(channels, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU())
         self.back = nn.Sequential(nn.Conv2d(8, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU())
-        self.classify = nn.Linear(16, 10)
+        self.classify = nn.Linear(16, classes)
 
     def forward(self, x):
         return self.classify(self.back(self.front(x)).mean((2, 3)))
+
+
+def made_for_inference():
+    with torch.inference_mode():
+        return Network()
 
 
 OWN = {"mean": 0.5, "std": 0.5, "image_size": 16}
@@ -86,8 +92,13 @@ REFUSED = {
     "half precision": (lambda x, y: {"model": Network().half(), **OWN}, "float16"),
     "weights without values": (lambda x, y: {"model": nn.Linear(2, 2, device="meta"), **OWN}, "no values"),
     "lazy weights": (lambda x, y: {"model": nn.LazyLinear(2), **OWN}, "no values"),
+    "one output": (lambda x, y: {"model": Network(classes=1), "labels": 0 * y, **OWN}, "one number an image"),
+    "probabilities": (lambda x, y: {"model": nn.Sequential(Network(), nn.Softmax(1)), **OWN}, "probabilities"),
+    "sigmoid": (lambda x, y: {"model": nn.Sequential(Network(), nn.Sigmoid()), **OWN}, "sigmoid"),
+    "centred, not scaled": (lambda x, y: {"images": x.float() - 128}, "normalised"),
     "no weights": (lambda x, y: {"model": nn.Flatten(), **OWN}, "without any weight"),
     "script": (lambda x, y: {"model": torch.jit.trace(Network(), x[:2].float()), **OWN}, "TorchScript"),
+    "made for inference": (lambda x, y: {"model": made_for_inference(), "inplace": True, **OWN}, "inplace=True"),
     "old weight norm": (
         lambda x, y: {"model": nn.Sequential(torch.nn.utils.weight_norm(nn.Linear(2, 2))), **OWN},
         "inplace=True",
@@ -187,8 +198,27 @@ def test_classes_without_a_labelled_image_are_told_where_the_level_is_named(samp
 def test_labels_of_any_library_mean_the_same(sample):
     x, y, _ = sample
     expected = weights(tbft.personalize("digits", x, y, level="output").model)
-    for labels in ([*y], [*y.numpy()], y.double(), [np.str_(label) for label in y.tolist()], (i for i in y.tolist())):
+    for labels in (
+        [*y],
+        [*y.numpy()],
+        y.double(),
+        y[:, None],
+        [np.str_(label) for label in y.tolist()],
+        (i for i in y.tolist()),
+    ):
         assert same(weights(tbft.personalize("digits", x, labels, level="output").model), expected)
+
+
+@pytest.mark.parametrize("kind", [">f4", "f8", "longdouble"])
+def test_floating_point_arrays_of_any_kind_mean_the_same(sample, kind):
+    x, y, _ = sample
+    x = x.float() / 127.5 - 1
+    expected = weights(tbft.personalize("digits", x, y, level="output").model)
+    array = x.numpy().astype(kind)
+    array.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert same(weights(tbft.personalize("digits", array, y, level="output").model), expected)
 
 
 def test_grey_pictures_fit_a_network_of_one_channel(sample):

@@ -148,6 +148,7 @@ def label_indices(
 def _one_by_one(labels: Any) -> list[Any]:
     """Labels as Python's own numbers and text, where they are numbers or text of another library."""
     if isinstance(labels, Tensor | np.ndarray):
+        labels = labels.reshape(-1) if labels.ndim == 2 and labels.shape[1] == 1 else labels  # a column
         if labels.ndim != 1:
             rows = ", such as labels.argmax(1) of rows with a one" if labels.ndim == 2 else ""
             raise BadInput(f"labels have the shape {tuple(labels.shape)}: give one for each image, (N,){rows}")
@@ -191,7 +192,7 @@ def _as_batch(images: Tensor | np.ndarray, size: int) -> Tensor:
             x = x.transpose(0, 3, 1, 2)
         if x.dtype.kind not in "uf" or (x.dtype.kind == "u" and x.dtype != np.uint8):
             raise BadInput(f"images are of type {x.dtype}: {_TYPES}")
-        x = torch.from_numpy(np.ascontiguousarray(x))
+        x = torch.from_numpy(np.require(x, np.float32 if x.dtype.kind == "f" else np.uint8, ["C", "W"]))
     if x.layout is not torch.strided or x.is_meta:
         raise BadInput(f"images are a {x.layout} tensor on {x.device}: give a dense one with its data, x.to_dense()")
     if x.shape[1] not in (1, 3):

@@ -149,6 +149,9 @@ def _by_tracing(
     operations = Operations(network, trace, images)
     if spec is None:
         spec = choose_cuts(operations) if blocks is None else cut_behind(operations, blocks)
+    if operations.ends_with("sigmoid"):
+        name = type(network).__name__
+        raise BadInput(f"{name} ends with a sigmoid and gives no logits: give it without the sigmoid")
     index = {node.name: i for i, node in enumerate(operations.nodes)}
     ends = [index.get(link.end, -1) for link in spec.links]
     alive = operations.alive()
