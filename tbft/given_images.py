@@ -14,6 +14,7 @@ from tbft.data.batches import Batch
 from tbft.data.class_names import check_distinct
 from tbft.data.copies import distinct_images
 from tbft.data.images import Images, ImageSet, label_indices, labelled_files, load_images
+from tbft.data.picture_folders import holds_folders
 from tbft.errors import BadInput
 from tbft.models.classifier import Classifier
 from tbft.models.statistics import inference_mode_of
@@ -84,10 +85,7 @@ def has_labels(images: Images, labels: Any) -> bool:
     folder = Path(images).expanduser() if isinstance(images, str | Path) else None
     if folder is None or not is_folder(folder):
         return folder is not None
-    try:
-        return any(path.is_dir() for path in folder.iterdir())
-    except OSError as error:
-        raise BadInput(f"{folder} cannot be read ({error.strerror}): check the path and its permissions") from None
+    return holds_folders(folder)
 
 
 def side_of(images: Any) -> int | None:

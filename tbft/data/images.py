@@ -16,7 +16,7 @@ from torch import Tensor
 from tbft.data.class_names import check_order, match_classes
 from tbft.data.copies import distinct_files
 from tbft.data.picture_file import read_picture, resize, square_pixels
-from tbft.data.picture_folders import class_folders, pictures_in
+from tbft.data.picture_folders import check_unsplit, class_folders, pictures_in
 from tbft.errors import BadInput
 from tbft.progress import with_bar
 
@@ -82,6 +82,7 @@ def labelled_files(folder: str | Path) -> tuple[list[Path], list[str]]:
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise BadInput(f"{root} is no folder: give one that holds a folder of pictures for each class")
+    check_unsplit(root)
     files = [(path, name) for name in class_folders(root) for path in pictures_in(root / name)]
     found = [files[at] for at in distinct_files(files)]
     return [path for path, _ in found], [name for _, name in found]

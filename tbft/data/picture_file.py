@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, ImageOps
 from tbft.errors import BadInput
 from tbft.paths import is_file, on_one_line
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 """Files with other endings in a class folder are not taken for pictures."""
 
 MOST_PIXELS = 2**28 // 3

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tbft.data.class_names import match_classes
+from tbft.data.class_names import check_order, match_classes
 from tbft.data.copies import distinct_files, distinct_images
 from tbft.data.picture_file import read_picture
-from tbft.data.picture_folders import class_folders, pictures_in
+from tbft.data.picture_folders import check_unsplit, class_folders, pictures_in
 from tbft.device.memory import MemoryLimit
 from tbft.errors import BadInput
 from tbft.paths import is_folder
@@ -121,10 +121,12 @@ def read_labelled(
         BadInput: if there is no such folder, or a class is missing or too many.
     """
     _check_folder(folder)
+    check_unsplit(folder)
     found = class_folders(folder)
     if named:
         labels_of_found: Sequence[int] = match_classes(found, classes)
     elif len(found) == len(classes):
+        check_order(found, "give it class names, and export it again")
         labels_of_found = range(len(classes))
     else:
         raise BadInput(
