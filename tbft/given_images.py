@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,8 @@ def read_given(
         raise BadInput("images in floating point are taken as they are: leave mean= and std= out, or give uint8 images")
     known, count = _class_names(classifier, classes), len(loaded.x)
     told = names if paths else labels
+    if labels is not None and isinstance(images, str | Path):
+        _check_numbered(loaded.names)
     y, class_names, strata = label_indices([0] * count if told is None else told, count, known, classifier.num_classes)
     name = folder.resolve().name if folder else "images"
     if told is None:
@@ -76,6 +80,21 @@ def read_given(
     if len(kept) < count:
         x, y, strata = x[kept], y[kept], strata[kept]
     return GivenImages(x, y, class_names, strata, name)
+
+
+def _check_numbered(files: Sequence[str]) -> None:
+    """Make sure that the alphabet, in whose order a folder lists its files, does not mix up numbered ones."""
+    for before, after in pairwise(files):
+        if _with_numbers(before) > _with_numbers(after):
+            raise BadInput(
+                f"which label belongs to which picture is not certain: the folder lists {Path(before).name} before "
+                f"{Path(after).name}; give a list of paths, in the order of the labels"
+            )
+
+
+def _with_numbers(file: str) -> list[tuple[int, str]]:
+    """What sorts a path as people count: ``2.png`` before ``10.png``."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", file)]
 
 
 def has_labels(images: Images, labels: Any) -> bool:

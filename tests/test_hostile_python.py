@@ -86,6 +86,10 @@ REFUSED = {
     "names in one word": (lambda x, y: {"classes": "0123456789"}, "as text"),
     "one name for all": (lambda x, y: {"classes": ["a"] * 10}, "'a' and 'a'"),
     "names in another order": (lambda x, y: {"classes": [*"9876543210"]}, "another order"),
+    "positions or names": (
+        lambda x, y: {"model": Network(), "labels": y.clamp(1, 9), "classes": [str(i + 1) for i in range(10)], **OWN},
+        "label 1 may be the class at position 1, which is '2'",
+    ),
     "a file in place": (lambda x, y: {"inplace": True}, "inplace="),
     "blocks of a file": (lambda x, y: {"blocks": ["layer1"]}, "blocks="),
     "a state dict": (lambda x, y: {"model": {}}, "the model is a dict"),
@@ -123,6 +127,18 @@ def test_what_cannot_be_used_is_refused_in_one_line_and_nothing_is_drawn(sample,
         tbft.personalize(given.pop("model"), given.pop("images"), given.pop("labels"), **given)
     assert words in str(raised.value) and "\n" not in str(raised.value) and len(str(raised.value)) < 400
     assert generators() == before
+
+
+def test_labels_of_a_folder_are_of_its_pictures_in_an_order_that_nobody_can_mistake(sample, tmp_path):
+    x, y, _ = sample
+    for i, image in enumerate(x):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / f"{i}.png")
+    with pytest.raises(tbft.BadInput, match=r"19\.png before 2\.png; give a list of paths"):
+        tbft.personalize("digits", tmp_path, y, level="output")
+    for path in tmp_path.iterdir():
+        path.rename(tmp_path / f"{path.stem:0>3}.png")
+    expected = tbft.personalize("digits", x, y, level="output")
+    assert same(weights(tbft.personalize("digits", tmp_path, y, level="output").model), weights(expected.model))
 
 
 FILES = {
