@@ -143,9 +143,9 @@ def label_indices(
     if len(names) != num_classes:
         raise BadInput(f"there are {len(names)} class names and the model tells {num_classes} classes apart")
     y = torch.tensor([int(label) for label in given])
-    own = {str(int(label)) for label in y.unique()}
-    if classes and own <= set(names) and any(names[int(index)] != index for index in own):
-        index = next(index for index in sorted(own, key=int) if names[int(index)] != index)
+    numbers = {str(int(label)) for label in y.unique()}
+    if classes and numbers <= set(names) and any(names[int(index)] != index for index in numbers):
+        index = next(index for index in sorted(numbers, key=int) if names[int(index)] != index)
         raise BadInput(
             f"label {index} may be the class at position {index}, which is {names[int(index)]!r}, or the class named "
             f"{index!r}: give the names, as text"
