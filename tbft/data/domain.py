@@ -128,6 +128,11 @@ class DomainData(LabelledData, LightningDataModule, ABC):
         self.skip_broken, self.base_classes = skip_broken, base_classes
         self.skipped = 0
         self.test_names: list[str] = []
+        self._own_parts: tuple[str, ...] = ()
+
+    def has_own_part(self, part: str) -> bool:
+        """Whether the data set itself sets these images aside, ``validation`` or ``test``; once it is opened."""
+        return part in self._own_parts
 
     @abstractmethod
     def open(self) -> Pictures:
@@ -177,6 +182,8 @@ class DomainData(LabelledData, LightningDataModule, ABC):
             return
         pictures = self.open()
         self.skipped = pictures.skipped
+        own = {"validation": pictures.validation, "test": pictures.test}
+        self._own_parts = tuple(part for part, positions in own.items() if positions is not None)
         self._check_labels(pictures)
         if self.imbalance != 1:
             pictures = self._imbalanced(pictures)
