@@ -20,7 +20,7 @@ from tbft.data.picture_folders import holds_folders
 from tbft.errors import BadInput
 from tbft.models.classifier import Classifier
 from tbft.models.statistics import inference_mode_of
-from tbft.paths import is_folder
+from tbft.paths import is_folder, user_path
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def read_given(
     Raises:
         BadInput: if they cannot be used.
     """
-    folder = Path(images).expanduser() if isinstance(images, str | Path) and labels is None else None
+    folder = user_path(str(images)) if isinstance(images, str | Path) and labels is None else None
     paths, names = labelled_files(folder) if folder and has_labels(images, labels) else ([], [])
     loaded = load_for(classifier, paths or images)
     if loaded.x.dtype != torch.uint8 and normalised:
@@ -101,7 +101,7 @@ def has_labels(images: Images, labels: Any) -> bool:
     """Whether labels are given, or come with a folder of class folders."""
     if labels is not None:
         return True
-    folder = Path(images).expanduser() if isinstance(images, str | Path) else None
+    folder = user_path(str(images)) if isinstance(images, str | Path) else None
     if folder is None or not is_folder(folder):
         return folder is not None
     return holds_folders(folder)

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tbft.errors import BadInput
+
 
 def user_path(text: str) -> Path:
-    """A path with ``~`` written out; as it stands where there is no such user."""
+    """A path with ``~`` written out; as it stands where there is no such user.
+
+    Raises:
+        BadInput: if it is empty, as a variable of the shell that nobody set is.
+    """
+    if not text.strip():
+        raise BadInput("a path is empty, and the working folder is hardly meant: give one, such as . if it is")
     try:
         return Path(text).expanduser()
     except RuntimeError:

@@ -179,7 +179,7 @@ class PersonalizationCLI(ConfiguredCLI):
             file = str(self.folder / MODEL)
         if file is not None:
             use_weights(self.model, self.datamodule, file)
-        if not self._arguments.get("images"):
+        if self._arguments.get("images") is None:
             check_classes(self.model, self.datamodule)
             part = "validation" if self.subcommand == "validate" else "test"
             if file is not None:
@@ -193,7 +193,7 @@ class PersonalizationCLI(ConfiguredCLI):
     def predict(self, **kwargs: Any) -> None:
         """Predict the classes of the test images, or of the pictures in ``--images``, as ``predictions.csv``."""
         file = self.folder / "predictions.csv"
-        if folder := self._arguments.get("images"):
+        if (folder := self._arguments.get("images")) is not None:
             self.model.place(choose_device(self._get(self.config_init, "trainer").get("accelerator")))
             found = Model(self.model, self.model.model, self.model.classes).predict(folder)
             self.folder.mkdir(parents=True, exist_ok=True)

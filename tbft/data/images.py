@@ -18,6 +18,7 @@ from tbft.data.copies import distinct_files
 from tbft.data.picture_file import read_picture, resize, square_pixels
 from tbft.data.picture_folders import check_unsplit, class_folders, pictures_in
 from tbft.errors import BadInput
+from tbft.paths import user_path
 from tbft.progress import with_bar
 
 Images = Tensor | np.ndarray | str | Path | Sequence[Any]
@@ -54,7 +55,7 @@ def load_images(images: Images, size: int, *, skip_broken: bool = False) -> Imag
         BadInput: if they are no images, or there is none.
     """
     if isinstance(images, str | Path):
-        folder = Path(images).expanduser()
+        folder = user_path(str(images))
         if not folder.is_dir():
             raise BadInput(f"{folder} is no folder: give a folder of pictures, or a list of paths")
         return _read_files(pictures_in(folder), size, skip_broken)
@@ -79,7 +80,7 @@ def labelled_files(folder: str | Path) -> tuple[list[Path], list[str]]:
     Raises:
         BadInput: if there is no such folder, or a class has no picture.
     """
-    root = Path(folder).expanduser()
+    root = user_path(str(folder))
     if not root.is_dir():
         raise BadInput(f"{root} is no folder: give one that holds a folder of pictures for each class")
     check_unsplit(root)
