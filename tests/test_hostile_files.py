@@ -359,10 +359,7 @@ def test_folders_that_are_no_data(case):
 
 @pytest.mark.parametrize("root", ["", "~nobody/x", "a" * 300, "nul\0byte", "/dev/null", "mine\nyours"])
 def test_roots_that_no_file_system_has(root):
-    if root != "":
-        refused("is no folder", lambda: Folder(root, image_size=8).setup())
-    else:
-        refused("no class folders", lambda: Folder(root, image_size=8).setup())
+    refused("is no folder" if root else "a path is empty", lambda: Folder(root, image_size=8).setup())
 
 
 # Configurations -------------------------------------------------------------------------------------------------------

@@ -133,3 +133,10 @@ def test_images_that_a_run_may_have_been_trained_on_are_told(command, caplog):
         assert (told in caplog.text) == (says is not None) and (says or "") in caplog.text
     caplog.clear()
     assert command("test", "other", "--seed_everything", "3")[0] == 0 and told not in caplog.text
+
+
+@pytest.mark.parametrize("measuring", [["diagnose"], ["card", "--to", "card.safetensors"]])
+def test_what_is_measured_of_a_run_is_asked_for(personalized, monkeypatch, capsys, measuring):
+    monkeypatch.chdir(personalized)
+    assert main([*measuring, "--config", "runs/run/config.yaml"]) == 2
+    assert "give --model.base runs/run/model.safetensors or the base model" in capsys.readouterr().err

@@ -12,7 +12,9 @@ import torch
 
 from tbft.adaptation.adaptation import choose_device
 from tbft.adaptation.source_card import measure_source_card
+from tbft.command_line.argument_order import split_options
 from tbft.command_line.configured_cli import ConfiguredCLI
+from tbft.command_line.evaluation import fitted_folder
 from tbft.data.batches import Examples, joined
 from tbft.diagnosing import diagnose_examples
 from tbft.errors import BadInput
@@ -20,6 +22,7 @@ from tbft.given_images import load_for
 from tbft.models import save_weights
 from tbft.models.classifier import Classifier
 from tbft.paths import on_one_line
+from tbft.runs.folder import CONFIG, MODEL
 from tbft.training.checks import check_classes
 
 
@@ -33,6 +36,12 @@ class MeasuringCLI(ConfiguredCLI):
     """
 
     def __init__(self, args: list[str], *, opens_data: bool = True, must_split: bool = True) -> None:
+        given = [value for _, name, value in split_options(args) if name == "config" and value]
+        if folder := fitted_folder(map(Path, given)):
+            raise BadInput(
+                f"{folder / CONFIG} is of a run, whose model and images are not known to be meant: give --model.base "
+                f"{folder / MODEL} or the base model, and the data's preset"
+            )
         super().__init__(args, run=False)
         self.datamodule.must_split = must_split
         if opens_data:
