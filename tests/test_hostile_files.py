@@ -202,6 +202,9 @@ METADATA = {
     "size endless": ({"image_size": "9" * 5000}, "image_size: '999"),
     "size a fraction": ({"image_size": "32.5"}, "image_size: '32.5'"),
     "size of two": ({"image_size": "32x32"}, "image_size: '32x32'"),
+    "answers in words": ({"probe": '["a", "b", "c", "d"]'}, "says probe: .*save the model again"),
+    "answers NaN": ({"probe": "[NaN, 0, 0, 0]"}, "says probe"),
+    "answers of three classes": ({"probe": "[1, 2, 3]"}, "says probe"),
     "size in words": ({"image_size": "large"}, "image_size: 'large'"),
 }
 
