@@ -17,7 +17,7 @@ from tbft.diagnosis import diagnose as diagnose_samples
 from tbft.given_images import read_given, side_of
 from tbft.given_model import classifier_of
 from tbft.models.classifier import Classifier
-from tbft.own_state import check_seed, own_state
+from tbft.own_state import checked_seed, own_state
 from tbft.personalized import Model
 from tbft.remedies import REFRESHED
 from tbft.training.cost import estimate_training_passes
@@ -53,7 +53,7 @@ def diagnose(
     Raises:
         BadInput: if something given cannot be used.
     """
-    check_seed(seed)
+    seed = checked_seed(seed)
     size = side_of(images) if image_size is None else image_size
     with own_state(), classifier_of(model, size=size, mean=mean, std=std) as (classifier, _):
         given = read_given(classifier, images, labels, classes=classes, normalised=mean is not None)

@@ -30,14 +30,15 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_anew)
 
 
-def check_seed(seed: Any) -> None:
-    """Make sure that Python's, numpy's and torch's generators all take a seed.
+def checked_seed(seed: Any) -> int:
+    """A seed that Python's, numpy's and torch's generators all take, as Python's own number.
 
     Raises:
         BadInput: if it is no whole number from 0 to 2**32 - 1.
     """
     if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise BadInput(f"seed is {seed!r}: give a whole number from 0 to {2**32 - 1}")
+    return int(seed)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from tbft.errors import BadInput
 from tbft.given_images import has_labels, read_given, side_of
 from tbft.given_model import classifier_of
 from tbft.models.classifier import Classifier
-from tbft.own_state import check_seed, own_state
+from tbft.own_state import checked_seed, own_state
 from tbft.personalized import Model, Personalized, Record
 from tbft.recipe import AUTO, Options, callbacks_of, check_values, optimization_of, recipe_of
 from tbft.remedies.validated import Score
@@ -102,7 +102,7 @@ def personalize(
     Raises:
         BadInput: if something given cannot be used; the model is then as it was.
     """
-    check_seed(seed)
+    seed = checked_seed(seed)
     if not isinstance(validation, int | float | np.number) or not 0 < validation < 1:
         raise BadInput(f"validation is {validation!r}: it is a share between 0 and 1")
     level = None if level == AUTO else level
@@ -149,18 +149,30 @@ def personalize(
         return _adapt(classifier, network, sample, recipe, seed, None if out is None else Path(out).expanduser())
 
 
-def load(model: nn.Module | Model | str | Path, **options: Any) -> Model:
+def load(
+    model: nn.Module | Model | str | Path,
+    *,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    image_size: int | None = None,
+    blocks: Mapping[str, Sequence[str]] | Sequence[str] | None = None,
+) -> Model:
     """A classifier that predicts: of a weights file that ``save`` wrote, or a shipped base model.
 
     Args:
         model: see ``personalize``.
-        options: ``mean``, ``std`` and ``image_size``, where the file does not say.
+        mean: likewise, where the file does not say; and so with what follows.
+        std: likewise.
+        image_size: likewise.
+        blocks: likewise.
 
     Raises:
         BadInput: if it cannot be used.
     """
-    size = options.pop("image_size", None)
-    with own_state(), classifier_of(model, size=size, **options) as (classifier, network):
+    with (
+        own_state(),
+        classifier_of(model, size=image_size, mean=mean, std=std, blocks=blocks) as (classifier, network),
+    ):
         classifier.place(choose_device("cpu"))
         return Model(classifier, network, classifier.classes)
 

@@ -82,6 +82,8 @@ REFUSED = {
     "share in words": (lambda x, y: {"validation": "0.1"}, "validation is '0.1'"),
     "no size": (lambda x, y: {"image_size": 0}, "image_size is 0"),
     "mean": (lambda x, y: {"mean": "grey"}, "mean is ['grey']"),
+    "mean of bytes": (lambda x, y: {"mean": [123.7, 116.3, 103.5], "std": [58, 57, 57]}, "on the scale 0 to 1"),
+    "an option twice": (lambda x, y: {"data.batch_size": 3, "data": {"batch_size": 4}}, "given twice, as 3 and 4"),
     "names as numbers": (lambda x, y: {"classes": [*range(10)]}, "as text"),
     "names in one word": (lambda x, y: {"classes": "0123456789"}, "as text"),
     "one name for all": (lambda x, y: {"classes": ["a"] * 10}, "'a' and 'a'"),
@@ -203,6 +205,13 @@ def test_batches_of_one_image_need_more_than_one_number_a_channel(sample, level)
         tbft.personalize(flat, x, y, level=level, **OWN, **{"data.batch_size": 1})
     better = tbft.personalize(flat, x, y, level="output", **OWN, **{"data.batch_size": 1})  # which takes no step
     assert better.record.steps == 0
+
+
+def test_a_seed_of_numpy_is_a_seed(sample):
+    x, y, _ = sample
+    options = {"level": "input", "trainer.max_epochs": 1}
+    expected = weights(tbft.personalize("digits", x, y, seed=200, **options).model)
+    assert same(weights(tbft.personalize("digits", x, y, seed=np.uint8(200), **options).model), expected)
 
 
 def test_classes_without_a_labelled_image_are_told_where_the_level_is_named(sample, caplog):
