@@ -41,6 +41,19 @@ class Network(nn.Module):
         return self.classify(self.back(self.front(x)).mean((2, 3)))
 
 
+class AlwaysDropping(Network):
+    def forward(self, x):
+        return self.classify(nn.functional.dropout(self.back(self.front(x)).mean((2, 3))))
+
+
+class OwningMore(Network):
+    """Has a convolution before the one that images enter."""
+
+    def __init__(self):
+        super().__init__()
+        self._modules = {"aside": nn.Conv2d(16, 4, 1), **self._modules}
+
+
 def made_for_inference():
     with torch.inference_mode():
         return Network()
@@ -102,6 +115,11 @@ REFUSED = {
     "probabilities": (lambda x, y: {"model": nn.Sequential(Network(), nn.Softmax(1)), **OWN}, "probabilities"),
     "sigmoid": (lambda x, y: {"model": nn.Sequential(Network(), nn.Sigmoid()), **OWN}, "sigmoid"),
     "centred, not scaled": (lambda x, y: {"images": x.float() - 128}, "normalised"),
+    "dropout that is never off": (lambda x, y: {"model": AlwaysDropping(), **OWN}, "dropout that is never off"),
+    "nothing to train in front": (
+        lambda x, y: {"model": nn.Sequential(nn.Flatten(), nn.Linear(768, 10)), "level": "input", **OWN},
+        "no weight to train",
+    ),
     "no weights": (lambda x, y: {"model": nn.Flatten(), **OWN}, "without any weight"),
     "script": (lambda x, y: {"model": torch.jit.trace(Network(), x[:2].float()), **OWN}, "TorchScript"),
     "made for inference": (lambda x, y: {"model": made_for_inference(), "inplace": True, **OWN}, "inplace=True"),
@@ -263,6 +281,14 @@ def test_grey_pictures_fit_a_network_of_one_channel(sample):
         of_floats.predict(new)
     with pytest.raises(tbft.BadInput, match="images of 1 channels and a bundle reads pictures in colour"):
         better.export("grey.pyz")
+
+
+def test_channels_are_those_that_the_network_takes(sample):
+    x, y, _ = sample
+    torch.manual_seed(0)
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(256, 32), nn.ReLU(), nn.Linear(32, 10))
+    for network in (flat, OwningMore()):
+        assert tbft.personalize(network, x, y, level="output", **OWN).kept == "adapted"
 
 
 @pytest.mark.parametrize("level", ["input", "output"])

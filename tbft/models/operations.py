@@ -87,6 +87,12 @@ class Operations:
         module = self.module(last)
         return (type(module).__name__.lower() if module is not None else name) == function
 
+    def drops_always(self) -> bool:
+        """Whether a function drops values in inference too, as ``F.dropout`` does that nobody tells the mode."""
+        names = {node: getattr(node.target, "__name__", "") for node in self.nodes if node.op == "call_function"}
+        dropping = [node.kwargs for node, name in names.items() if "dropout" in name]
+        return any(given.get("training") is True and given.get("p") != 0 for given in dropping)
+
     def in_place(self, node: fx.Node) -> bool:
         """Whether an operation writes into its first argument."""
         name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")

@@ -149,8 +149,13 @@ def _by_tracing(
     operations = Operations(network, trace, images)
     if spec is None:
         spec = choose_cuts(operations) if blocks is None else cut_behind(operations, blocks)
+    name = type(network).__name__
+    if operations.drops_always():
+        raise BadInput(
+            f"{name} has dropout that is never off and answers otherwise each time: give F.dropout "
+            "training=self.training"
+        )
     if operations.ends_with("sigmoid"):
-        name = type(network).__name__
         raise BadInput(f"{name} ends with a sigmoid and gives no logits: give it without the sigmoid")
     index = {node.name: i for i, node in enumerate(operations.nodes)}
     ends = [index.get(link.end, -1) for link in spec.links]
