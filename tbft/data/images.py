@@ -197,6 +197,8 @@ def _as_batch(images: Tensor | np.ndarray, size: int) -> Tensor:
         raise BadInput(f"images have the shape {shape}: give (N, C, H, W), or (N, H, W, C) for an array")
     x = images
     if isinstance(x, np.ndarray):
+        if shape[1] not in (1, 3) and shape[3] == 4 and x.dtype == np.uint8:  # transparency lies on white
+            return torch.from_numpy(np.stack([_picture(image, i, size) for i, image in enumerate(x)]))
         if shape[1] not in (1, 3) and shape[3] in (1, 3):
             x = x.transpose(0, 3, 1, 2)
         if x.dtype.kind not in "uf" or (x.dtype.kind == "u" and x.dtype != np.uint8):

@@ -93,7 +93,8 @@ def _rgb(image: Image.Image) -> Image.Image:
         raise ValueError("it has floating-point pixels, and which of them is white is not known")
     if image.mode.startswith("I"):  # 16 bits, which Pillow's own conversion would clip at 255
         levels = np.asarray(image).astype(np.int64).clip(0, 65535)
-        image = Image.fromarray((levels // 257).astype(np.uint8))
+        is_wide = image.mode != "I" or levels.max(initial=0) > 255  # 32 bits can hold 8 as well
+        image = Image.fromarray((levels // (257 if is_wide else 1)).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, "white")
