@@ -73,12 +73,13 @@ def read_given(
         _check_numbered(loaded.names)
     y, class_names, strata = label_indices([0] * count if told is None else told, count, known, classifier.num_classes)
     name = folder.resolve().name if folder else "images"
-    if told is None:
-        return GivenImages(loaded.x, None, class_names, None, name)
     x = loaded.x
-    kept = list(range(count)) if paths else distinct_images(x.detach().cpu().numpy(), y.tolist())
+    given = [None] * count if told is None else y.tolist()
+    kept = list(range(count)) if paths else distinct_images(x.detach().cpu().numpy(), given)
     if len(kept) < count:
         x, y, strata = x[kept], y[kept], strata[kept]
+    if told is None:
+        return GivenImages(x, None, class_names, None, name)
     return GivenImages(x, y, class_names, strata, name)
 
 

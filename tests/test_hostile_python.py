@@ -252,6 +252,13 @@ def test_labels_of_any_library_mean_the_same(sample):
         assert same(weights(tbft.personalize("digits", x, labels, level="output").model), expected)
 
 
+def test_floating_point_images_are_augmented_as_bytes_are(sample):
+    x, y, _ = sample
+    options = {"level": "input", "data.augment": "crop_and_flip", "trainer.max_epochs": 1}
+    expected = weights(tbft.personalize("digits", x, y, **options).model)
+    assert same(weights(tbft.personalize("digits", x.float() / 127.5 - 1, y, **options).model), expected)
+
+
 @pytest.mark.parametrize("kind", [">f4", "f8", "longdouble"])
 def test_floating_point_arrays_of_any_kind_mean_the_same(sample, kind):
     x, y, _ = sample

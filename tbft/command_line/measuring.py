@@ -16,6 +16,7 @@ from tbft.command_line.argument_order import split_options
 from tbft.command_line.configured_cli import ConfiguredCLI
 from tbft.command_line.evaluation import fitted_folder
 from tbft.data.batches import Examples, joined
+from tbft.data.copies import distinct_images
 from tbft.diagnosing import diagnose_examples
 from tbft.errors import BadInput
 from tbft.given_images import load_for
@@ -139,5 +140,6 @@ def _pictures_in(folder: str, classifier: Classifier) -> Examples:
         print(
             f"not read: {on_one_line(picture)} ({reason.removeprefix(on_one_line(picture)).strip()})", file=sys.stderr
         )
-    unknown = torch.zeros(len(loaded.x), dtype=torch.int64)
-    return Examples(loaded.x, unknown, mean=classifier.mean, std=classifier.std)
+    x = loaded.x[distinct_images(loaded.x.numpy(), [None] * len(loaded.x))]
+    unknown = torch.zeros(len(x), dtype=torch.int64)
+    return Examples(x, unknown, mean=classifier.mean, std=classifier.std)

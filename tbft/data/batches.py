@@ -64,10 +64,10 @@ class Examples(Dataset[Batch]):
         x = self.x[where.to(self.x.device)] if isinstance(self.x, Tensor) else self.x(indices)
         if x.dtype == torch.uint8:
             x = torch.addcmul(self.shift.to(x.device), x.float(), self.scale.to(x.device))
-            if self.augment is not None:
-                # The same whichever process fetches the batch, and after a resume.
-                generator = torch.Generator().manual_seed(self.epoch_seed + int(where[0]))
-                x = self.augment(x, generator)
+        if self.augment is not None and self.start is None:
+            # The same whichever process fetches the batch, and after a resume.
+            generator = torch.Generator().manual_seed(self.epoch_seed + int(where[0]))
+            x = self.augment(x, generator)
         return Batch(x, self.y[where.to(self.y.device)], self.start)
 
     def to(self, device: torch.device) -> None:

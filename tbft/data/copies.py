@@ -1,4 +1,4 @@
-"""Copies of one picture: a copy that validates has been trained on, and says nothing of new pictures."""
+"""Copies of one picture: one that validates has been trained on, and without labels it is no further evidence."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def distinct_images(pixels: NDArray[Any], labels: Sequence[Hashable]) -> list[in
 
     Args:
         pixels: images ``(N, C, H, W)``.
-        labels: of each image, to say how many copies have another one.
+        labels: of each image, to say how many copies have another one; ``None`` for each that has none.
     """
     return _first_of_each([_digest(np.ascontiguousarray(image).data) for image in pixels], labels)
 
@@ -33,7 +33,7 @@ def distinct_files(files: Sequence[tuple[Path, Hashable]], **parts: Sequence[tup
     Only files of one length are read. One that cannot be is left for its reader to complain of.
 
     Args:
-        files: with their labels.
+        files: with their labels, ``None`` for each that has none.
         parts: other files by the name of their part, such as ``test``: copies in them are told and left where they are.
     """
     keys = _contents([path for some in (files, *parts.values()) for path, _ in some])
@@ -67,12 +67,14 @@ def _first_of_each(keys: Sequence[Hashable], labels: Sequence[Hashable]) -> list
     if len(kept) < len(keys):
         otherwise = sum(labels[first[key]] != label for key, label in zip(keys, labels, strict=True))
         told = f", {otherwise} of them with another label" if otherwise else ""
+        labelled = labels[0] is not None
         log.warning(
-            "%d of %d labelled pictures are copies of others%s: the first of each counts, for a copy cannot judge what "
-            "was trained on its twin",
+            "%d of %d %spictures are copies of others%s: the first of each counts, for a copy %s",
             len(keys) - len(kept),
             len(keys),
+            "labelled " if labelled else "",
             told,
+            "cannot judge what was trained on its twin" if labelled else "is no further evidence",
         )
     return kept
 

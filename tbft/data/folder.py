@@ -49,9 +49,9 @@ class Folder(DomainData):
         parts = _parts(domain_folder(self.root, self.domain))
         self.classes = tuple(self._classes(parts["train"]))
         files = {name: self._labelled(part) for name, part in parts.items()}
-        if self.labelled:
-            train = files.pop("train")
-            files = {"train": [train[at] for at in distinct_files(train, **files)], **files}
+        train = files.pop("train")
+        told = train if self.labelled else [(path, None) for path, _ in train]
+        files = {"train": [train[at] for at in distinct_files(told, **files)], **files}
         return open_files(files, self.image_size, skip_broken=self.skip_broken)
 
     def _classes(self, folder: Path) -> list[str]:

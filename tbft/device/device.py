@@ -245,11 +245,12 @@ class Device:
 
     def _sample(self, images: Images, labels: NDArray[np.integer] | None, labelled: bool) -> Sample:
         if isinstance(images, np.ndarray):
-            return of_arrays(images, labels, self.bundle.image_size, len(self.bundle.classes), self.limit)
+            size, classes = self.bundle.image_size, len(self.bundle.classes)
+            return of_arrays(images, labels, size, classes, self.limit, distinct=True)
         if labels is not None:
             raise BadInput("labels are given beside a folder, whose folders name the classes: give one of the two")
         if not labelled:
-            return self._unlabelled(images)
+            return read_unlabelled(user_path(str(images)), self.bundle.image_size, self.limit, distinct=True)
         folder, named = user_path(str(images)), self.bundle.names_classes
         return read_labelled(folder, self.bundle.classes, self.bundle.image_size, self.limit, named=named)
 
