@@ -72,7 +72,7 @@ def personalize(
             ``personalize`` returned; or a weights file or a shipped base model's name, as for ``--model.base``.
         images: uint8 images ``(N, C, H, W)`` or, as an array, ``(N, H, W, C)``, which are resized and normalised as
             the model expects; floating-point images, which the model takes as they are; a list of PIL pictures or
-            paths; or a folder of class folders, which needs no labels. Of labelled copies of one picture the first
+            paths; or a folder of class folders, which needs no labels. Of copies of one picture the first
             counts, and grey pictures have one channel for a network that takes one.
         labels: class indices or class names, one an image, in a list, an array or a tensor. Without labels, and
             without a level, only what needs none is tried: statistics, the class prior, and the front block aligned
