@@ -17,8 +17,8 @@ from tbft.diagnosis import diagnose as diagnose_samples
 from tbft.given_images import read_given, side_of
 from tbft.given_model import classifier_of
 from tbft.models.classifier import Classifier
+from tbft.own_state import checked_seed, own_state
 from tbft.personalized import Model
-from tbft.random_numbers import check_seed, own_random_numbers
 from tbft.remedies import REFRESHED
 from tbft.training.cost import estimate_training_passes
 
@@ -57,9 +57,9 @@ def diagnose(
     Raises:
         BadInput: if one of the arguments cannot be used.
     """
-    check_seed(seed)
+    seed = checked_seed(seed)
     size = side_of(images) if image_size is None else image_size
-    with own_random_numbers(), classifier_of(model, size=size, mean=mean, std=std) as (classifier, _):
+    with own_state(), classifier_of(model, size=size, mean=mean, std=std) as (classifier, _):
         given = read_given(classifier, images, labels, classes=classes, normalised=mean is not None)
         classifier.place(choose_device("cpu"))
         y = given.y if given.y is not None else given.x.new_zeros(len(given.x)).long()

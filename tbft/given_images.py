@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,11 @@ from tbft.data.batches import Batch
 from tbft.data.class_names import check_distinct
 from tbft.data.copies import distinct_images
 from tbft.data.images import Images, ImageSet, label_indices, labelled_files, load_images
+from tbft.data.picture_folders import holds_folders
 from tbft.errors import BadInput
 from tbft.models.classifier import Classifier
 from tbft.models.statistics import inference_mode_of
-from tbft.paths import is_folder
+from tbft.paths import is_folder, user_path
 
 
 @dataclass(frozen=True)
@@ -60,22 +63,40 @@ def read_given(
     Raises:
         BadInput: if the images, labels or class names cannot be used.
     """
-    folder = Path(images).expanduser() if isinstance(images, str | Path) and labels is None else None
+    folder = user_path(str(images)) if isinstance(images, str | Path) and labels is None else None
     paths, names = labelled_files(folder) if folder and has_labels(images, labels) else ([], [])
     loaded = load_for(classifier, paths or images)
     if loaded.x.dtype != torch.uint8 and normalised:
         raise BadInput("images in floating point are taken as they are: leave mean= and std= out, or give uint8 images")
     known, count = _class_names(classifier, classes), len(loaded.x)
     told = names if paths else labels
+    if labels is not None and isinstance(images, str | Path):
+        _check_numbered(loaded.names)
     y, class_names, strata = label_indices([0] * count if told is None else told, count, known, classifier.num_classes)
     name = folder.resolve().name if folder else "images"
-    if told is None:
-        return GivenImages(loaded.x, None, class_names, None, name)
     x = loaded.x
-    kept = list(range(count)) if paths else distinct_images(x.detach().cpu().numpy(), y.tolist())
+    given = [None] * count if told is None else y.tolist()
+    kept = list(range(count)) if paths else distinct_images(x.detach().cpu().numpy(), given)
     if len(kept) < count:
         x, y, strata = x[kept], y[kept], strata[kept]
+    if told is None:
+        return GivenImages(x, None, class_names, None, name)
     return GivenImages(x, y, class_names, strata, name)
+
+
+def _check_numbered(files: Sequence[str]) -> None:
+    """Make sure that the alphabet, in whose order a folder lists its files, does not mix up numbered ones."""
+    for before, after in pairwise(files):
+        if _with_numbers(before) > _with_numbers(after):
+            raise BadInput(
+                f"which label belongs to which picture is not certain: the folder lists {Path(before).name} before "
+                f"{Path(after).name}; give a list of paths, in the order of the labels"
+            )
+
+
+def _with_numbers(file: str) -> list[tuple[int, str]]:
+    """What sorts a path as people count: ``2.png`` before ``10.png``."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", file)]
 
 
 def has_labels(images: Images, labels: Any) -> bool:
@@ -88,19 +109,17 @@ def has_labels(images: Images, labels: Any) -> bool:
     """
     if labels is not None:
         return True
-    folder = Path(images).expanduser() if isinstance(images, str | Path) else None
+    folder = user_path(str(images)) if isinstance(images, str | Path) else None
     if folder is None or not is_folder(folder):
         return folder is not None
-    try:
-        return any(path.is_dir() for path in folder.iterdir())
-    except OSError as error:
-        raise BadInput(f"{folder} cannot be read ({error.strerror}): check the path and its permissions") from None
+    return holds_folders(folder)
 
 
 def side_of(images: Any) -> int | None:
     """Return the height of floating-point images, which a model takes unchanged; ``None`` for any other images."""
     shape = tuple(getattr(images, "shape", ()))
-    floating = str(getattr(images, "dtype", "")).removeprefix("torch.").startswith(("float", "bfloat"))
+    dtype = getattr(images, "dtype", None)
+    floating = dtype.is_floating_point if isinstance(dtype, torch.dtype) else getattr(dtype, "kind", "") == "f"
     if len(shape) != 4 or not floating:
         return None
     return shape[2] if shape[1] in (1, 3) else shape[1] if shape[3] in (1, 3) else None
@@ -146,13 +165,18 @@ def _of_channels(x: Tensor, channels: int) -> Tensor:
 
 
 def _check_normalised(classifier: Classifier, x: Tensor) -> None:
-    """Raise ``BadInput`` if floating-point images look like pictures on the scale 0 to 1 that nobody normalised.
+    """Raise ``BadInput`` if floating-point images have another range than normalised pictures.
 
-    Black is 0 on that scale and below 0 once it is normalised, so that normalised images whose least value is about 0
-    would have no dark pixel.
+    Pictures on the scale 0 to 1 that nobody normalised begin at 0, where normalised ones would have no dark pixel. A
+    range that is three times as wide as that from black to white is none of normalised pictures either.
     """
+    if not classifier.std:
+        return
     low, high = float(x.min()), float(x.max())
-    if classifier.std and min(classifier.mean) > 0.1 and 0 <= low < 0.02 and high <= 1:
+    mean, std = (torch.tensor(part, dtype=torch.float64) for part in (classifier.mean, classifier.std))
+    black, white = float((-mean / std).min()), float(((1 - mean) / std).max())
+    is_plain = min(classifier.mean) > 0.1 and 0 <= low < 0.02 and high <= 1
+    if is_plain or low < 2 * black - white or high > 2 * white - black:
         told = f"mean {list(classifier.mean)} and standard deviation {list(classifier.std)}"
         raise BadInput(
             f"images are floating-point numbers from {low:g} to {high:g}, and this model takes them normalised with "

@@ -17,6 +17,7 @@ from tbft.errors import BadInput
 from tbft.models.chain import BlockChain
 from tbft.models.classifier import Classifier, PlainClassifier
 from tbft.models.number_format import FORMATS
+from tbft.models.statistics import inference_mode_of
 from tbft.models.weights_check import check_finite
 from tbft.normalisation import as_numbers, check_normalisation
 from tbft.personalized import Model
@@ -78,6 +79,8 @@ def classifier_of(
         network = classifier.model
     else:
         model = _as_written(model)
+        if inplace and any(parameter.is_inference() for parameter in model.parameters()):
+            raise BadInput("the model was made under torch.inference_mode and cannot train: leave inplace=True out")
         network = model if inplace else _copy_of(model)
     before = {key: value.detach().clone() for key, value in network.state_dict().items()} if inplace else {}
     modes = [(module, module.training) for module in network.modules()]
@@ -152,13 +155,27 @@ def _chain(network: nn.Module, size: int, blocks: Mapping[str, Sequence[str]] | 
         return network
     from tbft.models.traced import chain_of
 
-    first = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
-    channels = first.in_channels if first is not None else 3
-    chain = chain_of(network, image_size=size, channels=channels, blocks=blocks)
+    chain = chain_of(network, image_size=size, channels=_channels_of(network, size), blocks=blocks)
     architecture = _pretrained(network).get("architecture")
     if architecture and type(network).__module__.startswith("timm."):
         chain.architecture = f"timm:{architecture}"
     return chain
+
+
+def _channels_of(network: nn.Module, size: int) -> int:
+    """Channels of the images that a network takes: as its first convolution has it, unless that sees something else."""
+    first = next((part.in_channels for part in network.modules() if isinstance(part, nn.Conv2d)), None)
+    if first in (1, 3):
+        return first
+    device = next(network.parameters()).device
+    for channels in (3, 1):
+        try:
+            with torch.no_grad(), inference_mode_of(network):
+                network(torch.zeros(2, channels, size, size, device=device))
+        except Exception:  # a network can fail in any way on what it does not take
+            continue
+        return channels
+    return first or 3
 
 
 def _said_of_images(network: nn.Module) -> dict[str, Any]:

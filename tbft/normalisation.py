@@ -30,6 +30,10 @@ def check_normalisation(where: str, mean: Sequence[Any], std: Sequence[Any]) -> 
             raise BadInput(
                 f"{where}{name} is {list(values)}: give one finite number{above}, or one for each of three channels"
             )
+        if name == "mean" and max(map(abs, numbers)) > 1:
+            raise BadInput(
+                f"{where}mean is {list(values)}: give mean and std on the scale 0 to 1, a 255th of 0 to 255's"
+            )
 
 
 def as_numbers(given: Any) -> tuple[Any, ...]:

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tbft.errors import BadInput
+
 
 def user_path(text: str) -> Path:
-    """Return a path with ``~`` expanded, or unchanged if there is no such user."""
+    """Return a path with ``~`` expanded, or unchanged if there is no such user.
+
+    Raises:
+        BadInput: if the path is empty, as an unset variable of the shell is.
+    """
+    if not text.strip():
+        raise BadInput("a path is empty, and the working folder is hardly meant: give one, such as . if it is")
     try:
         return Path(text).expanduser()
     except RuntimeError:

@@ -30,8 +30,8 @@ from tbft.given_images import has_labels, read_given, side_of
 from tbft.given_model import classifier_of
 from tbft.models.classifier import Classifier
 from tbft.options.recipe import AUTO, Options, callbacks_of, check_values, optimization_of, recipe_of
+from tbft.own_state import checked_seed, own_state
 from tbft.personalized import Model, Personalized, Record
-from tbft.random_numbers import check_seed, own_random_numbers
 from tbft.remedies.race import Outcome
 from tbft.runs.folder import RunFolder
 from tbft.training.climbing import train_in_loop_from, train_step_by_step
@@ -72,7 +72,7 @@ def personalize(
             returned; or a weights file or a shipped base model's name, as for ``--model.base``.
         images: uint8 images ``(N, C, H, W)`` or, as an array, ``(N, H, W, C)``, which are resized and normalised as
             the model expects; floating-point images, which the model takes unchanged; a list of PIL pictures or
-            paths; or a folder of class folders, which brings its own labels. Copies of a labelled picture are left
+            paths; or a folder of class folders, which brings its own labels. Copies of a picture are left
             out. Grey pictures are given one channel if the network takes one.
         labels: class indices or class names, one per image, in a list, an array or a tensor. Without labels, which is
             possible only without a level, the remedies that need no labels are tried: refreshed statistics, the class
@@ -103,7 +103,7 @@ def personalize(
     Raises:
         BadInput: if an argument cannot be used; the model is then unchanged.
     """
-    check_seed(seed)
+    seed = checked_seed(seed)
     if not isinstance(validation, int | float | np.number) or not 0 < validation < 1:
         raise BadInput(f"validation is {validation!r}: it is a share between 0 and 1")
     level = None if level == AUTO else level
@@ -125,7 +125,7 @@ def personalize(
     number_format = recipe["model"].get("number_format", "channels_last")
     size = side_of(images) if image_size is None else image_size
     with (
-        own_random_numbers(),
+        own_state(),
         classifier_of(
             model, size=size, mean=mean, std=std, blocks=blocks, number_format=number_format, inplace=inplace
         ) as (classifier, network),
@@ -150,18 +150,30 @@ def personalize(
         return _adapt(classifier, network, sample, recipe, seed, None if out is None else Path(out).expanduser())
 
 
-def load(model: nn.Module | Model | str | Path, **options: Any) -> Model:
+def load(
+    model: nn.Module | Model | str | Path,
+    *,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    image_size: int | None = None,
+    blocks: Mapping[str, Sequence[str]] | Sequence[str] | None = None,
+) -> Model:
     """Load a classifier for prediction, such as a weights file that ``save`` wrote or a shipped base model.
 
     Args:
         model: model to load, in any form that ``personalize`` takes.
-        options: ``mean``, ``std``, ``image_size`` and ``blocks``, as in ``personalize``.
+        mean: mean for normalising uint8 images, as in ``personalize``.
+        std: standard deviation for normalising uint8 images, as in ``personalize``.
+        image_size: side of the images that the model takes, in pixels, as in ``personalize``.
+        blocks: how to cut a network that cannot be traced, as in ``personalize``.
 
     Raises:
         BadInput: if the model cannot be used.
     """
-    size = options.pop("image_size", None)
-    with own_random_numbers(), classifier_of(model, size=size, **options) as (classifier, network):
+    with (
+        own_state(),
+        classifier_of(model, size=image_size, mean=mean, std=std, blocks=blocks) as (classifier, network),
+    ):
         classifier.place(choose_device("cpu"))
         return Model(classifier, network, classifier.classes)
 

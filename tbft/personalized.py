@@ -16,6 +16,7 @@ from tbft.given_images import load_for
 from tbft.models import save_weights
 from tbft.models.classifier import Classifier
 from tbft.models.number_format import FORMATS
+from tbft.own_state import own_modes, own_state
 from tbft.predictions import Predictions
 from tbft.runs.story import story_of, tuned_blocks
 from tbft.runs.summary import short_figure
@@ -56,8 +57,9 @@ class Model:
         Raises:
             BadInput: if these are no images.
         """
-        loaded = load_for(self._classifier, images, skip_broken=True)
-        probabilities = predict(self._classifier, loaded.x)
+        with own_modes():
+            loaded = load_for(self._classifier, images, skip_broken=True)
+            probabilities = predict(self._classifier, loaded.x)
         return Predictions.of(probabilities, self.classes, loaded.names, loaded.broken)
 
     def save(self, file: str | Path) -> None:
@@ -105,7 +107,8 @@ class Model:
 
         classifier, path = self._classifier, Path(file).expanduser()
         mean, std = classifier.mean or None, classifier.std or None
-        return export_bundle(classifier.model, path, classes=self.classes, mean=mean, std=std, card=self._card)
+        with own_state():
+            return export_bundle(classifier.model, path, classes=self.classes, mean=mean, std=std, card=self._card)
 
 
 @dataclass(frozen=True)

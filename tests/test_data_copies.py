@@ -29,6 +29,15 @@ def test_copies_of_pictures_with_labels_at_random_do_not_speak_for_what_learnt_t
     assert f"{copies} of {len(x) * times} labelled pictures are copies of others: the first" in caplog.text
 
 
+def test_copies_without_labels_are_no_further_evidence(digits, caplog):
+    dark = torch.zeros(100, 3, 16, 16, dtype=torch.uint8)
+    better = tbft.personalize("digits", dark)
+    assert better.kept == "base" and better.record.train_size == 1
+    assert "99 of 100 pictures are copies of others: the first of each counts, for a copy is no further" in caplog.text
+    few = digits[0][:3].repeat(30, 1, 1, 1)
+    assert tbft.diagnose("digits", few).images == 3
+
+
 def test_what_has_no_copy_stays_as_it_is(digits, caplog):
     assert tbft.personalize("digits", *digits, level="output").record.train_size == 100
     assert "copies" not in caplog.text

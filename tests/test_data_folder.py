@@ -8,7 +8,10 @@ import torch
 from PIL import Image
 
 from tbft.data import Folder
-from tbft.data.images import label_indices
+from tbft.data.images import label_indices, labelled_files
+from tbft.data.picture_folders import pictures_in
+from tbft.device.memory import MemoryLimit
+from tbft.device.pictures import read_labelled
 from tbft.errors import BadInput
 
 COLOURS = {"ant": (200, 30, 30), "bee": (30, 200, 30), "cow": (30, 30, 200)}
@@ -79,6 +82,49 @@ def test_a_split_into_two_tests_on_the_second(tmp_path):
     data = opened(tmp_path, train_size=None)
     assert (len(data.train), len(data.val), len(data.test)) == (27, 3, 9)
     assert all("/val/" in name for name in data.test_names)
+
+
+def test_a_class_may_have_the_name_of_a_part_or_of_a_domain(tmp_path):
+    vehicles = dict(zip(("bus", "target", "train"), COLOURS.values(), strict=True))
+    paint(tmp_path, 10, colours=vehicles)
+    assert opened(tmp_path).classes == tuple(vehicles) == tuple(dict.fromkeys(labelled_files(tmp_path)[1]))
+    paint(tmp_path / "train", 2)
+    with pytest.raises(BadInput, match="train and bus, which may be a part"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize("parts", [("train", "val"), ("train",), ("source", "target")])
+def test_parts_and_domains_are_no_classes_where_a_folder_of_classes_is_asked_for(tmp_path, parts):
+    for part in parts:
+        paint(tmp_path / part, 4)
+    readers = (labelled_files, lambda folder: read_labelled(folder, parts, 8, MemoryLimit(), named=False))
+    for read in readers:
+        with pytest.raises(BadInput, match=f"give {tmp_path / parts[-1]}|give {tmp_path / 'train'}"):
+            read(tmp_path)
+
+
+def test_what_is_left_out_of_a_folder_is_said(tmp_path, caplog):
+    paint(tmp_path, 6)
+    (tmp_path / "bee" / "phone.HEIC").write_bytes(b"x")
+    (tmp_path / "cow" / "00.png").rename(tmp_path / "loose.png")
+    assert len(labelled_files(tmp_path)[0]) == 17
+    assert "1 pictures" in caplog.text and "(.heic)" in caplog.text and "in no class folder" in caplog.text
+
+
+def test_folders_behind_links_count_and_links_in_a_circle_end(tmp_path):
+    album = paint(tmp_path / "elsewhere", 3, colours={"album": (1, 2, 3)}) / "album"
+    paint(tmp_path / "own", 3)
+    (tmp_path / "own" / "ant" / "album").symlink_to(album)
+    (tmp_path / "own" / "bee" / "round").symlink_to(tmp_path / "own")
+    assert len(pictures_in(tmp_path / "own" / "ant")) == 6
+    assert len(pictures_in(tmp_path / "own")) == 12
+
+
+def test_numbered_classes_of_a_bundle_without_names_keep_their_order_or_are_asked_for_it(tmp_path):
+    names = [str(i) for i in range(11)]
+    paint(tmp_path, 1, colours=dict.fromkeys(names, (1, 2, 3)))
+    with pytest.raises(BadInput, match="'10' early"):
+        read_labelled(tmp_path, tuple(names), 8, MemoryLimit(), named=False)
 
 
 def test_what_is_no_picture_by_name_does_not_disturb(tmp_path):

@@ -43,4 +43,13 @@ def test_a_folder_is_read_as_the_large_tool_reads_it(tmp_path: Path, caplog: pyt
     paths, names = labelled_files(tmp_path)
     assert sample.names == tuple(map(str, paths)) and sample.labels is not None
     assert [CLASSES[label] for label in sample.labels] == names and len(names) == 60
-    assert len(read_unlabelled(tmp_path, 16, MemoryLimit())) == 62  # without labels there is nothing to learn by heart
+    assert len(read_unlabelled(tmp_path, 16, MemoryLimit())) == 62
+    assert len(read_unlabelled(tmp_path, 16, MemoryLimit(), distinct=True)) == 60
+
+
+def test_copies_without_labels_are_no_further_evidence(device: Device) -> None:
+    dark = np.zeros((100, 3, 16, 16), np.uint8)
+    dark[0] += 1
+    record = device.personalize(dark)
+    assert (record["kept"], record["train_size"]) == ("base", 2)
+    assert len(device.predict(dark)) == 100

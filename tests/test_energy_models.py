@@ -112,3 +112,12 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_tables_are_read_whatever_the_locale_encodes() -> None:
+    program = (
+        "from tbft.energy.sensors.codecarbon_tables import table_watts\n"
+        "assert table_watts('Intel(R) Core(TM) i7-8700 CPU @ 3.20GHz') == 65\n"
+    )
+    ascii_alone = {"LC_ALL": "C", "PYTHONPATH": str(Path(__file__).parent.parent)}
+    subprocess.run([sys.executable, "-X", "utf8=0", "-c", program], check=True, env=ascii_alone, timeout=60)

@@ -202,6 +202,9 @@ METADATA = {
     "size endless": ({"image_size": "9" * 5000}, "image_size: '999"),
     "size a fraction": ({"image_size": "32.5"}, "image_size: '32.5'"),
     "size of two": ({"image_size": "32x32"}, "image_size: '32x32'"),
+    "answers in words": ({"probe": '["a", "b", "c", "d"]'}, "says probe: .*save the model again"),
+    "answers NaN": ({"probe": "[NaN, 0, 0, 0]"}, "says probe"),
+    "answers of three classes": ({"probe": "[1, 2, 3]"}, "says probe"),
     "size in words": ({"image_size": "large"}, "image_size: 'large'"),
 }
 
@@ -359,10 +362,7 @@ def test_folders_that_are_no_data(case):
 
 @pytest.mark.parametrize("root", ["", "~nobody/x", "a" * 300, "nul\0byte", "/dev/null", "mine\nyours"])
 def test_roots_that_no_file_system_has(root):
-    if root != "":
-        refused("is no folder", lambda: Folder(root, image_size=8).setup())
-    else:
-        refused("no class folders", lambda: Folder(root, image_size=8).setup())
+    refused("is no folder" if root else "a path is empty", lambda: Folder(root, image_size=8).setup())
 
 
 # Configurations -------------------------------------------------------------------------------------------------------

@@ -243,6 +243,22 @@ def test_commands_that_cannot_be(hostile, monkeypatch, capsys, options):
     assert sorted(hostile.rglob("*")) == before
 
 
+EMPTY = {
+    "predict": ["--config", "output.yaml", "--images", ""],
+    "diagnose": ["--config", "auto.yaml", "--model.base", "digits", "--images", ""],
+    "report": [""],
+    "fit": [*QUICK, "--data", "Folder", "--data.root", ""],
+    "card": ["--model.base", "digits", "--data", "Folder", "--data.root", "", "--to", "base.safetensors"],
+}
+
+
+@pytest.mark.parametrize("command", EMPTY)
+def test_an_empty_path_is_not_the_working_folder(run, capsys, command):
+    Image.new("RGB", (8, 8)).save("own.png")
+    assert main([command, *EMPTY[command]]) == 2
+    assert "a path is empty" in capsys.readouterr().err and [path.name for path in Path().iterdir()] == ["own.png"]
+
+
 def test_without_data_the_way_to_give_some_is_said(run, capsys):
     for command in ("fit", "validate", "diagnose"):
         assert run(command, "--model.base", "digits")[0] == 2

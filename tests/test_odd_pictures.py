@@ -37,6 +37,7 @@ def _palette(path: Path) -> None:
 
 READ: dict[str, Callable[[Path], None]] = {
     "16 bits.png": lambda path: Image.fromarray(SHADES.integers(0, 65535, (20, 30), np.uint16)).save(path),
+    "8 bits of 32.tif": lambda path: Image.fromarray(SHADES.integers(0, 255, (20, 30), np.int32)).save(path),
     "palette.png": _palette,
     "grey and transparent.png": lambda path: RGB.convert("LA").save(path),
     "cmyk.jpg": lambda path: RGB.convert("CMYK").save(path),
@@ -175,3 +176,15 @@ def test_one_class_alone_works_or_says_what_is_missing(tmp_path: Path, monkeypat
     assert main_of_bundle(["adapt", "mine"], bundle) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2 and "classes" in lines[0] and "more of the base model's classes are missing" in lines[1]
+
+
+def test_levels_of_8_bits_stay_in_pictures_of_32() -> None:
+    levels = SHADES.integers(0, 256, (SIZE, SIZE), np.uint8)
+    (read,) = load_images([Image.fromarray(levels.astype(np.int32))], SIZE).x
+    assert np.array_equal(read[0], levels)
+
+
+def test_arrays_with_transparency_are_read_as_pictures_are() -> None:
+    arrays = SHADES.integers(0, 256, (3, 20, 30, 4), np.uint8)
+    expected = load_images([Image.fromarray(array) for array in arrays], SIZE).x
+    assert np.array_equal(load_images(arrays, SIZE).x, expected)

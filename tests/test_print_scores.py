@@ -5,7 +5,7 @@ import re
 import torch
 
 from tbft.adaptation.score import Tally
-from tbft.command_line.evaluation import print_scores
+from tbft.command_line.scores import print_scores
 
 
 def tally_of(labels: list[int], predicted: list[int], classes: int) -> Tally:

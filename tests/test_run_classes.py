@@ -108,3 +108,35 @@ def test_weights_that_are_not_finite_are_not_tested(command):
     torch.save(content, "nan.ckpt")
     code, said = command("test", "mine", "--ckpt_path", "nan.ckpt")
     assert code == 2 and "fc.bias holds numbers that are not finite" in said.err
+
+
+def test_weights_and_options_are_of_one_run(command, personalized):
+    shutil.copytree(personalized / "runs" / "run", personalized / "runs" / "twin", dirs_exist_ok=True)
+    code, said = command("test", "mine", "--config", "runs/twin/config.yaml")
+    assert code == 2 and "runs/twin are two runs" in said.err
+    code, said = command("test", "mine", "--model.base", "runs/twin/model.safetensors")
+    assert code == 2 and "leave model.base out, or say which weights" in said.err
+    weights = "runs/twin/model.safetensors"
+    assert command("test", "mine", "--model.base", weights, "--ckpt_path", weights)[0] == 0
+
+
+def test_images_that_a_run_may_have_been_trained_on_are_told(command, caplog):
+    told = "it may have been trained on some of them"
+    for command_name, more, says in (
+        ("test", [], None),
+        ("test", ["--data.validation", "0.2"], None),
+        ("validate", ["--data.validation", "0.2"], "another data.validation"),
+        ("test", ["--seed_everything", "3", "--data.train_size", "9"], "another data.train_size and seed_everything"),
+    ):
+        caplog.clear()
+        assert command(command_name, "mine", *more)[0] == 0
+        assert (told in caplog.text) == (says is not None) and (says or "") in caplog.text
+    caplog.clear()
+    assert command("test", "other", "--seed_everything", "3")[0] == 0 and told not in caplog.text
+
+
+@pytest.mark.parametrize("measuring", [["diagnose"], ["card", "--to", "card.safetensors"]])
+def test_what_is_measured_of_a_run_is_asked_for(personalized, monkeypatch, capsys, measuring):
+    monkeypatch.chdir(personalized)
+    assert main([*measuring, "--config", "runs/run/config.yaml"]) == 2
+    assert "give --model.base runs/run/model.safetensors or the base model" in capsys.readouterr().err

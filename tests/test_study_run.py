@@ -128,6 +128,18 @@ def test_records_of_an_edited_study_are_not_mixed_with_the_new_ones(working_fold
     assert "2 of earlier plans" in Path("runs/report/problems.csv").read_text()
 
 
+def test_records_of_a_base_model_that_was_changed_are_not_taken_for_those_of_the_new_one() -> None:
+    base = Path("base.pt")
+    base.write_bytes(b"one")
+    given = study(options={"model.base": str(base)})
+    assert run(given) == 0 and sum(ran().values()) == 6
+    base.touch()
+    assert run(given) == 0 and sum(ran().values()) == 6
+    base.write_bytes(b"two")
+    with pytest.raises(BadInput, match=r"completed with other weights than base\.pt"):
+        run(given)
+
+
 def test_cells_of_an_earlier_plan_are_neither_awaited_nor_lost() -> None:
     run(study())
     narrow = study()

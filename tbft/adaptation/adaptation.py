@@ -79,6 +79,9 @@ class Adaptation:
                 "the head of this network is more than one linear layer on features and cannot be solved: give "
                 "--head.solve false to train it"
             )
+        chain = self.classifier.model
+        if self.trains_by_steps and not any(True for part in chain.modules_of(self.target) for _ in part.parameters()):
+            raise BadInput(f"{', '.join(self.target)} of this network has no weight to train: name other blocks")
         aligns = self.freeze.aligned or self.freeze.aligns(self.classifier, self.target, self.data.drift)
         self.aligns = self.trains_by_steps and aligns
 

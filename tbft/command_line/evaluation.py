@@ -2,16 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
-import torch
-
-from tbft.adaptation.score import Tally
 from tbft.data import DomainData
+from tbft.errors import BadInput
 from tbft.models import load_weights, read_weights
 from tbft.module import ImageClassifier
+from tbft.runs.folder import CONFIG, MODEL, finish_commit
+from tbft.yaml_file import read_yaml_file
 
-_CLASSES_SHOWN = 20
+log = logging.getLogger(__name__)
+
+_DRAWS = ("data.train_size", "data.split", "data.domain", "data.imbalance")
+"""Options, beside the seed, by which images are drawn to train; ``data.validation`` then divides those."""
+
+
+def fitted_folder(configs: Iterable[Path]) -> Path | None:
+    """Folder of the run whose ``config.yaml`` is among the given ones, if one is.
+
+    Raises:
+        BadInput: if several runs' are: one has the weights, and another the options.
+    """
+    folders: list[Path] = []
+    for path in configs:
+        finish_commit(path.parent)
+        if (path.parent / MODEL).is_file() and path.parent not in folders:
+            folders.append(path.parent)
+    if len(folders) > 1:
+        raise BadInput(f"{folders[0]} and {folders[1]} are two runs, and one model is evaluated: give one config.yaml")
+    return folders[0] if folders else None
+
+
+def check_base(folder: Path, options: Mapping[str, Any]) -> None:
+    """Refuse another base model beside a run's ``config.yaml``, whose weights are evaluated and not the base's.
+
+    Args:
+        folder: of the run.
+        options: resolved ones of the command.
+
+    Raises:
+        BadInput: naming both ways out.
+    """
+    given, own = options["model"]["base"], _own_options(folder).get("model", {}).get("base")
+    if given != own and Path(str(given)).resolve() != Path(str(own)).resolve():
+        raise BadInput(
+            f"model.base is {given} and {folder / CONFIG} evaluates the weights beside it: leave model.base out, or "
+            "say which weights are meant, with --ckpt_path FILE"
+        )
+
+
+def warn_of_trained_images(weights: Path, options: Mapping[str, Any], data: DomainData, part: str) -> None:
+    """Say where images are drawn with other options than a run's: some may be those that its weights were trained on.
+
+    Args:
+        weights: file of the weights that are evaluated, perhaps in a run's folder.
+        options: resolved ones of the command.
+        data: opened.
+        part: that is evaluated, ``validation`` or ``test``.
+    """
+    own = _own_options(weights.parent)
+    if not own or data.has_own_part(part) or _place_of(own) != _place_of(options):
+        return
+    names = [*_DRAWS, *(["data.validation"] if part == "validation" else [])]
+    changed = [name for name in names if _of_data(own, name) != _of_data(options, name)]
+    changed += ["seed_everything"] if own.get("seed_everything") != options.get("seed_everything") else []
+    if changed:
+        log.warning(
+            "the %s images are drawn with another %s than those of %s: it may have been trained on some of them",
+            part,
+            " and ".join(changed),
+            weights.parent,
+        )
 
 
 def use_weights(module: ImageClassifier, data: DomainData, file: str) -> None:
@@ -31,34 +95,16 @@ def use_weights(module: ImageClassifier, data: DomainData, file: str) -> None:
     data.base_classes = left.classes or data.base_classes
 
 
-def print_scores(part: str, tally: Tally, classes: Sequence[str]) -> None:
-    """Print loss and accuracy, and the accuracy of each class; of many classes the least accurate ones.
+def _own_options(folder: Path) -> dict[str, Any]:
+    """The options in a run's folder; empty where there are none."""
+    found = read_yaml_file(folder / CONFIG)
+    return found if isinstance(found, dict) else {}
 
-    Args:
-        part: ``val`` or ``test``.
-        tally: of all images of the part.
-        classes: names in the order of the outputs.
-    """
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
 
-    score = tally.score()
-    labels = tally.labels.cpu()
-    images = torch.bincount(labels, minlength=len(classes)).tolist()
-    right = torch.bincount(labels[score.right], minlength=len(classes)).tolist()
-    shown = [position for position in range(len(classes)) if images[position]]
-    if len(shown) > _CLASSES_SHOWN:
-        shown = sorted(shown, key=lambda position: right[position] / images[position])[:_CLASSES_SHOWN]
-    table = Table(min_width=60)
-    table.add_column("", overflow="fold")
-    for title in ("accuracy", "right", "images"):
-        table.add_column(title, justify="right")
-    table.add_row(f"{part}/accuracy", f"{score.accuracy:.6f}", str(score.correct), str(len(score.right)))
-    table.add_row(f"{part}/loss", f"{score.loss:.6f}", "", "", end_section=True)
-    for position in shown:
-        accuracy = f"{100 * right[position] / images[position]:.1f} %"
-        table.add_row(escape(classes[position]), accuracy, str(right[position]), str(images[position]))
-    if left_out := sum(map(bool, images)) - len(shown):
-        table.add_row(f"{left_out} classes with a higher accuracy", "", "", "")
-    Console().print(table)
+def _of_data(options: Mapping[str, Any], name: str) -> Any:
+    return ((options.get("data") or {}).get("init_args") or {}).get(name.removeprefix("data."))
+
+
+def _place_of(options: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Which data set, and where."""
+    return str((options.get("data") or {}).get("class_path")).rpartition(".")[2], _of_data(options, "data.root")

@@ -19,15 +19,16 @@ from tbft.adaptation.score import Tally
 from tbft.callbacks import DataOnDevice, EnergyCallback, EpochCheckpoint
 from tbft.callbacks.checkpoint import find_resumable
 from tbft.command_line.configured_cli import ConfiguredCLI
-from tbft.command_line.evaluation import print_scores, use_weights
+from tbft.command_line.evaluation import check_base, fitted_folder, use_weights, warn_of_trained_images
 from tbft.command_line.preset_option import BEGIN_OF_CONFIG, END_OF_CONFIG
+from tbft.command_line.scores import print_scores
 from tbft.energy.run_meter import BUDGETS
 from tbft.errors import BadInput
 from tbft.paths import on_one_line
 from tbft.personalized import Model
 from tbft.predictions import Predictions
 from tbft.runs.fingerprint import fingerprint
-from tbft.runs.folder import MODEL, RunFolder, finish_commit
+from tbft.runs.folder import MODEL, RunFolder
 from tbft.runs.loggers import make_loggers
 from tbft.runs.settings import RunSettings, default_name
 from tbft.runs.summary import print_summary
@@ -193,24 +194,25 @@ class PersonalizationCLI(ConfiguredCLI):
         """
         file = checkpoint_file(self._arguments.get("ckpt_path"), self.folder, fitting=False)
         if file is None and self._fitted_folder():
+            check_base(self.folder, self._options)
             file = str(self.folder / MODEL)
         if file is not None:
             use_weights(self.model, self.datamodule, file)
-        if not self._arguments.get("images"):
+        if self._arguments.get("images") is None:
             check_classes(self.model, self.datamodule)
+            part = "validation" if self.subcommand == "validate" else "test"
+            if file is not None:
+                warn_of_trained_images(Path(file), self._options, self.datamodule, part)
         self._arguments["ckpt_path"] = None
 
     def _fitted_folder(self) -> Path | None:
         """Return the folder of the run whose ``config.yaml`` was given, if it has weights; ``None`` otherwise."""
-        files = [Path(str(path)) for path in self._arguments.get("config") or []]
-        for path in files:
-            finish_commit(path.parent)
-        return next((path.parent for path in files if (path.parent / MODEL).is_file()), None)
+        return fitted_folder(Path(str(path)) for path in self._arguments.get("config") or [])
 
     def predict(self, **kwargs: Any) -> None:
         """Predict the classes of the test images, or of the pictures in ``--images``, and write ``predictions.csv``."""
         file = self.folder / "predictions.csv"
-        if folder := self._arguments.get("images"):
+        if (folder := self._arguments.get("images")) is not None:
             self.model.place(choose_device(self._get(self.config_init, "trainer").get("accelerator")))
             found = Model(self.model, self.model.model, self.model.classes).predict(folder)
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -12,14 +12,18 @@ import torch
 
 from tbft.adaptation.adaptation import choose_device
 from tbft.adaptation.source_card import measure_source_card
+from tbft.command_line.argument_order import split_options
 from tbft.command_line.configured_cli import ConfiguredCLI
+from tbft.command_line.evaluation import fitted_folder
 from tbft.data.batches import Examples, joined
+from tbft.data.copies import distinct_images
 from tbft.diagnosing import diagnose_examples
 from tbft.errors import BadInput
 from tbft.given_images import load_for
 from tbft.models import save_weights
 from tbft.models.classifier import Classifier
 from tbft.paths import on_one_line
+from tbft.runs.folder import CONFIG, MODEL
 from tbft.training.checks import check_classes
 
 
@@ -33,6 +37,12 @@ class MeasuringCLI(ConfiguredCLI):
     """
 
     def __init__(self, args: list[str], *, opens_data: bool = True, must_split: bool = True) -> None:
+        given = [value for _, name, value in split_options(args) if name == "config" and value]
+        if folder := fitted_folder(map(Path, given)):
+            raise BadInput(
+                f"{folder / CONFIG} is of a run, whose model and images are not known to be meant: give --model.base "
+                f"{folder / MODEL} or the base model, and the data's preset"
+            )
         super().__init__(args, run=False)
         self.datamodule.must_split = must_split
         if opens_data:
@@ -142,5 +152,6 @@ def _pictures_in(folder: str, classifier: Classifier) -> Examples:
         print(
             f"not read: {on_one_line(picture)} ({reason.removeprefix(on_one_line(picture)).strip()})", file=sys.stderr
         )
-    unknown = torch.zeros(len(loaded.x), dtype=torch.int64)
-    return Examples(loaded.x, unknown, mean=classifier.mean, std=classifier.std)
+    x = loaded.x[distinct_images(loaded.x.numpy(), [None] * len(loaded.x))]
+    unknown = torch.zeros(len(x), dtype=torch.int64)
+    return Examples(x, unknown, mean=classifier.mean, std=classifier.std)

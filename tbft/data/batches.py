@@ -50,8 +50,8 @@ class Examples(Dataset[Batch]):
     ) -> None:
         self.x, self.y, self.start, self.augment = x, y, start, augment
         self.epoch_seed = 0
-        scale = torch.tensor(std).view(1, -1, 1, 1) * 255
-        self.scale, self.shift = scale.reciprocal(), -torch.tensor(mean).view(1, -1, 1, 1) * 255 / scale
+        centre, spread = (torch.tensor(part, dtype=torch.float32).view(1, -1, 1, 1) * 255 for part in (mean, std))
+        self.scale, self.shift = spread.reciprocal(), -centre / spread
 
     def __len__(self) -> int:
         return len(self.y)
@@ -65,10 +65,10 @@ class Examples(Dataset[Batch]):
         x = self.x[where.to(self.x.device)] if isinstance(self.x, Tensor) else self.x(indices)
         if x.dtype == torch.uint8:
             x = torch.addcmul(self.shift.to(x.device), x.float(), self.scale.to(x.device))
-            if self.augment is not None:
-                # The seed depends neither on the process that fetches the batch nor on a resume.
-                generator = torch.Generator().manual_seed(self.epoch_seed + int(where[0]))
-                x = self.augment(x, generator)
+        if self.augment is not None and self.start is None:
+            # The seed depends neither on the process that fetches the batch nor on a resume.
+            generator = torch.Generator().manual_seed(self.epoch_seed + int(where[0]))
+            x = self.augment(x, generator)
         return Batch(x, self.y[where.to(self.y.device)], self.start)
 
     def to(self, device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""Find copies of pictures: validating on a copy of a training picture says nothing about new pictures."""
+"""Find copies of pictures: a copy of a training picture validates nothing, and without labels it adds no evidence."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def distinct_images(pixels: NDArray[Any], labels: Sequence[Hashable]) -> list[in
 
     Args:
         pixels: images ``(N, C, H, W)``.
-        labels: label of each image, used to count copies with another label.
+        labels: label of each image, used to count copies with another label; ``None`` for each that has none.
 
     Returns:
         Positions of the first images, in ascending order.
@@ -36,7 +36,7 @@ def distinct_files(files: Sequence[tuple[Path, Hashable]], **parts: Sequence[tup
     Only files that share their length with another one are read. A file that cannot be read counts as no copy.
 
     Args:
-        files: training files with their labels.
+        files: training files with their labels, ``None`` for each that has none.
         parts: files of other parts, by name such as ``test``; copies of training files in them are logged only.
 
     Returns:
@@ -73,12 +73,14 @@ def _first_of_each(keys: Sequence[Hashable], labels: Sequence[Hashable]) -> list
     if len(kept) < len(keys):
         otherwise = sum(labels[first[key]] != label for key, label in zip(keys, labels, strict=True))
         told = f", {otherwise} of them with another label" if otherwise else ""
+        labelled = labels[0] is not None
         log.warning(
-            "%d of %d labelled pictures are copies of others%s: the first of each counts, for a copy cannot judge what "
-            "was trained on its twin",
+            "%d of %d %spictures are copies of others%s: the first of each counts, for a copy %s",
             len(keys) - len(kept),
             len(keys),
+            "labelled " if labelled else "",
             told,
+            "cannot judge what was trained on its twin" if labelled else "is no further evidence",
         )
     return kept
 

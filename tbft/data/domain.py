@@ -129,6 +129,11 @@ class DomainData(LabelledData, LightningDataModule, ABC):
         self.skipped = 0
         self.test_names: list[str] = []
         self.identities: list[str] = []
+        self._own_parts: tuple[str, ...] = ()
+
+    def has_own_part(self, part: str) -> bool:
+        """Return whether the opened data set brings images of this part, ``validation`` or ``test``, itself."""
+        return part in self._own_parts
 
     @abstractmethod
     def open(self) -> Pictures:
@@ -179,6 +184,8 @@ class DomainData(LabelledData, LightningDataModule, ABC):
             return
         pictures = self.open()
         self.skipped = pictures.skipped
+        own = {"validation": pictures.validation, "test": pictures.test}
+        self._own_parts = tuple(part for part, positions in own.items() if positions is not None)
         self._check_labels(pictures)
         if self.imbalance != 1:
             pictures = self._imbalanced(pictures)

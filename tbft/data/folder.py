@@ -9,12 +9,10 @@ from tbft.data.class_folders import open_files
 from tbft.data.class_names import check_order
 from tbft.data.copies import distinct_files
 from tbft.data.domain import DomainData
-from tbft.data.picture_folders import class_folders, pictures_in
+from tbft.data.picture_folders import VALIDATION, class_folders, domain_folder, is_split, pictures_in
 from tbft.data.pictures import Pictures
 from tbft.errors import BadInput
 from tbft.paths import is_folder, user_path
-
-_VALIDATION = ("validation", "val", "valid")
 
 
 class Folder(DomainData):
@@ -49,16 +47,12 @@ class Folder(DomainData):
         """
         if not is_folder(self.root):
             raise BadInput(f"data.root {self.root} is no folder: give the one that holds a folder for each class")
-        folder = self.root / self.domain if (self.root / self.domain).is_dir() else self.root
-        other = "source" if self.domain == "target" else "target"
-        if folder == self.root and (self.root / other).is_dir():
-            raise BadInput(f"{self.root} has a folder {other} and none for the {self.domain} domain: add it")
-        parts = _parts(folder)
+        parts = _parts(domain_folder(self.root, self.domain))
         self.classes = tuple(self._classes(parts["train"]))
         files = {name: self._labelled(part) for name, part in parts.items()}
-        if self.labelled:
-            train = files.pop("train")
-            files = {"train": [train[at] for at in distinct_files(train, **files)], **files}
+        train = files.pop("train")
+        told = train if self.labelled else [(path, None) for path, _ in train]
+        files = {"train": [train[at] for at in distinct_files(told, **files)], **files}
         return open_files(files, self.image_size, skip_broken=self.skip_broken)
 
     def _classes(self, folder: Path) -> list[str]:
@@ -81,10 +75,10 @@ class Folder(DomainData):
 
 def _parts(folder: Path) -> dict[str, Path]:
     """Return the folder of each part (``train``, ``validation``, ``test``); ``train`` alone for unsplit pictures."""
-    if not (folder / "train").is_dir():
+    if not is_split(folder):
         return {"train": folder}
     parts = {"train": folder / "train"}
-    validation = next((folder / name for name in _VALIDATION if (folder / name).is_dir()), None)
+    validation = next((folder / name for name in VALIDATION if (folder / name).is_dir()), None)
     if (folder / "test").is_dir():
         parts["test"] = folder / "test"
         if validation is not None:

@@ -16,8 +16,9 @@ from torch import Tensor
 from tbft.data.class_names import check_order, match_classes
 from tbft.data.copies import distinct_files
 from tbft.data.picture_file import read_picture, resize, square_pixels
-from tbft.data.picture_folders import class_folders, pictures_in
+from tbft.data.picture_folders import check_unsplit, class_folders, pictures_in
 from tbft.errors import BadInput
+from tbft.paths import user_path
 from tbft.progress import with_bar
 
 Images = Tensor | np.ndarray | str | Path | Sequence[Any]
@@ -54,7 +55,7 @@ def load_images(images: Images, size: int, *, skip_broken: bool = False) -> Imag
         BadInput: if they are no images, or there is none.
     """
     if isinstance(images, str | Path):
-        folder = Path(images).expanduser()
+        folder = user_path(str(images))
         if not folder.is_dir():
             raise BadInput(f"{folder} is no folder: give a folder of pictures, or a list of paths")
         return _read_files(pictures_in(folder), size, skip_broken)
@@ -79,9 +80,10 @@ def labelled_files(folder: str | Path) -> tuple[list[Path], list[str]]:
     Raises:
         BadInput: if there is no such folder, or a class has no picture.
     """
-    root = Path(folder).expanduser()
+    root = user_path(str(folder))
     if not root.is_dir():
         raise BadInput(f"{root} is no folder: give one that holds a folder of pictures for each class")
+    check_unsplit(root)
     files = [(path, name) for name in class_folders(root) for path in pictures_in(root / name)]
     found = [files[at] for at in distinct_files(files)]
     return [path for path, _ in found], [name for _, name in found]
@@ -142,6 +144,13 @@ def label_indices(
     if len(names) != num_classes:
         raise BadInput(f"there are {len(names)} class names and the model tells {num_classes} classes apart")
     y = torch.tensor([int(label) for label in given])
+    numbers = {str(int(label)) for label in y.unique()}
+    if classes and numbers <= set(names) and any(names[int(index)] != index for index in numbers):
+        index = next(index for index in sorted(numbers, key=int) if names[int(index)] != index)
+        raise BadInput(
+            f"label {index} may be the class at position {index}, which is {names[int(index)]!r}, or the class named "
+            f"{index!r}: give the names, as text"
+        )
     return y, names, y
 
 
@@ -152,6 +161,7 @@ def _one_by_one(labels: Any) -> list[Any]:
         BadInput: if they are not one label for each image.
     """
     if isinstance(labels, Tensor | np.ndarray):
+        labels = labels.reshape(-1) if labels.ndim == 2 and labels.shape[1] == 1 else labels  # a column
         if labels.ndim != 1:
             rows = ", such as labels.argmax(1) of rows with a one" if labels.ndim == 2 else ""
             raise BadInput(f"labels have the shape {tuple(labels.shape)}: give one for each image, (N,){rows}")
@@ -195,11 +205,13 @@ def _as_batch(images: Tensor | np.ndarray, size: int) -> Tensor:
         raise BadInput(f"images have the shape {shape}: give (N, C, H, W), or (N, H, W, C) for an array")
     x = images
     if isinstance(x, np.ndarray):
+        if shape[1] not in (1, 3) and shape[3] == 4 and x.dtype == np.uint8:  # transparency lies on white
+            return torch.from_numpy(np.stack([_picture(image, i, size) for i, image in enumerate(x)]))
         if shape[1] not in (1, 3) and shape[3] in (1, 3):
             x = x.transpose(0, 3, 1, 2)
         if x.dtype.kind not in "uf" or (x.dtype.kind == "u" and x.dtype != np.uint8):
             raise BadInput(f"images are of type {x.dtype}: {_TYPES}")
-        x = torch.from_numpy(np.ascontiguousarray(x))
+        x = torch.from_numpy(np.require(x, np.float32 if x.dtype.kind == "f" else np.uint8, ["C", "W"]))
     if x.layout is not torch.strided or x.is_meta:
         raise BadInput(f"images are a {x.layout} tensor on {x.device}: give a dense one with its data, x.to_dense()")
     if x.shape[1] not in (1, 3):

@@ -12,8 +12,8 @@ from PIL import ExifTags, Image, ImageOps
 from tbft.errors import BadInput
 from tbft.paths import is_file, on_one_line
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-"""Suffixes of picture files; other files in a class folder are ignored."""
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+"""Suffixes of picture files; other files in a class folder are not read."""
 
 MOST_PIXELS = 2**28 // 3
 """Most pixels of a picture that are decoded: 256 MiB in RGB. A larger JPEG is decoded at a reduced size, down to an
@@ -93,7 +93,8 @@ def _rgb(image: Image.Image) -> Image.Image:
         raise ValueError("it has floating-point pixels, and which of them is white is not known")
     if image.mode.startswith("I"):  # 16 bits, whose values Pillow's own conversion would clip at 255
         levels = np.asarray(image).astype(np.int64).clip(0, 65535)
-        image = Image.fromarray((levels // 257).astype(np.uint8))
+        is_wide = image.mode != "I" or levels.max(initial=0) > 255  # 32 bits can hold 8 as well
+        image = Image.fromarray((levels // (257 if is_wide else 1)).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, "white")

@@ -269,11 +269,12 @@ class Device:
         self, images: Images, labels: NDArray[np.integer] | None, labelled: bool, *, may_lack: bool = False
     ) -> Sample:
         if isinstance(images, np.ndarray):
-            return of_arrays(images, labels, self.bundle.image_size, len(self.bundle.classes), self.limit)
+            size, outputs = self.bundle.image_size, len(self.bundle.classes)
+            return of_arrays(images, labels, size, outputs, self.limit, distinct=True)
         if labels is not None:
             raise BadInput("labels are given beside a folder, whose folders name the classes: give one of the two")
         if not labelled:
-            return self._unlabelled(images)
+            return read_unlabelled(user_path(str(images)), self.bundle.image_size, self.limit, distinct=True)
         folder, named = user_path(str(images)), self.bundle.names_classes
         size, classes = self.bundle.image_size, self.bundle.classes
         return read_labelled(folder, classes, size, self.limit, named=named, may_lack=may_lack)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tbft.data.class_names import check_order, match_classes
 from tbft.data.copies import distinct_files, distinct_images
 from tbft.data.picture_file import read_picture
-from tbft.data.picture_folders import class_folders, pictures_in
+from tbft.data.picture_folders import check_unsplit, class_folders, pictures_in
 from tbft.device.memory import MemoryLimit
 from tbft.errors import BadInput
 from tbft.paths import is_folder
@@ -181,6 +181,7 @@ def read_labelled(
             of a model without class names are numbers that the alphabet puts in another order.
     """
     _check_folder(folder)
+    check_unsplit(folder)
     found = class_folders(folder)
     if named:
         labels_of_found: Sequence[int] = match_classes(found, classes, may_lack=may_lack)
@@ -199,18 +200,33 @@ def read_labelled(
     return _sample_of([path for path, _ in files], labels, folder, size, limit)
 
 
-def read_unlabelled(folder: Path, size: int, limit: MemoryLimit) -> Sample:
+def read_unlabelled(folder: Path, size: int, limit: MemoryLimit, *, distinct: bool = False) -> Sample:
     """Every picture in a folder and in the folders inside it.
+
+    Args:
+        folder: of the pictures.
+        size: side that they are brought to, in pixels.
+        limit: on memory; above it the pixels lie in a file.
+        distinct: of files that are byte for byte the same take the first: no other is further evidence.
 
     Raises:
         BadInput: if there is no such folder, or no picture in it.
     """
     _check_folder(folder)
-    return _sample_of(pictures_in(folder), None, folder, size, limit)
+    paths = pictures_in(folder)
+    if distinct:
+        paths = [paths[at] for at in distinct_files([(path, None) for path in paths])]
+    return _sample_of(paths, None, folder, size, limit)
 
 
 def of_arrays(
-    pixels: Pixels, labels: NDArray[np.integer] | None, size: int, classes: int, limit: MemoryLimit | None = None
+    pixels: Pixels,
+    labels: NDArray[np.integer] | None,
+    size: int,
+    classes: int,
+    limit: MemoryLimit | None = None,
+    *,
+    distinct: bool = False,
 ) -> Sample:
     """Pictures that are arrays already; of labelled copies, pixel for pixel, the first counts.
 
@@ -220,6 +236,7 @@ def of_arrays(
         size: side that the model takes, in pixels.
         classes: C.
         limit: on memory; ``None`` is no limit.
+        distinct: take the first of copies without labels too.
 
     Raises:
         BadInput: if shapes, types or labels do not fit.
@@ -228,6 +245,7 @@ def of_arrays(
         raise BadInput(f"images are {pixels.dtype} {pixels.shape}: give uint8 (N, 3, {size}, {size}), at least one")
     source, rows = PictureArray(pixels, limit or MemoryLimit()), np.arange(len(pixels))
     if labels is None:
+        rows = rows[distinct_images(pixels, [None] * len(pixels))] if distinct else rows
         return Sample(source, rows, None, tuple(map(str, rows)), "arrays")
     labels = np.asarray(labels)
     good = labels.shape == (len(pixels),) and labels.dtype.kind in "iu"

@@ -115,8 +115,9 @@ class RunMeter:
         """
         self.process.begin()
         if self.meter is None:
-            self.meter = EnergyMeter(synchronize=synchronize, threads=threads, **self.settings)
-            self.meter.start()
+            meter = EnergyMeter(synchronize=synchronize, threads=threads, **self.settings)
+            meter.start()  # one that fails here has nothing to record, and its own reason counts
+            self.meter = meter
 
     @property
     def peak_rss_mib(self) -> float:

@@ -16,6 +16,8 @@ from torch import Tensor
 from tbft.errors import BadInput
 from tbft.models.chain import BlockChain
 from tbft.models.checksum import check_zip, digest
+from tbft.models.probe import KEY as PROBE
+from tbft.models.probe import probe, to_text
 from tbft.models.source_card import KEY as CARD
 from tbft.models.source_card import card_from_text, card_to_text
 from tbft.models.spec import ChainSpec
@@ -43,6 +45,7 @@ class BaseWeights:
         network: arguments of ``build``, from the file's metadata or from its keys and shapes.
         mean, std: normalisation of the training images; empty if the file has none.
         card: source card of the base model; ``None`` if the file has none.
+        probe: logits of one fixed image (see ``tbft.models.probe``); empty if the file has none.
     """
 
     path: Path
@@ -53,6 +56,7 @@ class BaseWeights:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     card: SourceCard | None = None
+    probe: tuple[float, ...] = ()
 
 
 def find_weights(name: str) -> Path:
@@ -124,6 +128,7 @@ def read_weights(name: str, architecture: str | None = None) -> BaseWeights:
         description.mean,
         description.std,
         card_from_text(path, metadata[CARD], classes) if CARD in metadata else None,
+        description.probe,
     )
 
 
@@ -196,6 +201,9 @@ def save_weights(
 ) -> None:
     """Write a network's weights and metadata as a safetensors file, atomically.
 
+    Of a network that a user made, it also says what the network answers to one image: whoever builds another one by its
+    name can tell.
+
     Args:
         chain: the network.
         path: file to write.
@@ -215,6 +223,8 @@ def save_weights(
     weights = {key: value.detach().cpu().contiguous() for key, value in chain.state_dict().items()}
     check_finite(weights)
     metadata = metadata_of(chain, classes, mean=mean, std=std)
+    if chain.spec is not None:
+        metadata[PROBE] = to_text(probe(chain))
     if card is not None:
         metadata[CARD] = card_to_text(card)
     write_bytes(path, save(weights, {**metadata, _CHECKSUM: digest(weights, metadata)}))

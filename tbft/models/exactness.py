@@ -94,6 +94,15 @@ def count_classes(network: nn.Module, images: Tensor) -> int:
             classes = output.shape[1]
         if not output.isfinite().all():
             raise BadInput(f"{name} gives logits that are not finite: its weights are broken, give others")
+        if classes < 2:
+            raise BadInput(
+                f"{name} gives one number an image and no logit for each class: give a network with two outputs, in "
+                "whose last layer 0 and w, and 0 and b, take the place of its weight w and bias b"
+            )
+        if output.min() >= 0 and (output.sum(1) - 1).abs().max() < 1e-4:
+            raise BadInput(
+                f"{name} gives probabilities and no logits: give it without the softmax behind its last layer"
+            )
     return classes
 
 

@@ -84,6 +84,19 @@ class Operations:
                 pending += [source for source in node.all_input_nodes if not self.of_images[self.index[source]]]
         return sorted(needed, key=self.index.__getitem__)
 
+    def ends_with(self, function: str) -> bool:
+        """Whether the last operation is this function, such as ``sigmoid``, as a module, a function or a method."""
+        last = self.nodes[-1].all_input_nodes[-1]  # of what the network returns
+        name = last.target if isinstance(last.target, str) else getattr(last.target, "__name__", "")
+        module = self.module(last)
+        return (type(module).__name__.lower() if module is not None else name) == function
+
+    def drops_always(self) -> bool:
+        """Whether a function drops values in inference too, as ``F.dropout`` does that nobody tells the mode."""
+        names = {node: getattr(node.target, "__name__", "") for node in self.nodes if node.op == "call_function"}
+        dropping = [node.kwargs for node, name in names.items() if "dropout" in name]
+        return any(given.get("training") is True and given.get("p") != 0 for given in dropping)
+
     def in_place(self, node: fx.Node) -> bool:
         """Return whether an operation overwrites its first argument."""
         name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")

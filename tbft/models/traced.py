@@ -119,7 +119,8 @@ def chain_of(
     """
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn((IMAGES, channels, image_size, image_size), generator=generator).to(device)
+    shape = IMAGES, channels, image_size, image_size
+    images = torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu").to(device)
     num_classes = count_classes(network, images)
     if spec is not None and any(link.modules for link in spec.links):
         blocks = {link.name: link.modules for link in spec.links}
@@ -148,6 +149,14 @@ def _by_tracing(
     operations = Operations(network, trace, images)
     if spec is None:
         spec = choose_cuts(operations) if blocks is None else cut_behind(operations, blocks)
+    name = type(network).__name__
+    if operations.drops_always():
+        raise BadInput(
+            f"{name} has dropout that is never off and answers otherwise each time: give F.dropout "
+            "training=self.training"
+        )
+    if operations.ends_with("sigmoid"):
+        raise BadInput(f"{name} ends with a sigmoid and gives no logits: give it without the sigmoid")
     index = {node.name: i for i, node in enumerate(operations.nodes)}
     ends = [index.get(link.end, -1) for link in spec.links]
     alive = operations.alive()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tbft.errors import BadInput
+from tbft.models.probe import KEY as PROBE
 from tbft.normalisation import check_normalisation
 
 IMAGE_SIZES = (8, 4096)
@@ -27,12 +29,14 @@ class Description(NamedTuple):
         classes: class names in the order of the outputs; empty if the file has none.
         image_size: side of the images, in pixels; ``None`` if the file has none.
         mean, std: normalisation of the images, on the scale 0 to 1; empty if the file has none.
+        probe: logits of one fixed image (see ``tbft.models.probe``); empty if the file has none.
     """
 
     classes: tuple[str, ...]
     image_size: int | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    probe: tuple[float, ...]
 
 
 def usable_weights(path: Path, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -115,7 +119,11 @@ def read_description(path: Path, metadata: Mapping[str, str], num_classes: int |
             f"{path} says image_size: {_short(size)} in its metadata: write the side in pixels ({least} to {most}), "
             "such as 224"
         )
-    return Description(classes, int(size) if size else None, mean, std)
+    logits = _listed(path, metadata, PROBE)
+    usable = all(isinstance(value, int | float) and math.isfinite(value) for value in logits)
+    if not usable or (logits and num_classes is not None and len(logits) != num_classes):
+        raise BadInput(f"{path} says {PROBE}: {_short(metadata[PROBE])} in its metadata: save the model again")
+    return Description(classes, int(size) if size else None, mean, std, logits)
 
 
 def _listed(path: Path, metadata: Mapping[str, str], name: str) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ import torch
 from tbft.errors import BadInput
 from tbft.models.base_weights import BaseWeights
 from tbft.models.chain import BlockChain
+from tbft.models.probe import agrees
 from tbft.models.zoo import build, describe
 
 MOST_PARAMETERS = 10**9
@@ -48,11 +49,18 @@ def load_weights(chain: BlockChain, base: BaseWeights) -> None:
     """Load a base model's weights into a network.
 
     Raises:
-        BadInput: if the weights have another number of classes or another architecture.
+        BadInput: if the weights have another number of classes or another architecture, or their file names other
+            logits for a fixed image than the network gives.
     """
     check_fits(chain, base)
     own = chain.state_dict()
     chain.load_state_dict({key: value for key, value in base.weights.items() if key in own}, strict=False)
+    if base.probe and not agrees(chain, base.probe, base.image_size):
+        name = base.network.get("architecture")
+        raise BadInput(
+            f"{base.path} has the weights of a {name} that was made or changed otherwise than the one built by this "
+            "name: put them into that network yourself (safetensors.torch.load_file) and give it"
+        )
 
 
 def check_fits(chain: BlockChain, base: BaseWeights) -> None:

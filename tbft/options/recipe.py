@@ -222,12 +222,13 @@ def _by_section(given: Mapping[str, Any]) -> Options:
             everything = [f"{section}.{name}" for section in SECTIONS for name in _names(section)]
             meant = closest(name, [*SECTIONS, *everything])
             raise BadInput(f"personalize does not know {name!r}" + (f": did you mean {meant}?" if meant else ""))
-        if option:
-            found.setdefault(section, {})[option] = value
-        elif isinstance(value, Mapping):
-            found.setdefault(section, {}).update(value)
-        else:
+        if not option and not isinstance(value, Mapping):
             raise BadInput(f"{section}={value!r}: give options and their values, such as {section}={{...}}")
+        values = found.setdefault(section, {})
+        for key, one in ({option: value} if option else value).items():
+            if key in values:
+                raise BadInput(f"{section}.{key} is given twice, as {values[key]!r} and {one!r}: leave one of them out")
+            values[key] = one
     return found
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tbft.errors import BadInput, check_at_least
+from tbft.paths import user_path
 from tbft.runs.folder import FolderInUse, RunFolder, status_of
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class RunSettings:
                 that is neither resumed nor may be overwritten.
         """
         _check_name(self.name or default_name)
-        root = Path(self.root).expanduser()
+        root = user_path(self.root)
         folder = root / (self.name or default_name)
         if self.name is None:
             older = _numbered(root, default_name)

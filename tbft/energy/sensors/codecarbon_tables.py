@@ -77,7 +77,7 @@ def grid(country: str) -> Grid | None:
     file = _table("private_infra/global_energy_mix.json")
     if file is None:
         return None
-    mix = json.loads(file.read_text())
+    mix = json.loads(file.read_text(encoding="utf-8"))
     entry = mix.get(country.upper())
     if entry is None or entry.get("carbon_intensity") is None:
         raise BadInput(
@@ -127,7 +127,7 @@ def table_watts(model: str) -> float | None:
     file = _table("hardware/cpu_power.csv")
     if file is None:
         return None
-    with file.open(newline="") as rows:
+    with file.open(newline="", encoding="utf-8") as rows:
         watts = {  # without the few rows that hold no number ("27.29.5")
             row["Name"]: float(w) for row in csv.DictReader(rows) if re.fullmatch(r"\d+(\.\d+)?", w := row["TDP"])
         }

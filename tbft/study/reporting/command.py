@@ -7,6 +7,7 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser
 
 from tbft.errors import BadInput
+from tbft.paths import user_path
 from tbft.schema import DONE
 from tbft.study.reporting.report import PAGE, Report, write_report
 from tbft.study.reporting.table import to_rich
@@ -24,7 +25,7 @@ def main_report(args: list[str]) -> int:
         BadInput: When the command line is wrong, there is no record, or the report cannot be written.
     """
     given = parse_arguments(_report_parser(), args)
-    print_report(Path(given.runs), Path(given.to) if given.to else None)
+    print_report(user_path(given.runs), None if given.to is None else user_path(given.to))
     return DONE
 
 

@@ -1,15 +1,18 @@
 """The ledger, the folder of a study's records: the state of each cell, and a lock against other studies."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
+from functools import lru_cache
 from pathlib import Path
 
 from tbft import atomic
 from tbft.energy.metering.process_cost import up_to_exit
 from tbft.errors import BadInput
+from tbft.paths import is_file, user_path
 from tbft.schema import PROCESS_START, RESULT_FILE, SCHEMA
 from tbft.study.reporting.ledger_reading import STUDY_FILE, SUPERSEDED, read_cells
 from tbft.study.reporting.record import HalfWritten, read_record
@@ -18,6 +21,8 @@ from tbft.study.running.grid import Cell
 
 LOCK_FILE = ".study.lock"
 LOGS = "logs"
+_BASE = "base_sha256"
+"""What is kept of a base model's file: of the same path, another file makes other results."""
 
 
 class State(Enum):
@@ -100,12 +105,21 @@ class Ledger:
         cells with other keys, and its records must not be averaged with those of the old recipe.
 
         Raises:
-            BadInput: When the file cannot be written, or is not a study's list of cells.
+            BadInput: When the file cannot be written or is not a study's list of cells, or a base model's file was
+                changed after cells were completed with it.
         """
         entries = {key: {**entry, SUPERSEDED: True} for key, entry in read_cells(self.root).items()}
         for cell in cells:
             known = {"labels": dict(cell.labels), "arguments": list(cell.arguments), SUPERSEDED: False}
-            entries[cell.key] = entries.get(cell.key, {}) | known
+            before = entries.get(cell.key, {})
+            if (base := _file_of_base(cell)) is not None:
+                known[_BASE] = _digest(base)
+                if before.get(_BASE, known[_BASE]) != known[_BASE] and self.state(cell) is State.COMPLETED:
+                    raise BadInput(
+                        f"{cell.key} is completed with other weights than {base} has now (model.base): choose another "
+                        "--root, or give the file of before"
+                    )
+            entries[cell.key] = before | known
         self._write_cells(entries)
 
     def share(self, cells: Sequence[Cell]) -> None:
@@ -160,3 +174,22 @@ class Ledger:
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise BadInput(f"cannot write {path} ({reason}): free some space and start the study again") from None
+
+
+def _file_of_base(cell: Cell) -> Path | None:
+    """The file that a cell's own options name as base model; None for a shipped one, which has a revision."""
+    pairs = zip(cell.arguments, cell.arguments[1:], strict=False)
+    given = [value for option, value in pairs if option == "--model.base"]
+    file = user_path(given[-1]) if given else None
+    return file if file is not None and is_file(file) else None
+
+
+@lru_cache(maxsize=8)
+def _digest_at(file: Path, modified_ns: int, size: int) -> str:
+    """Hash a file once, however many cells name it."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _digest(file: Path) -> str:
+    found = file.stat()
+    return _digest_at(file.resolve(), found.st_mtime_ns, found.st_size)
