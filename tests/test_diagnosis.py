@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from simulated_drift import CLASSES, HEAD, LONG_TAIL, Drift, accuracy, draw, source_card, unlabelled
 
+from tbft.adaptation.observation import Observation
 from tbft.diagnosis import diagnose
+from tbft.diagnosis.looking import look_until_decided
 from tbft.remedies import Sample, SourceCard
 from tbft.remedies.label_free import calibrated_to, estimate_accuracy, threshold_accuracy
+from tbft.remedies.parts import images_at
 from tbft.remedies.sample import correct, softmax
 from tbft.remedies.signs import labelled_signs
 
@@ -59,6 +62,18 @@ def test_a_changed_sensor_is_named_beside_other_drifts_in_a_small_sample(drift, 
 def test_wrong_labels_are_told_from_sub_populations_behind_a_changed_sensor_too():
     noisy, moved = (draw(300, 1, Drift(sensed=True, **more)) for more in ({"noise": 0.4}, {"moved": 2.5}))
     assert diagnose(noisy, HEAD, CARD).has_wrong_labels and not diagnose(moved, HEAD, CARD).has_wrong_labels
+
+
+def test_without_a_card_all_labels_are_looked_at_before_the_base_model_is_kept():
+    whole = draw(600, 1)
+    for card, images in ((CARD, 200), (SourceCard(), 600)):
+
+        def observe(positions):
+            samples = {state: images_at(sample, positions) for state, sample in whole.items()}
+            return Observation(samples, HEAD, 1.0, {}, {})
+
+        look = look_until_decided(observe, 600, np.random.default_rng(0).permutation(600), card, classes=CLASSES)
+        assert len(look.positions) == look.diagnosis.images == images and look.diagnosis.verdict == "keep"
 
 
 def test_noisy_labels_are_no_drift():

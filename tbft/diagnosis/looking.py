@@ -111,6 +111,8 @@ def _is_open(found: Diagnosis, card: SourceCard, train: int) -> bool:
     choice = found.choice
     if choice.verdict in ("cannot tell", "undecided"):
         return True
+    if not choice.drifted and found.labelled and card.accuracy is None:
+        return True  # a first part is large enough where the accuracy can be compared with the source's
     if not choice.drifted:
         return min(holm([sign.p for sign in choice.signs])) < UNSURE
     if not found.labelled:
