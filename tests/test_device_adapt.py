@@ -107,11 +107,11 @@ def test_a_broken_picture_is_as_if_it_were_not_there(tmp_path: Path, device: Dev
 
 
 def test_pictures_that_are_all_broken_are_refused(tmp_path: Path, device: Device) -> None:
-    (tmp_path / "mine" / "3").mkdir(parents=True)
-    for name in "abc":
-        (tmp_path / "mine" / "3" / f"{name}.png").write_text(name)
+    for digit in "0123456789":
+        (tmp_path / "mine" / digit).mkdir(parents=True)
+        (tmp_path / "mine" / digit / "a.png").write_text(digit)
     for answer in (device.predict, device.diagnose, device.personalize):
-        with pytest.raises(BadInput, match=r"a\.png cannot be read as a picture .*\(and 2 more\): replace or remove"):
+        with pytest.raises(BadInput, match=r"a\.png cannot be read as a picture .*\(and 9 more\): replace or remove"):
             answer(tmp_path / "mine")
 
 

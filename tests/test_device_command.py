@@ -102,7 +102,7 @@ def test_help_says_what_becomes_of_missing_classes_and_broken_pictures(tmp_path:
 
 
 def test_a_bundle_whose_code_was_changed_says_so(tmp_path: Path, bundle: Path) -> None:
-    mine = str(write_pictures(tmp_path / "mine", "output", CLASSES, count=20))
+    mine = str(write_pictures(tmp_path / "mine", "output", CLASSES, count=100))
     with zipfile.ZipFile(bundle) as file:
         member = file.getinfo("tbft/remedies/signs.pyc")
     content = bytearray(bundle.read_bytes())

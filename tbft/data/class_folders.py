@@ -63,9 +63,17 @@ def open_files(parts: Mapping[str, Labelled], size: int, *, skip_broken: bool = 
         validation=positions.get("validation"),
         test=positions.get("test"),
         where=lambda i: str(paths[i]),
-        identity=lambda i: f"{paths[i].parent.name}/{paths[i].name}: {paths[i].stat().st_size} bytes",
+        identity=lambda i: _identity(paths[i]),
         skipped=skipped,
     )
+
+
+def _identity(path: Path) -> str:
+    """Return a picture's class folder, name and size; without the size if the file cannot be looked at."""
+    try:
+        return f"{path.parent.name}/{path.name}: {path.stat().st_size} bytes"
+    except OSError:  # whoever reads the file says so
+        return f"{path.parent.name}/{path.name}"
 
 
 def _whole(files: Labelled, size: int) -> list[tuple[Path, int]]:

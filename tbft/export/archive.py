@@ -23,7 +23,26 @@ MODULES = (
 PACKAGES = ("tbft.device", "tbft.energy", "tbft.remedies", "tbft.diagnosis")
 """Packages of which all modules are in the bundle, if they are installed."""
 
-MAIN = "import sys\n\nfrom tbft.device.command import main\n\nsys.exit(main())\n"
+MAIN = """\
+import sys
+import zipfile
+import zlib
+
+member = "directory"
+try:
+    with zipfile.ZipFile(sys.argv[0]) as bundle:
+        for member in bundle.namelist():
+            if member.endswith((".py", ".pyc")):
+                bundle.read(member)
+except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError):
+    print(f"error: {sys.argv[0]} was changed or is cut short (its {member}): copy it again", file=sys.stderr)
+    sys.exit(2)
+
+from tbft.device.command import main
+
+sys.exit(main())
+"""
+"""What runs first in a bundle: it compares the code with its checksums, which Python does not."""
 
 
 def code_members() -> Iterator[tuple[str, bytes]]:
