@@ -294,7 +294,7 @@ def test_a_block_is_trained_behind_the_label_map_though_a_solved_head_needs_none
 def test_where_aligning_is_refused_what_stood_before_it_stands(monkeypatch):
     x, y, _ = device(500, corruption="snow")
     ways = {
-        "is not tried": ("Climb._is_worth_aligning", lambda *args: False),
+        "is not tried": ("Climb.is_worth_aligning", lambda *args: False),
         "diverges": ("align", lambda *args: False),
         "is worse": ("judge_aligned", lambda *args: (False, "worse")),
     }

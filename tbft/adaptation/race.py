@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from tbft.adaptation.adaptation import choose_device
+from tbft.adaptation.climb_state import ClimbState
 from tbft.adaptation.observation import Samples, put_head
 from tbft.adaptation.standing import copy_weights
 from tbft.remedies import REFRESHED, Choice
@@ -17,12 +17,9 @@ from tbft.remedies.parts import heads_of_part
 from tbft.remedies.race import RACE_EPOCHS, Outcome, Trained
 from tbft.remedies.validated import Score, reason_to_keep_base
 
-if TYPE_CHECKING:
-    from tbft.adaptation.climb import Climb
-
 
 def train_winner(
-    climb: Climb, choice: Choice, samples: Samples, positions: Sequence[int], contenders: Sequence[Trained]
+    climb: ClimbState, choice: Choice, samples: Samples, positions: Sequence[int], contenders: Sequence[Trained]
 ) -> bool:
     """Run a short race and train its winner; keep the result only on evidence from the validation images.
 
@@ -64,7 +61,7 @@ def train_winner(
     return reason is None
 
 
-def _race(climb: Climb, contenders: Sequence[Trained], start: dict[str, Tensor]) -> tuple[Trained, Outcome]:
+def _race(climb: ClimbState, contenders: Sequence[Trained], start: dict[str, Tensor]) -> tuple[Trained, Outcome]:
     """Train each contender for a few epochs from the weights ``start``.
 
     Returns:
@@ -81,7 +78,7 @@ def _race(climb: Climb, contenders: Sequence[Trained], start: dict[str, Tensor])
     return winner, outcome
 
 
-def _train(climb: Climb, level: Trained, start: dict[str, Tensor], epochs: int | None = None) -> Outcome:
+def _train(climb: ClimbState, level: Trained, start: dict[str, Tensor], epochs: int | None = None) -> Outcome:
     """Train one contender from the weights ``start``; training within a race is noted in the trail.
 
     Args:
@@ -106,7 +103,7 @@ def _train(climb: Climb, level: Trained, start: dict[str, Tensor], epochs: int |
     return outcome
 
 
-def _validate_base(climb: Climb) -> Score:
+def _validate_base(climb: ClimbState) -> Score:
     stands = copy_weights(climb.classifier.model)
     climb.classifier.model.load_state_dict(climb.keep.base_weights)
     score = climb.validate()

@@ -8,7 +8,7 @@ from copy import copy
 from typing import Any
 
 from tbft.adaptation.adaptation import Adaptation
-from tbft.adaptation.climb import Climb
+from tbft.adaptation.climb_state import ClimbState
 from tbft.adaptation.closed_form_head import ClosedFormHead
 from tbft.adaptation.freezing import BlockFreeze
 from tbft.adaptation.optimization import Optimization
@@ -22,7 +22,9 @@ _WHOLE = {"full": "strategy/tuned-full.yaml", "small": "strategy/tuned-full-smal
 """Recipes that train the whole network."""
 
 
-def train_in_loop_from(climb: Climb, level: Trained, epochs: int | None, *, show_progress: bool = False) -> Outcome:
+def train_in_loop_from(
+    climb: ClimbState, level: Trained, epochs: int | None, *, show_progress: bool = False
+) -> Outcome:
     """Train from the network's present weights in a plain loop. Afterwards the network has those of the best epoch.
 
     Args:
@@ -41,7 +43,7 @@ def train_in_loop_from(climb: Climb, level: Trained, epochs: int | None, *, show
     return _take_over(climb, trial)
 
 
-def train_step_by_step(climb: Climb, level: Trained, epochs: int | None, options: Mapping[str, Any]) -> Outcome:
+def train_step_by_step(climb: ClimbState, level: Trained, epochs: int | None, options: Mapping[str, Any]) -> Outcome:
     """Train as ``train_in_loop_from`` does, with the same weights as result, but with Lightning's Trainer.
 
     Args:
@@ -83,7 +85,7 @@ class _Trial(Adaptation):
 
 
 def _trial_of(
-    climb: Climb, level: Trained, epochs: int | None, freeze_kind: type[BlockFreeze]
+    climb: ClimbState, level: Trained, epochs: int | None, freeze_kind: type[BlockFreeze]
 ) -> tuple[_Trial, Optimization]:
     of_all = _WHOLE.get(level)
     recipe = recipe_of(level, (), {}) if of_all is None else recipe_of("feature", of_all, {})
@@ -110,7 +112,7 @@ def _trial_of(
     return trial, optimization_of(recipe["model"])
 
 
-def _take_over(climb: Climb, trial: _Trial) -> Outcome:
+def _take_over(climb: ClimbState, trial: _Trial) -> Outcome:
     """Add the trial's epochs to the climb's progress, and return its outcome."""
     climb.progress.epochs += trial.progress.epochs
     climb.progress.steps += trial.progress.steps
