@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -20,7 +20,7 @@ from tbft.data.imbalance import long_tail
 from tbft.data.label_maps import label_map
 from tbft.data.label_noise import wrong_labels
 from tbft.data.labelled import AUGMENT, LabelledData
-from tbft.data.pictures import Pictures
+from tbft.data.pictures import Pictures, PicturesOnDemand
 from tbft.data.splits import Indices, Split, device_split, draw, draw_test, paper_split
 from tbft.errors import BadInput, check_at_least, check_between
 from tbft.normalisation import check_normalisation
@@ -211,7 +211,7 @@ class DomainData(LabelledData, LightningDataModule, ABC):
         parts = {}
         for part, positions in (("train", split.train), ("val", split.validation), ("test", split.test)):
             began = time.process_time(), time.perf_counter()
-            x = reader(positions) if in_memory else _Lazy(reader, positions)
+            x = reader(positions) if in_memory else PicturesOnDemand(reader, positions)
             if part == "test":
                 self.reading_test = time.process_time() - began[0], time.perf_counter() - began[1]
             change = AUGMENT[self.augment] if part == "train" else None
@@ -293,13 +293,3 @@ class DomainData(LabelledData, LightningDataModule, ABC):
             )
 
         return corrupted
-
-
-class _Lazy:
-    """Pictures of one part of a split, which are read when a batch needs them."""
-
-    def __init__(self, read: Callable[[Indices], Tensor], positions: Indices) -> None:
-        self.read, self.positions = read, positions
-
-    def __call__(self, indices: Sequence[int]) -> Tensor:
-        return self.read(self.positions[np.asarray(indices)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,3 +57,14 @@ class Pictures:
             test=part(self.test),
             where=lambda position: self.where(int(kept[position])),
         )
+
+
+class PicturesOnDemand:
+    """Pictures of one part of a split, which are read when a batch needs them."""
+
+    def __init__(self, read: Callable[[Indices], Tensor], positions: Indices) -> None:
+        self.read, self.positions = read, positions
+
+    def __call__(self, indices: Sequence[int]) -> Tensor:
+        """Read the uint8 pictures ``(n, 3, H, W)`` at these positions of the part."""
+        return self.read(self.positions[np.asarray(indices)])
