@@ -1,4 +1,4 @@
-"""One adaptation on a device: which remedy a named drift level calls for, and whether what it made is kept."""
+"""Adaptation to a named drift level: the level's remedies, and the decision whether their result is kept."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from tbft.remedies import Sample as Seen
 from tbft.remedies.validated import Score, reason_to_keep_base
 
 LEAST_IMAGES = 2
-"""Without which BatchNorm has no statistics and ridge regression no variance."""
+"""Fewest pictures of an adaptation: from one alone there are no BatchNorm statistics, and no variance for ridge regression."""
 
 
 @dataclass
 class Candidate:
-    """What an adaptation by level may keep.
+    """Changed weights that an adaptation to a named level may keep.
 
     Attributes:
-        name: its remedies, joined by ``+``.
-        changed: weights that are not the base model's.
-        blocks: that were tuned.
-        trained: parameters that are others now.
+        name: names of its remedies, joined by ``+``; ``none`` for the base model.
+        changed: weights that differ from the base model's, by state-dict key.
+        blocks: names of the tuned blocks.
+        trained: number of parameters that changed.
         validated: score on the validation images, once that is known.
         seen: features and logits of the validation images, where they were looked at.
     """
@@ -52,16 +52,21 @@ class Candidate:
 
     @property
     def loss(self) -> float:
-        """On the validation images; infinite before it is known."""
+        """Loss on the validation images; infinite before it is known."""
         return self.validated.loss if self.validated else float("inf")
 
 
 def adapt(base: Network, sample: Sample, course: Course) -> Adaptation:
-    """Adapt the base model to a sample.
+    """Adapt the base model to a sample, at the drift level that the course names.
+
+    Args:
+        base: the base model.
+        sample: pictures of the device.
+        course: how the adaptation runs.
 
     Raises:
-        BadInput: if there are too few pictures, one of them cannot be read, or the level needs labels, or a graph that
-            the bundle lacks.
+        BadInput: if there are too few pictures, or the level needs labels or a graph that are missing.
+        BrokenPictures: if pictures cannot be read.
     """
     if len(sample) < LEAST_IMAGES:
         raise BadInput(f"one picture is too few to adapt to: give at least {LEAST_IMAGES}")
@@ -75,9 +80,9 @@ def adapt(base: Network, sample: Sample, course: Course) -> Adaptation:
 
 
 def _input(base: Network, sample: Sample, course: Course) -> Adaptation:
-    """Statistics refreshed, the front block aligned with the source, the head solved: what validation tells is best.
+    """Refresh statistics, align the front block with the source and solve the head; keep what validates best.
 
-    Without labels all that needs none is kept.
+    Without labels, keep the refreshed statistics and the aligned block.
     """
     train, validation = split_sample(sample, course.seed)
     made, before = _with_base_score(base, validation, course)
@@ -108,7 +113,7 @@ def _input(base: Network, sample: Sample, course: Course) -> Adaptation:
 
 
 def _feature(base: Network, sample: Sample, course: Course) -> Adaptation:
-    """The last stage trained behind its cached prefix, under refreshed statistics."""
+    """Train the last stage behind its cached prefix, under refreshed statistics."""
     block = base.bundle.manifest["levels"]["feature"]
     if not base.bundle.has(f"step.{block}"):
         reason = base.bundle.manifest["left_out"].get(f"training {block}", "it was left out")
@@ -133,7 +138,7 @@ def _feature(base: Network, sample: Sample, course: Course) -> Adaptation:
 
 
 def _output(base: Network, sample: Sample, course: Course) -> Adaptation:
-    """The head solved, or its classes renamed, from features of as many pictures as it takes."""
+    """Solve the head or rename its classes, from features of as few pictures as that needs."""
     head_keys(base.bundle)  # refuses a head that cannot be solved before anything is computed
     train, validation = split_sample(sample, course.seed)
     if validation is None:
@@ -153,7 +158,19 @@ def _output(base: Network, sample: Sample, course: Course) -> Adaptation:
 def _with_solved_head(
     forward: Forward, base: Network, start: Candidate, train: Sample, validation: Sample, course: Course
 ) -> Candidate:
-    """A validated candidate with the head solved behind what it starts from, whose pass is open, or that itself."""
+    """Solve the head of a candidate.
+
+    Args:
+        forward: opened forward pass of the candidate.
+        base: the base model.
+        start: the candidate, validated.
+        train: pictures with labels to solve from.
+        validation: pictures with labels that decide how many are needed.
+        course: how the adaptation runs.
+
+    Returns:
+        A validated candidate with the new head, or ``start`` itself where its own head explains the labels best.
+    """
     assert start.seen is not None
     with course.phase("train"):
         solved = solve_head(forward, base.with_changes(start.changed), train, start.seen, course.seed)
@@ -167,7 +184,7 @@ def _with_solved_head(
 
 
 def _best(base: Network, candidates: list[Candidate], validation: Sample | None, course: Course) -> Candidate | None:
-    """The candidate with the least validation loss; without labels the last one."""
+    """Return the candidate with the least validation loss, or the last one without labels."""
     if validation is None or not candidates:
         return candidates[-1] if candidates else None
     for candidate in candidates:
@@ -176,14 +193,14 @@ def _best(base: Network, candidates: list[Candidate], validation: Sample | None,
 
 
 def _validate(candidate: Candidate, forward: Forward, validation: Sample, course: Course) -> None:
-    """Look at the validation pictures with a candidate, whose forward pass is open."""
+    """Score a candidate on the validation pictures, by its opened forward pass."""
     with course.phase("validate"):
         candidate.seen = seen_as(*forward(validation.pixels), validation)
         candidate.validated = score(candidate.seen.logits, labels_of(validation))
 
 
 def _with_base_score(base: Network, validation: Sample | None, course: Course) -> tuple[Adaptation, Score | None]:
-    """An adaptation that has changed nothing yet, and what the base model makes of the validation images."""
+    """Return an adaptation that has changed nothing yet, and the base model's score on the validation images."""
     if validation is None:
         return Adaptation(), None
     with course.phase("validate"):
@@ -192,5 +209,5 @@ def _with_base_score(base: Network, validation: Sample | None, course: Course) -
 
 
 def _why_not(before: Score | None, after: Score | None) -> str | None:
-    """Why the base model stays; ``None`` where it does not, as where nothing validates."""
+    """Return why the base model stays; ``None`` if it does not, or if there are no validation images."""
     return None if before is None or after is None else reason_to_keep_base(before, after)

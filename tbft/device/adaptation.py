@@ -1,4 +1,4 @@
-"""What an adaptation on a device is, and what its two ways share: by a named drift level, and by the sample's word."""
+"""Types and steps that both ways of adapting share: to a named drift level (``adapt``), and without one (``climb``)."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ NOT_TRAINED = "training diverged, or there was no time for it"
 
 @dataclass
 class Adaptation:
-    """What an adaptation made.
+    """Result of an adaptation.
 
     Attributes:
-        changed: weights that are not the base model's, by state-dict key; empty if the base model stays.
-        strategy: remedies that were kept, joined by ``+``; ``none`` if the base model stays.
-        blocks: that were tuned.
-        statistics: ``source`` or ``refresh``.
+        changed: weights that differ from the base model's, by state-dict key; empty if the base model stays.
+        strategy: names of the kept remedies, joined by ``+``; ``none`` if the base model stays.
+        blocks: names of the tuned blocks.
+        statistics: BatchNorm statistics that are kept, ``source`` or ``refresh``.
         base_validation, validation: accuracy on the validation images, before and after; ``None`` without labels.
-        curve, epochs, steps: of training, if there was any.
-        stopped: whether the time was up.
-        trained: parameters that are others now.
+        curve: validations during training, oldest first; empty without training.
+        epochs, steps: numbers of epochs and optimiser steps that ran.
+        stopped: whether the time budget ended it.
+        trained: number of parameters that changed.
         reason: why the base model stays; ``None`` if it does not.
-        skipped: broken pictures that were left out.
-        detail: what else was found, for the record.
+        skipped: number of broken pictures that were left out.
+        detail: further entries of the record.
     """
 
     changed: Tensors = field(default_factory=dict)
@@ -54,16 +55,16 @@ class Adaptation:
 
 @dataclass(frozen=True)
 class Course:
-    """How an adaptation runs.
+    """Options and meter of an adaptation.
 
     Attributes:
-        level: of the drift; ``auto`` finds it.
-        seed: draws validation images and the order of training.
+        level: drift level; ``auto`` lets the sample decide.
+        seed: seed of the validation split and of the order of training.
         deadline: moment of ``time.monotonic`` at which training stops.
-        phase: enters a phase of the energy meter.
-        spent: joules and seconds so far.
-        block: recipe.
-        alignment: recipe.
+        phase: function that enters a phase of the energy meter.
+        spent: function that returns the joules and seconds so far.
+        block: recipe for training the last stage.
+        alignment: recipe for aligning the front block.
     """
 
     level: Level
@@ -76,7 +77,7 @@ class Course:
 
 
 def may_align(base: Network, made: Adaptation, course: Course) -> bool:
-    """Whether there is a graph, time and memory to align the front block; the record says what is missing."""
+    """Return whether graph, time and memory allow aligning the front block; note in the record what is missing."""
     if not base.can_align:
         missing = "--memory-mib is too low for it" if base.bundle.has("align") else "the bundle has no source's moments"
         made.detail["not_aligned"] = missing
@@ -85,7 +86,11 @@ def may_align(base: Network, made: Adaptation, course: Course) -> bool:
 
 
 def align(refreshed: Network, pictures: Sample, course: Course) -> tuple[Tensors, int]:
-    """Parameters of the front block aligned to the source, by state-dict key; how many steps ran."""
+    """Align the front block with the source.
+
+    Returns:
+        Its new parameters by state-dict key, and the number of steps that ran.
+    """
     recipe = course.alignment
     return align_front(refreshed, pictures.pixels, recipe, seed=course.seed, deadline=course.deadline)
 
@@ -94,11 +99,11 @@ def train_cached(network: Network, block: str, train: Sample, validation: Sample
     """Train a block behind its prefix, which runs once.
 
     Args:
-        network: with the statistics and the head that stand.
-        block: to train.
+        network: the network with the statistics and the head that are chosen so far.
+        block: name of the block to train.
         train: pictures with labels.
-        validation: likewise.
-        course: of the adaptation.
+        validation: pictures with labels that choose the best epoch.
+        course: how the adaptation runs.
     """
     with course.phase("prepare"):
         cached = [(network.prefix(block, part.pixels), labels_of(part)) for part in (train, validation)]
@@ -116,16 +121,16 @@ def train_cached(network: Network, block: str, train: Sample, validation: Sample
 
 
 def size_of(network: Network, block: str) -> int:
-    """Parameters of what the bundle trains under this name: a block's own, or ``align`` for the front block."""
+    """Return the number of parameters that the bundle trains under a name: that of a block, or ``align``."""
     return sum(network.weight(key).size for key in network.bundle.manifest["blocks"][block]["parameters"])
 
 
 def labels_of(sample: Sample) -> Labels:
-    """Labels of a sample that has them."""
+    """Return the labels ``(N,)`` of a labelled sample."""
     assert sample.labels is not None
     return sample.labels
 
 
 def is_finite(changed: Tensors) -> bool:
-    """Whether every number is."""
+    """Return whether all weights are finite."""
     return all(bool(np.isfinite(value).all()) for value in changed.values())

@@ -1,4 +1,4 @@
-"""The one file that a device gets: code, graphs, weights, and what is known of the model."""
+"""Reader of a bundle, the one file that a device gets: code, graphs, weights, and a manifest."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tbft.device.tensors import Tensors, read_tensors
 from tbft.errors import BadInput
 
 FORMAT = 3
-"""Version of the bundle's layout; a reader takes its own alone."""
+"""Version of the bundle's layout; a reader accepts no other version."""
 
 MANIFEST, WEIGHTS, SOURCE = "manifest.json", "weights.safetensors", "source.safetensors"
 GRAPHS = "graphs/"
 
 
 class Bundle:
-    """A bundle, opened for reading; every member is compared with its checksum when it is read.
+    """A bundle that is open for reading; each member is compared with its checksum when it is read.
 
     Args:
-        path: of the file.
+        path: path of the bundle.
 
     Raises:
-        BadInput: if there is none, it is cut short or changed, it is no bundle, or of another version.
+        BadInput: if there is no such file, or it is cut short, changed, no bundle, or of another version.
     """
 
     def __init__(self, path: Path) -> None:
@@ -51,7 +51,7 @@ class Bundle:
         self.manifest: dict[str, Any] = manifest
 
     def read(self, member: str) -> bytes:
-        """The bytes of a member.
+        """Return the bytes of a member.
 
         Raises:
             BadInput: if it is missing or was changed.
@@ -69,7 +69,7 @@ class Bundle:
         """Compare every member with its checksum.
 
         Raises:
-            BadInput: naming the first that was changed.
+            BadInput: naming the first member that is missing or was changed.
         """
         for member in self.manifest["checksums"]:
             self.read(member)
@@ -81,12 +81,12 @@ class Bundle:
 
     @cached_property
     def source(self) -> Tensors:
-        """What is known of the source domain: moments of the front block, the source card; empty if nothing is."""
+        """Moments of the front block on the source domain, and the source card; empty if neither is known."""
         return read_tensors(self.read(SOURCE))[0] if SOURCE in self.manifest["checksums"] else {}
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the weights' file."""
+        """SHA-256 of the base model's weights, which identifies it."""
         return self.manifest["checksums"][WEIGHTS]
 
     @property
@@ -96,7 +96,7 @@ class Bundle:
 
     @property
     def int8(self) -> dict[str, Any] | None:
-        """What is known of the forward pass in int8; ``None`` if the bundle has none."""
+        """The manifest's entry about the forward pass in int8; ``None`` if the bundle has none."""
         return self.manifest.get("int8")
 
     @property
@@ -110,9 +110,9 @@ class Bundle:
         return int(self.manifest["image_size"])
 
     def has(self, graph: str) -> bool:
-        """Whether there is such a graph."""
+        """Return whether the bundle has a graph of this name."""
         return graph in self.manifest["graphs"]
 
     def graph(self, name: str) -> tuple[bytes, dict[str, Any]]:
-        """A graph's bytes, and what the manifest says of it."""
+        """Return a graph's ONNX bytes, and the manifest's entry about it."""
         return self.read(f"{GRAPHS}{name}.onnx"), self.manifest["graphs"][name]

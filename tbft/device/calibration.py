@@ -1,4 +1,4 @@
-"""Calibration of the forward pass in 8-bit whole numbers, and whether its answers are as good as those in float."""
+"""Calibration of the int8 forward pass, and the comparison of its answers with those in float."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tbft.device.network import Network
 from tbft.device.pictures import Sample
 
 LARGEST_LOSS, LARGEST_CHANGE = 0.005, 0.05
-"""Accuracy that quantising may cost, beside two standard errors; share of the answers that may be others."""
+"""Largest loss of accuracy by quantising, on top of two standard errors; largest share of the answers that may differ."""
 
 TAIL = 0.05
 """Share of the calibration images whose extremes are cut off, at either end.
@@ -29,9 +29,9 @@ class Comparison:
     """How answers in int8 compare with those in float on the same images.
 
     Attributes:
-        images: that were compared.
+        images: number of compared images.
         agreement: share of the answers that are the same.
-        float_accuracy, accuracy: as fractions of 1; ``None`` without labels.
+        float_accuracy, accuracy: accuracy in float and in int8, fractions of 1; ``None`` without labels.
     """
 
     images: int
@@ -50,15 +50,15 @@ class Comparison:
 
     @classmethod
     def of_record(cls, entry: Mapping[str, Any]) -> Comparison:
-        """As a manifest or a record holds it."""
+        """Return the comparison that a manifest or a record holds."""
         return cls(**{field.name: entry[field.name] for field in fields(cls)})
 
     @property
     def holds(self) -> bool:
         """Whether int8 is as good as float: no less accurate, or with nearly the same answers and accuracy.
 
-        The standard error is that of the difference of two accuracies on the same images, of which those with another
-        answer count.
+        The standard error is that of the difference of two accuracies on the same images; only images with different
+        answers contribute to it.
         """
         changed = 1 - self.agreement
         similar = changed <= max(LARGEST_CHANGE, 1 / self.images) + 1e-9
@@ -75,13 +75,17 @@ class Comparison:
 
 
 def ranges_of(extremes: NDArray[Any]) -> NDArray[np.float32]:
-    """Ranges ``(T, 2)`` from the least and largest number of each activation in each image ``(T, 2, N)``."""
+    """Return ranges ``(T, 2)`` from the least and largest number of each activation in each image ``(T, 2, N)``."""
     low, high = np.quantile(extremes[:, 0], TAIL, axis=1), np.quantile(extremes[:, 1], 1 - TAIL, axis=1)
     return np.stack([low, high], axis=1).astype(np.float32)
 
 
 def calibrate(network: Network, sample: Sample) -> tuple[NDArray[np.float32], Comparison]:
-    """Ranges of the activations of a network on a sample, and how its answers in int8 compare with those in float."""
+    """Calibrate a network on a sample, of which at most ``_CALIBRATION_IMAGES`` are used.
+
+    Returns:
+        Ranges of the activations ``(T, 2)``, and the comparison of the answers in int8 with those in float.
+    """
     if len(sample) > _CALIBRATION_IMAGES:
         chosen = np.linspace(0, len(sample) - 1, _CALIBRATION_IMAGES).round().astype(np.int64)
         sample = sample.take(chosen)

@@ -1,4 +1,4 @@
-"""Nobody names the drift: remedies are climbed from the cheapest up, on evidence, as ``tbft.adaptation.climb`` does."""
+"""Adaptation without a named drift level: the cheapest remedies first, each on evidence, as in ``tbft.adaptation.climb``."""
 
 from __future__ import annotations
 
@@ -34,29 +34,30 @@ from tbft.remedies.validated import reason_to_keep_base
 
 
 def climb(base: Network, sample: Sample, course: Course) -> Adaptation:
-    """Adapt without a drift level: what is adapted follows from the sample.
+    """Adapt without a named drift level: the sample decides what is adapted.
 
-    Two forward passes over a first part of the pictures, and over all only where these could decide something else,
-    tell which remedies without gradients help. Where the statistics were refreshed the front block is aligned. Where
-    much is still left below the source's accuracy, the last stage is trained if the bundle can, and kept only on
-    evidence from the validation pictures.
+    Two forward passes show which remedies without gradients help. They take a first part of the pictures, and all of
+    them only where the rest could change the decision. If the statistics are refreshed, the front block is aligned. If
+    accuracy then stays far below the source's, the last stage is trained where the bundle can train it, and kept only
+    on evidence from the validation pictures.
 
     Raises:
-        BadInput: if the head is not one linear layer, or a picture that is looked at cannot be read.
+        BadInput: if the head is not one linear layer.
+        BrokenPictures: if pictures that are looked at cannot be read.
     """
     return _Climb(base, sample, course).run()
 
 
 class _Climb:
-    """What stands so far.
+    """State of a climb.
 
     Attributes:
-        changed: statistics and front block that are not the base model's.
-        names: of the remedies that stand.
-        look: at the sample, once that was taken.
-        made: what the adaptation will say of itself.
-        train, validation: positions of the pictures that may train and that validate.
-        order: of the former, drawn at random: a first part is looked at, aligned to, and makes statistics.
+        changed: statistics and front block that differ from the base model's, by state-dict key.
+        names: names of the remedies that are chosen so far.
+        look: result of looking at the sample; set by ``run``.
+        made: the adaptation's result so far.
+        train, validation: positions of the pictures that may train and of those that validate.
+        order: ``train`` in random order; its first part is looked at, aligned to, and used for statistics.
     """
 
     def __init__(self, base: Network, sample: Sample, course: Course) -> None:
@@ -70,7 +71,7 @@ class _Climb:
         self.names: list[str] = []
 
     def run(self) -> Adaptation:
-        """Climb."""
+        """Run all steps and return the result."""
         course, made = self.course, self.made
         with course.phase("prepare"):
             self.look = look_until_decided(
@@ -101,7 +102,11 @@ class _Climb:
         return made
 
     def _align(self, choice: Choice) -> tuple[Choice, dict[str, Seen]] | None:
-        """Align the front block, and choose again with its features; ``None`` if the evidence is worse."""
+        """Align the front block, and choose again with its features.
+
+        Returns:
+            The new choice and the samples it was made on; ``None`` if the evidence is worse, or a weight not finite.
+        """
         seen, where = self.look.observation, self._for_statistics()
         with self.course.phase("train"):
             pictures = self._pictures(where)
@@ -141,7 +146,7 @@ class _Climb:
         return str(self.base.bundle.manifest["left_out"].get(f"training {self.block}", "it was left out"))
 
     def _is_worth_training(self, choice: Choice) -> bool:
-        """Whether a block is trained as far as the evidence goes; the record says what the bundle cannot train."""
+        """Return whether the last stage is to be trained; note in the record what the bundle cannot train."""
         found = self.look.diagnosis
         if not self._validates or not choice.drifted or choice.verdict == "cannot tell" or found.has_wrong_labels:
             return False
@@ -164,7 +169,11 @@ class _Climb:
         return time.monotonic() < self.course.deadline
 
     def _train(self, choice: Choice, samples: dict[str, Seen]) -> Tensors:
-        """Train the last stage; weights that take the place of what stands, none without evidence for them."""
+        """Train the last stage.
+
+        Returns:
+            Weights to use in place of the chosen ones, by state-dict key; empty if validation does not favour them.
+        """
         base, course, made = self.base, self.course, self.made
         train, validation = self._pictures(self.train), self._pictures(self.validation)
         known = np.flatnonzero(np.isin(self.look.positions, self.train)).tolist()
@@ -207,7 +216,7 @@ class _Climb:
         return again.head
 
     def _settle(self, choice: Choice, weights: Tensors) -> None:
-        """Say what was kept, and whether the time was up."""
+        """Write into the result what is kept, and whether the time budget ended the climb."""
         made, keys = self.made, head_keys(self.base.bundle).values()
         weights = {key: value for key, value in weights.items() if not np.array_equal(value, self.base.weight(key))}
         head = [weights[key].size for key in keys if key in weights]
@@ -225,7 +234,10 @@ class _Climb:
         return self.sample if len(positions) == len(self.sample) else self.sample.take(positions)
 
     def _for_statistics(self) -> Positions:
-        """Pictures that statistics are estimated on, in ascending order: those looked at, if they are a part."""
+        """Return positions of the pictures for statistics and alignment, in ascending order.
+
+        They include all pictures that were looked at, where these are a part of the sample.
+        """
         if len(self.look.positions) < len(self.sample):
             return np.sort(self.order[: max(STATISTICS_IMAGES, len(self.look.positions))])
         everything = np.arange(len(self.sample))

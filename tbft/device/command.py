@@ -22,15 +22,15 @@ _TRAINED = {"input": "front block by steps", "feature": "last stage", "full": "w
 
 
 class _Terminated(KeyboardInterrupt):
-    """The process was asked to end."""
+    """Raised in the process on SIGTERM."""
 
 
 def main(args: list[str] | None = None, bundle: Path | None = None) -> int:
-    """Run one command; its exit code.
+    """Run one command and return its exit code.
 
     Args:
-        args: of the command line; ``None`` takes the process's.
-        bundle: ``None`` is the file that is being run.
+        args: the command line after the program's name; ``None`` takes the process's own.
+        bundle: path of the bundle; ``None`` is the file that is being run.
     """
     options = _parser((bundle or Path(sys.argv[0])).name).parse_args(args)
     for name in _OWN_THREADS:  # numpy's own threads cost memory, and wait by spinning
@@ -225,7 +225,7 @@ def _summary(record: dict[str, Any], *, labelled: bool) -> str:
 
 
 def _damage_of(path: Path) -> BadInput | None:
-    """What is wrong with a bundle whose own code may be what failed; ``None`` if it is whole."""
+    """Return the error of a damaged bundle, whose own code may be what failed; ``None`` if it is whole."""
     from tbft.device.bundle import Bundle
 
     try:

@@ -1,4 +1,4 @@
-"""A bundle on a device: predict, diagnose, personalize, and go back."""
+"""A bundle on a device: it predicts, diagnoses, adapts, and goes back."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Images = str | Path | NDArray[np.uint8]
-"""A folder, or uint8 ``(N, 3, H, W)`` of the model's size."""
+"""Path of a folder, or an array uint8 ``(N, 3, H, W)`` of the model's image size."""
 
 
 def load(path: str | Path, *, threads: int | None = None, memory_mib: float | None = None) -> Device:
-    """Open a bundle as it is on this device: the base model, or the adaptation that counts.
+    """Open a bundle with the current adaptation of this device, or the base model if there is none.
 
     Args:
-        path: of ``pet.pyz``.
-        threads: that compute; ``None`` is all cores but one, at most three.
-        memory_mib: that this process may take; ``None`` is no limit.
+        path: path of ``pet.pyz``.
+        threads: number of threads that compute; ``None`` is all cores but one, at most three.
+        memory_mib: largest memory of this process in MiB; ``None`` is no limit.
 
     Raises:
         BadInput: if it is no bundle, was changed, or is of another version.
@@ -57,9 +57,9 @@ class Device:
     """A model on a device.
 
     Args:
-        bundle: the file.
-        threads: see ``load``.
-        memory_mib: see ``load``.
+        bundle: the opened bundle.
+        threads: number of threads, see ``load``.
+        memory_mib: memory limit, see ``load``.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int | None = None, memory_mib: float | None = None) -> None:
@@ -68,7 +68,7 @@ class Device:
         self.limit = MemoryLimit(memory_mib, bundle.path.resolve().parent)
 
     def info(self) -> dict[str, Any]:
-        """What is in the bundle, and what was adapted; every member is compared with its checksum."""
+        """Return what is in the bundle and what was adapted, after comparing every member with its checksum."""
         self.bundle.check()
         manifest = self.bundle.manifest
         return {
@@ -84,7 +84,7 @@ class Device:
         }
 
     def _predicts(self) -> dict[str, Any]:
-        """In which numbers it predicts now, and how int8 compared with float when it was calibrated."""
+        """Return whether it predicts in int8 or in float, and how the two compared in the last calibration."""
         if self.bundle.int8 is None:
             return {"predicts": "float", "int8": None}
         current = next((entry for entry in self.state.history() if entry["current"]), None)
@@ -92,18 +92,18 @@ class Device:
         return {"predicts": "float" if self._network().ranges is None else "int8", "int8": compared}
 
     def predict(self, images: Images) -> Predictions:
-        """Classify pictures: one row for each that can be read, as ``tbft.load(...).predict`` gives."""
+        """Classify pictures; return one row for each that can be read, as ``tbft.load(...).predict`` does."""
         network = self._network()
         logits, sample, broken = without_broken(lambda part: network.predict(part.pixels), self._unlabelled(images))
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
         return Predictions.of(shifted / shifted.sum(axis=1, keepdims=True), self.bundle.classes, sample.names, broken)
 
     def diagnose(self, images: Images, labels: NDArray[np.integer] | None = None, *, labelled: bool = True) -> Any:
-        """What drifted between the base model's source and these pictures; nothing is changed.
+        """Diagnose what drifted between the base model's source and these pictures; change nothing.
 
         Args:
             images: a folder with a folder for each of some classes, or an array.
-            labels: of the array.
+            labels: labels of an array ``(N,)``; ``None`` without labels, and for a folder.
             labelled: whether the folders of a folder are classes.
 
         Returns:
@@ -126,18 +126,18 @@ class Device:
         budget_seconds: float | None = None,
         seed: int = 0,
     ) -> dict[str, Any]:
-        """Adapt the base model to pictures; what came of it counts from now on if it is no worse, else the base model.
+        """Adapt the base model to pictures, and make the result current if it is no worse, else the base model.
 
-        An interrupted adaptation leaves what counted before.
+        An interrupted adaptation leaves the one before it current.
 
         Args:
             images: a folder with a folder for each class, or an array.
-            labels: of the array.
-            level: of the drift; ``auto`` finds out.
+            labels: labels of an array ``(N,)``; ``None`` without labels, and for a folder.
+            level: drift level; ``auto`` lets the sample decide.
             labelled: whether the folders of a folder are classes; without labels, statistics are refreshed and the
                 front block is aligned.
-            budget_seconds: after which training stops; a step, a validation and a save may follow.
-            seed: draws validation images and the order of training.
+            budget_seconds: seconds after which training stops; a step, a validation and a save may follow.
+            seed: seed of the validation split and of the order of training.
 
         Returns:
             The record, see ``tbft.schema.RunRecord``; it is also written as ``result.json`` into the state's folder.
@@ -154,7 +154,7 @@ class Device:
             return self._personalize(images, labels, level, labelled, budget_seconds, seed)
 
     def apply(self, delta: str | Path) -> None:
-        """Make a delta from elsewhere the adaptation that counts.
+        """Make a delta from another device the current adaptation.
 
         Raises:
             BadInput: if it is no delta, was changed, or belongs to another base model.
@@ -169,12 +169,12 @@ class Device:
             self.state.keep(found.tensors, {"strategy": "apply", "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
 
     def revert(self, name: str | None = None) -> None:
-        """Go back to the base model, or to an adaptation of the history by its name."""
+        """Make the base model current, or the adaptation of this name in the history."""
         with self.state.locked():
             self.state.revert(name)
 
     def delta(self) -> bytes | None:
-        """The adaptation that counts as a file for other devices with this base; ``None`` for the base model."""
+        """Return the current adaptation as a file for other devices with this base; ``None`` for the base model."""
         return self.state.delta()
 
     def _personalize(
@@ -246,7 +246,7 @@ class Device:
             log.warning(told, absent, classes)
 
     def _calibrate(self, made: Adaptation, sample: Sample) -> None:
-        """Let an adaptation predict in int8 if its answers are as good as in float; otherwise it predicts in float."""
+        """Calibrate int8 for an adaptation, which then predicts in int8 if the answers are as good as in float."""
         ranges, compared = calibrate(self._base().with_changes(made.changed), sample)
         made.detail["int8"] = {**asdict(compared), "kept": compared.holds}
         if compared.holds:
