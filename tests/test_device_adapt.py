@@ -110,7 +110,7 @@ def test_pictures_that_are_all_broken_are_refused(tmp_path: Path, device: Device
     (tmp_path / "mine" / "3").mkdir(parents=True)
     for name in "abc":
         (tmp_path / "mine" / "3" / f"{name}.png").write_text(name)
-    for answer in (device.predict, device.diagnose, device.personalize):
+    for answer in (device.predict, device.diagnose, lambda folder: device.personalize(folder, labelled=False)):
         with pytest.raises(BadInput, match=r"a\.png cannot be read as a picture .*\(and 2 more\): replace or remove"):
             answer(tmp_path / "mine")
 
