@@ -15,7 +15,7 @@ __all__ = ["Device", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import ``Device`` and ``load``, and numpy with them, on first use, after the command line has set its threads."""
+    """Import ``Device`` and ``load``, and numpy with them, on first use: numpy's threads are set before."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from tbft.device import device

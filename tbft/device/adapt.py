@@ -27,7 +27,7 @@ from tbft.remedies import Sample as Seen
 from tbft.remedies.validated import Score, reason_to_keep_base
 
 LEAST_IMAGES = 2
-"""Fewest pictures of an adaptation: one alone has neither BatchNorm statistics nor a variance for ridge regression."""
+"""Fewest pictures of an adaptation: one has neither BatchNorm statistics nor a variance for ridge regression."""
 
 
 @dataclass

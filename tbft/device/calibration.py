@@ -13,7 +13,7 @@ from tbft.device.network import Network
 from tbft.device.pictures import Sample
 
 LARGEST_LOSS, LARGEST_CHANGE = 0.005, 0.05
-"""Largest loss of accuracy by quantising, on top of two standard errors; largest share of answers that may differ."""
+"""Largest loss of accuracy by quantising, beside two standard errors; largest share of answers that may differ."""
 
 TAIL = 0.05
 """Share of the calibration images whose extremes are cut off, at either end.

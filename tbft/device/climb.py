@@ -1,4 +1,4 @@
-"""Adaptation without a named drift level: cheapest remedies first, on evidence, as in ``tbft.adaptation.climb``."""
+"""Adaptation without a named drift level: the cheapest remedies first, each on evidence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sample as the remedies and the diagnosis look at it: features and logits under each state of the statistics."""
+"""What the remedies and the diagnosis need of a sample: features and logits under each state of the statistics."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _CARD = "card."
 
 @dataclass(frozen=True)
 class Observation:
-    """Two forward passes over a sample: all that the remedies without gradients take.
+    """Result of two forward passes over a sample: all that the remedies without gradients need.
 
     Attributes:
-        samples: by state of the BatchNorm statistics; only ``source`` for a network without BatchNorm.
-        head: of the base model.
+        samples: the sample by state of the BatchNorm statistics; only ``source`` for a network without BatchNorm.
+        head: head of the base model.
         forward: multiply-adds of one image's forward pass.
-        refreshed: statistics as these pictures make them, by state-dict key; empty where there are none.
-        cpu_seconds: of the passes, by state of the statistics.
+        refreshed: statistics estimated on these pictures, by state-dict key; empty without BatchNorm.
+        cpu_seconds: CPU-seconds of the passes, by state of the statistics.
     """
 
     samples: dict[str, Seen]
@@ -44,7 +44,7 @@ class Observation:
 
 
 def observe(network: Network, sample: Sample) -> Observation:
-    """Look at a sample.
+    """Run the base model on a sample, under its own statistics and under refreshed ones.
 
     Args:
         network: the base model.
@@ -69,9 +69,9 @@ class SolvedHead:
     """A head that was solved from labelled pictures.
 
     Attributes:
-        weights: by state-dict key.
+        weights: weight and bias by state-dict key.
         remedies: names of the remedies that made it, such as ``("relabel", "head")``; ``("keep",)`` for the old one.
-        logits: of the validation images ``(N, C)``.
+        logits: logits of the validation images ``(N, C)``.
     """
 
     weights: Tensors
@@ -80,17 +80,17 @@ class SolvedHead:
 
 
 def solve_head(forward: Forward, network: Network, train: Sample, validation: Seen, seed: int) -> SolvedHead:
-    """Solve the head from as many labelled pictures as it takes (``solve_from_enough``).
+    """Solve the head from as few labelled pictures as needed (``solve_from_enough``).
 
-    Of the remedies that change the head alone, and their combinations, the one under which the labels are most likely
-    counts, each picture judged by a fit that has not seen its label.
+    All combinations of remedies that change the head alone are fitted. The one under which the labels are most likely
+    is taken; each picture is judged by a fit that has not seen its label.
 
     Args:
         forward: opened forward pass of the network.
-        network: with the statistics and the blocks with which the head will be used.
+        network: the network with the statistics and blocks with which the head will be used.
         train: pictures with labels, read as far as they are needed.
-        validation: what the network makes of the validation pictures, with labels.
-        seed: draws the pictures.
+        validation: features, logits and labels of the validation pictures.
+        seed: seed of the order in which the pictures are taken.
 
     Raises:
         BadInput: if the head is not one linear layer.
@@ -117,12 +117,12 @@ def solve_head(forward: Forward, network: Network, train: Sample, validation: Se
 
 
 def joined(parts: Sequence[Seen]) -> Seen:
-    """Parts of a labelled sample as one."""
+    """Join parts of a labelled sample."""
     return Seen(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "logits", "labels")))
 
 
 def tensors_of(head: Head, bundle: Bundle) -> Tensors:
-    """A head by state-dict key.
+    """Return a head's weight and bias by state-dict key.
 
     Raises:
         BadInput: if the bundle's head is not one linear layer.
@@ -132,7 +132,7 @@ def tensors_of(head: Head, bundle: Bundle) -> Tensors:
 
 
 def head_keys(bundle: Bundle) -> dict[str, str]:
-    """State-dict keys of the head's weight and bias.
+    """Return the state-dict keys of the head's ``weight`` and ``bias``.
 
     Raises:
         BadInput: if the head is not one linear layer.
@@ -146,12 +146,12 @@ def head_keys(bundle: Bundle) -> dict[str, str]:
 
 
 def seen_as(features: Floats, logits: Floats, sample: Sample) -> Seen:
-    """What the remedies take for a sample."""
+    """Return features, logits and labels of a sample in the form that the remedies take."""
     return Seen(features.astype(np.float64), logits.astype(np.float64), sample.labels)
 
 
 def head_of(network: Network) -> Head:
-    """The head as it is now.
+    """Return the network's present head.
 
     Raises:
         BadInput: if it is not one linear layer.
@@ -161,7 +161,7 @@ def head_of(network: Network) -> Head:
 
 
 def card_of(bundle: Bundle) -> SourceCard:
-    """What the bundle knows of the source, its moments aside."""
+    """Return the bundle's source card, without the front block's moments."""
     tensors = {name.removeprefix(_CARD): value for name, value in bundle.source.items() if name.startswith(_CARD)}
     fields: dict[str, Any] = {name: value if value.ndim else value.item() for name, value in tensors.items()}
     return SourceCard(**fields)

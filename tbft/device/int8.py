@@ -1,7 +1,7 @@
-"""The forward pass in 8-bit whole numbers: weights quantised when a graph is opened, activations by calibrated ranges.
+"""Quantisation for the int8 forward pass: weights when a graph is opened, activations by calibrated ranges.
 
-The graph of a bundle refers to the quantised tensors by name, as it does to weights. So numpy makes them from whatever
-weights count, the base model's or adapted ones, and onnxruntime alone calibrates again after an adaptation.
+The graph of a bundle refers to the quantised tensors by name, as it does to weights. numpy makes them from the current
+weights, the base model's or adapted ones, so that a device calibrates again after an adaptation with onnxruntime alone.
 
 Affine quantisation by layer, weights by output channel: Jacob et al. 2018 (arXiv:1712.05877), section 2.
 """
@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from tbft.device.tensors import Tensors
 
 RANGES = "int8.ranges"
-"""Key under which a delta holds the ranges of its activations: ``(T, 2)``, least and largest."""
+"""Key of the ranges of the activations in a delta: ``(T, 2)``, least and largest number of each."""
 
 LARGEST_WEIGHT = 64
 """Weights are whole numbers from -64 to 64.
 
-Then a sum of two products with unsigned bytes fits into 16 bits (255 x 64 x 2 < 2^15), which processors without VNNI
-add in; with 127 they would saturate, and answers would depend on the processor.
+Then a sum of two products with unsigned bytes fits into 16 bits (255 x 64 x 2 < 2^15), in which processors without VNNI
+add. With 127 the sum would saturate there, and answers would depend on the processor.
 """
 
 _LARGEST_BIAS = 2.0**30
@@ -33,14 +33,14 @@ _LEAST_SCALE = 1e-12
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution that is quantised, the BatchNorm behind it folded into its weights.
+    """A convolution to quantise, with the BatchNorm behind it folded into its weights.
 
     Attributes:
-        weight: state-dict key ``(O, I, H, W)``.
-        bias: likewise, or ``None``.
+        weight: state-dict key of the weight ``(O, I, H, W)``.
+        bias: state-dict key of the bias ``(O,)``; ``None`` if there is none.
         norm: keys of scale, offset, mean and variance of the BatchNorm; empty if there is none.
-        epsilon: of the BatchNorm.
-        entry: number of the range of what enters.
+        epsilon: number that the BatchNorm adds to the variance.
+        entry: number of the input's range.
     """
 
     weight: str
@@ -51,11 +51,11 @@ class Layer:
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> Layer:
-        """As a manifest holds it."""
+        """Return the layer that a manifest's entry describes."""
         return cls(**{**entry, "norm": tuple(entry["norm"])})
 
     def folded(self, weights: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Weight and bias ``(O,)`` with the BatchNorm folded in, in float64."""
+        """Return weight ``(O, I, H, W)`` and bias ``(O,)`` with the BatchNorm folded in, in float64."""
         weight = weights[self.weight].astype(np.float64)
         bias = weights[self.bias].astype(np.float64) if self.bias else np.zeros(len(weight))
         if self.norm:
@@ -66,22 +66,22 @@ class Layer:
 
 
 def names_of(layer: Layer) -> dict[str, str]:
-    """Names in the graph of a layer's quantised tensors."""
+    """Return the names of a layer's quantised tensors in the graph."""
     return {part: f"{layer.weight}:{part}" for part in ("weight", "scale", "bias", "bias_scale")}
 
 
 def range_names(number: int) -> tuple[str, str]:
-    """Names in the graph of a range's scale and zero point."""
+    """Return the names of a range's scale and zero point in the graph."""
     return f"range{number}:scale", f"range{number}:zero_point"
 
 
 def quantised(layers: Sequence[Layer], ranges: NDArray[Any], weights: Mapping[str, NDArray[Any]]) -> Tensors:
-    """The tensors that stand in the graph in place of weights, by name.
+    """Return the quantised tensors that the graph reads in place of weights, by name.
 
     Args:
-        layers: that are quantised.
+        layers: layers to quantise.
         ranges: least and largest number of each activation ``(T, 2)``.
-        weights: by state-dict key.
+        weights: weights by state-dict key.
     """
     tensors: Tensors = {}
     low, high = (

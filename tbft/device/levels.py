@@ -1,4 +1,4 @@
-"""Drift levels as a device takes them."""
+"""Drift levels that a device accepts."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from typing import Literal, get_args
 
 Level = Literal["auto", "input", "feature", "output"]
 LEVELS: tuple[Level, ...] = get_args(Level)
-"""``auto`` lets the sample decide."""
+"""All drift levels; with ``auto`` the sample decides."""

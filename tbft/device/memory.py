@@ -1,4 +1,4 @@
-"""A limit on this process's memory, held by working in pieces."""
+"""A limit on this process's memory, kept by working in pieces."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from tbft.errors import BadInput
 
 LARGEST_BATCH = 256
-"""Images in one forward pass; more make it no faster, and as many make BatchNorm statistics that hold."""
+"""Most images in one pass; so many are enough for BatchNorm statistics."""
 
 LEAST_BATCH = 8
-"""Images in a batch whose statistics or moments count; fewer make them other ones."""
+"""Fewest images in a batch from which statistics or moments are estimated; fewer would distort them."""
 
 _SHARE, _MOST = 0.5, 0.9
-"""Of the memory that is left under the limit, what one piece may take by estimate; what the least piece may take."""
+"""Shares of the memory left under the limit that a piece may take by estimate: any piece, and the smallest one."""
 
 
 _M_MMAP_THRESHOLD, _RETURNED_BYTES = -3, 2**17
@@ -31,11 +31,11 @@ _M_MMAP_THRESHOLD, _RETURNED_BYTES = -3, 2**17
 
 
 class MemoryLimit:
-    """How much this process may take.
+    """The largest memory that this process may take.
 
     Args:
         mib: resident memory in MiB; ``None`` is no limit.
-        folder: where what does not fit is put.
+        folder: folder for temporary files that hold what does not fit.
     """
 
     def __init__(self, mib: float | None = None, folder: Path | None = None) -> None:
@@ -44,14 +44,14 @@ class MemoryLimit:
             _return_freed_memory()
 
     def batch(self, image_bytes: float, least: int = 1) -> int:
-        """How many images fit into one piece of work.
+        """Return how many images fit into one piece of work, at most ``LARGEST_BATCH``.
 
         Args:
-            image_bytes: that one image takes.
-            least: images without which the work makes no sense.
+            image_bytes: memory that one image takes, in bytes.
+            least: fewest images that the work needs.
 
         Raises:
-            BadInput: if not even these fit.
+            BadInput: if not even ``least`` images fit.
         """
         if self.mib is None:
             return LARGEST_BATCH
@@ -66,11 +66,11 @@ class MemoryLimit:
         return min(fitting, LARGEST_BATCH)
 
     def allows(self, image_bytes: float, images: int) -> bool:
-        """Whether so many images fit into one piece of work."""
+        """Return whether so many images, of ``image_bytes`` bytes each, fit into one piece of work."""
         return self.mib is None or images * image_bytes <= _MOST * self._left()
 
     def empty(self, shape: tuple[int, ...], kind: type[np.generic]) -> NDArray[Any]:
-        """An array to be filled; one that would take half of what is left lies in a file that vanishes with it."""
+        """Return an array to fill; if it exceeds half of the memory left, it lies in a temporary file."""
         size = int(np.prod(shape)) * np.dtype(kind).itemsize
         if self.mib is None:
             return np.empty(shape, kind)
@@ -82,7 +82,7 @@ class MemoryLimit:
             return np.memmap(file, kind, "w+", shape=shape)
 
     def take(self, array: NDArray[Any], positions: NDArray[np.int64]) -> NDArray[Any]:
-        """Some rows of an array, in this order, as ``empty`` puts them."""
+        """Copy rows of an array, in this order, into an array made by ``empty``."""
         taken = self.empty((len(positions), *array.shape[1:]), array.dtype.type)
         for start in range(0, len(positions), LARGEST_BATCH):
             chosen = slice(start, start + LARGEST_BATCH)
@@ -91,14 +91,14 @@ class MemoryLimit:
         return taken
 
     def pieces(self, array: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:
-        """An array in pieces of so many rows, of which only the one that is passed on takes memory."""
+        """Yield an array in pieces of ``size`` rows; of an array in a file only the present piece takes memory."""
         for start in range(0, len(array), size):
             yield array[start : start + size]
             self.release(array)
 
     @staticmethod
     def release(*arrays: NDArray[Any]) -> None:
-        """Let go of the pages of arrays that lie in files; they are read again when they are needed."""
+        """Drop the pages of arrays in files from memory; they are read again when needed."""
         for array in arrays:
             if isinstance(array, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
                 array._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined] # numpy has no other way to it
@@ -110,21 +110,22 @@ class MemoryLimit:
 
 
 def _return_freed_memory() -> None:
-    """Let the C library return large blocks to the system when they are freed, instead of keeping them.
+    """Make the C library return large blocks to the system when they are freed.
 
-    Its own threshold grows with the largest block that was freed, so that a piece of work would be counted for ever.
+    By default its threshold grows with the largest freed block, and the memory of a finished piece of work stays with
+    the process.
     """
     _call_libc("mallopt", _M_MMAP_THRESHOLD, _RETURNED_BYTES)
 
 
 def _call_libc(function: str, *arguments: int) -> None:
-    """Call a function of the GNU C library; do nothing where there is another one."""
+    """Call a function of the GNU C library; do nothing where another C library is in use."""
     with contextlib.suppress(AttributeError, OSError, TypeError):
         getattr(ctypes.CDLL(None), function)(*arguments)
 
 
 def resident_mib() -> float:
-    """Memory that this process has in use, in MiB; 0 where the system does not tell."""
+    """Return the resident memory of this process in MiB; 0 where the system does not tell."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except (OSError, ValueError, IndexError):

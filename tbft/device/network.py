@@ -1,4 +1,4 @@
-"""The model of a bundle, with what an adaptation changed in it: forward passes over images."""
+"""Forward passes of a bundle's model, with the weights that an adaptation changed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tbft.progress import with_bar
 from tbft.remedies.refresh import LARGE_BATCH
 
 _SPARE = 2
-"""Images' worth of memory that opening a graph takes."""
+"""Memory that opening a graph takes, in units of one image."""
 
 _PIECE_BYTES = 2**24
-"""Memory that a piece of a set of images takes at most where each image is answered by itself.
+"""Most bytes that a piece of a set of images takes, where no image's result depends on the others.
 
 Larger pieces no longer fit into the processor's caches, and the C library gives their memory back after each layer.
 1,024 images of 32 pixels took ResNet-26 0.58 CPU-seconds in pieces of 12 MiB and 0.72 in pieces of 48; 256 images of
@@ -37,13 +37,13 @@ Forward = Callable[[Pixels], tuple[Floats, Floats]]
 
 @dataclass
 class Network:
-    """A bundle's model.
+    """A bundle's model with some weights changed.
 
     Attributes:
         bundle: graphs and base weights.
-        runtime: opens graphs.
-        limit: on memory.
-        changed: weights that are not the base model's, by state-dict key.
+        runtime: onnxruntime, which opens the graphs.
+        limit: memory limit.
+        changed: weights that differ from the base model's, by state-dict key.
     """
 
     bundle: Bundle
@@ -52,25 +52,25 @@ class Network:
     changed: Tensors = field(default_factory=dict)
 
     def with_changes(self, changed: Mapping[str, NDArray[Any]]) -> Network:
-        """The same network with more weights changed."""
+        """Return this network with more weights changed, by state-dict key."""
         return Network(self.bundle, self.runtime, self.limit, {**self.changed, **changed})
 
     def weight(self, key: str) -> NDArray[Any]:
-        """A weight as it is now."""
+        """Return the present value of a weight."""
         return self.changed.get(key, self.bundle.weights[key])
 
     def open(self, graph: str, *, repeated: bool = False, more: Tensors | None = None) -> Session:
-        """A graph of the bundle with the weights as they are now, and more tensors; see ``Runtime.open``."""
+        """Open a graph of the bundle with the present weights, and more tensors by name; see ``Runtime.open``."""
         content, about = self.bundle.graph(graph)
         weights = {**self.bundle.weights, **self.changed, **(more or {})}
         return self.runtime.open(content, weights, about["weights"], repeated=repeated)
 
     def run(self, pixels: Pixels) -> tuple[Floats, Floats]:
-        """Features that enter the head ``(N, ...)`` and logits ``(N, C)`` of images ``(N, C, H, W)``."""
+        """Return features that enter the head ``(N, ...)`` and logits ``(N, C)`` of images ``(N, C, H, W)``."""
         return self.forward()(pixels)
 
     def forward(self) -> Forward:
-        """Open the forward pass, once for several sets of images; see ``run``."""
+        """Open the forward pass once for several sets of images; see ``run``."""
         session = self.open("forward")
 
         def run(pixels: Pixels) -> tuple[Floats, Floats]:
@@ -83,30 +83,30 @@ class Network:
     def ranges(self) -> NDArray[Any] | None:
         """Ranges of the activations ``(T, 2)`` for a forward pass in int8.
 
-        ``None`` if the bundle has no such pass, or the ranges are not known for the weights as they are now.
+        ``None`` if the bundle has no such pass, or the ranges are not known for the present weights.
         """
         if self.bundle.int8 is None:
             return None
         return self.changed.get(RANGES) if self.changed else np.array(self.bundle.int8["ranges"])
 
     def predict(self, pixels: Pixels) -> Floats:
-        """Logits ``(N, C)`` of images ``(N, C, H, W)``: in int8 where its ranges are known, else in float."""
+        """Return logits ``(N, C)`` of images ``(N, C, H, W)``: in int8 where its ranges are known, else in float."""
         return self.run(pixels)[1] if self.ranges is None else self.predict_in_int8(pixels, self.ranges)
 
     def predict_in_int8(self, pixels: Pixels, ranges: NDArray[Any]) -> Floats:
-        """Logits ``(N, C)`` in int8, by given ranges of the activations ``(T, 2)``."""
+        """Return logits ``(N, C)`` in int8, by given ranges of the activations ``(T, 2)``."""
         assert self.bundle.int8 is not None
         layers = [Layer.of(entry) for entry in self.bundle.int8["layers"]]
         tensors = quantised(layers, ranges, {**self.bundle.weights, **self.changed})
         return np.concatenate([part["logits"] for part in self._pass("int8", pixels, self.open("int8", more=tensors))])
 
     def extremes(self, pixels: Pixels) -> tuple[Floats, Floats]:
-        """Least and largest number of each activation in each image ``(T, 2, N)``, and logits in float ``(N, C)``."""
+        """Return least and largest number of each activation by image ``(T, 2, N)``, and float logits ``(N, C)``."""
         parts = list(self._pass("ranges", pixels, self.open("ranges")))
         return np.concatenate([p["ranges"] for p in parts], axis=2), np.concatenate([p["logits"] for p in parts])
 
     def prefix(self, block: str, pixels: Pixels) -> Floats:
-        """What enters a block, of images ``(N, C, H, W)``."""
+        """Return the features ``(N, ...)`` that enter a block, of images ``(N, C, H, W)``."""
         shape = self.bundle.manifest["blocks"][block]["features"]
         features = self.limit.empty((len(pixels), *shape), np.float32)
         done = 0
@@ -119,7 +119,7 @@ class Network:
         return features
 
     def _pass(self, graph: str, pixels: Pixels, session: Session) -> Iterator[Tensors]:
-        """What a graph makes of images, piece by piece."""
+        """Yield a graph's outputs by name, for one piece of the images after the other."""
         size = self.piece_of(graph)
         pieces = self.limit.pieces(pixels, size)
         for piece in with_bar(pieces, -(-len(pixels) // size), "looking at images"):
@@ -131,14 +131,14 @@ class Network:
         return self.bundle.has("statistics")
 
     def statistics(self, pixels: Pixels) -> Tensors:
-        """BatchNorm statistics as these images make them, by state-dict key: the mean over a few large batches."""
+        """Estimate BatchNorm statistics on images, by state-dict key: the mean over a few large batches."""
         return self._mean_statistics(self._batch_statistics(pixels))
 
     def refreshed(self, pixels: Pixels) -> tuple[Tensors, Floats, Floats]:
-        """Statistics as these images make them, and the features and logits of the same images under them.
+        """Estimate statistics on images, and return these with the images' features and logits under them.
 
-        One batch that is large enough gives all three in one pass: normalising by the batch and by what is kept of it
-        differ in the variance alone, which is kept without bias, by less than 1 / ``LARGE_BATCH``.
+        One batch that is large enough gives all three in one pass. Normalising by the batch and by the statistics that
+        are kept of it differ in the variance alone, which is kept without bias, by less than 1 / ``LARGE_BATCH``.
         """
         made = self._batch_statistics(pixels)
         changed = self._mean_statistics(made)
@@ -162,13 +162,13 @@ class Network:
         return self.pieces(mean, self.bundle.manifest["blocks"]["statistics"])
 
     def vector(self, keys: list[str]) -> Floats:
-        """Some weights as one vector, as the graphs that train take them."""
+        """Return some weights as one vector, the form in which graphs that train take them."""
         return np.concatenate([self.weight(key).ravel() for key in keys]) if keys else np.zeros(0, np.float32)
 
     def pieces(self, vector: Floats, keys: list[str]) -> Tensors:
-        """A vector as the weights that stand in it, by key.
+        """Cut a vector into the weights that it consists of, by key.
 
-        They are copies: a view of what a session returned keeps all memory of that session.
+        The weights are copies: a view of a session's output would keep all memory of that session.
         """
         shapes = [self.bundle.weights[key].shape for key in keys]
         ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
@@ -181,15 +181,15 @@ class Network:
         return self.bundle.has("align") and self.limit.allows(self._image_bytes("align"), LEAST_BATCH + _SPARE)
 
     def batch_of(self, graph: str, least: int = 1) -> int:
-        """How many images a graph may take at once; at least ``least``.
+        """Return how many images a graph may take at once; at least ``least``.
 
         Raises:
-            BadInput: if not even these fit into the memory limit.
+            BadInput: if not even ``least`` images fit into the memory limit.
         """
         return self.limit.batch(self._image_bytes(graph), least)
 
     def piece_of(self, graph: str) -> int:
-        """How many images of a set a graph takes at once where each is answered by itself.
+        """Return how many images a graph takes at once where no image's result depends on the others.
 
         Raises:
             BadInput: if not even one fits into the memory limit.

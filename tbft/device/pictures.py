@@ -1,4 +1,4 @@
-"""A device's pictures: folders of the classes, or a folder of unlabelled ones."""
+"""A device's pictures: class folders, a folder of unlabelled pictures, or arrays."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tbft.progress import with_bar
 Pixels = NDArray[np.uint8]
 
 _RELEASED_AFTER = 64
-"""Pictures that are read before those in a file let go of their memory."""
+"""Number of pictures after which pixels that lie in a file are dropped from memory."""
 
 
 log = logging.getLogger(__name__)
@@ -33,10 +33,10 @@ Made = TypeVar("Made")
 
 
 class BrokenPictures(BadInput):
-    """Files that cannot be read as pictures.
+    """Raised where files cannot be read as pictures.
 
     Attributes:
-        reasons: what is wrong, by row of the file.
+        reasons: what is wrong with a file, by its row.
     """
 
     def __init__(self, reasons: dict[int, str]) -> None:
@@ -46,12 +46,12 @@ class BrokenPictures(BadInput):
 
 
 class PictureFiles:
-    """Files of which each is decoded once, when its pixels are first asked for.
+    """Picture files; each is decoded once, when its pixels are first needed.
 
     Args:
-        paths: of the files.
+        paths: paths of the files.
         size: side that pictures are brought to, in pixels.
-        limit: on memory; above it the pixels lie in a file.
+        limit: memory limit; pixels that exceed it lie in a file.
     """
 
     def __init__(self, paths: Sequence[Path], size: int, limit: MemoryLimit) -> None:
@@ -60,7 +60,7 @@ class PictureFiles:
         self._decoded = np.zeros(len(paths), bool)
 
     def at(self, rows: NDArray[np.int64]) -> Pixels:
-        """Pixels of these files, in this order.
+        """Return the pixels ``(N, 3, size, size)`` of these files, in this order.
 
         Raises:
             BrokenPictures: if some of them cannot be read.
@@ -80,25 +80,25 @@ class PictureFiles:
 
 
 class PictureArray:
-    """Pictures that lie in memory already."""
+    """Pictures that are given as an array."""
 
     def __init__(self, pixels: Pixels, limit: MemoryLimit) -> None:
         self._pixels, self._limit = pixels, limit
 
     def at(self, rows: NDArray[np.int64]) -> Pixels:
-        """Pixels of these pictures, in this order."""
+        """Return the pixels of these pictures, in this order."""
         return _rows_of(self._pixels, rows, self._limit)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Pictures of a device, whose pixels are read when they are needed.
+    """Pictures of a device; their pixels are read when needed.
 
     Attributes:
-        source: of the pixels.
-        rows: of the source that belong to the sample.
-        labels: class of each ``(N,)``; ``None`` without labels.
-        names: of the files.
+        source: files or array that hold the pixels.
+        rows: rows of the source that belong to the sample ``(N,)``.
+        labels: class of each picture ``(N,)``; ``None`` without labels.
+        names: paths of the files, or positions in the array.
         dataset: name of the folder.
     """
 
@@ -113,7 +113,7 @@ class Sample:
 
     @cached_property
     def pixels(self) -> Pixels:
-        """uint8 ``(N, 3, H, W)``.
+        """Pixels of all pictures, uint8 ``(N, 3, H, W)``.
 
         Raises:
             BrokenPictures: if some of the files cannot be read.
@@ -121,24 +121,24 @@ class Sample:
         return self.source.at(self.rows)
 
     def take(self, positions: NDArray[np.int64]) -> Sample:
-        """Some of the pictures, in this order."""
+        """Return the pictures at these positions, in this order."""
         labels = None if self.labels is None else self.labels[positions]
         names = tuple(self.names[int(i)] for i in positions)
         return Sample(self.source, self.rows[positions], labels, names, self.dataset)
 
 
 def without_broken(work: Callable[[Sample], Made], sample: Sample) -> tuple[Made, Sample, dict[str, str]]:
-    """Work on a sample, and begin again without the pictures that turn out to be broken.
+    """Work on a sample, and start again without the pictures that turn out to be broken.
 
-    Pictures are read when they are needed, so that one which is never looked at may be broken. A broken one is named in
-    a warning; what comes of the others is what would come of them if its file were not there.
+    A broken picture is named in a warning, and the result is the same as if its file were not there. Pictures are read
+    when needed; a broken one that is never looked at stays unnoticed.
 
     Args:
-        work: what is done with a sample.
+        work: function of a sample.
         sample: the pictures.
 
     Returns:
-        What the work returned, the sample that it was done with, and by file why the others cannot be read.
+        The result of ``work``, the sample without broken pictures, and the reason for each broken one by its name.
 
     Raises:
         BadInput: if no picture is left.
@@ -166,14 +166,14 @@ def read_labelled(
     named: bool = True,
     may_lack: bool = False,
 ) -> Sample:
-    """The pictures in the folders of the classes; of files that are byte for byte the same the first counts.
+    """List the pictures in class folders; of files that are byte for byte the same only the first is taken.
 
     Args:
-        folder: holds a folder for each class.
-        classes: names in label order.
+        folder: folder that holds a folder for each class.
+        classes: class names in label order.
         size: side that pictures are brought to, in pixels.
-        limit: on memory; above it the pixels lie in a file.
-        named: whether the names are the base model's own; otherwise it numbers its classes in alphabetical order.
+        limit: memory limit; pixels that exceed it lie in a file.
+        named: whether the base model names its classes; otherwise the folders are numbered in alphabetical order.
         may_lack: whether some of the classes may have no folder; without names all have one.
 
     Raises:
@@ -201,13 +201,13 @@ def read_labelled(
 
 
 def read_unlabelled(folder: Path, size: int, limit: MemoryLimit, *, distinct: bool = False) -> Sample:
-    """Every picture in a folder and in the folders inside it.
+    """List every picture in a folder and in the folders inside it, without labels.
 
     Args:
-        folder: of the pictures.
-        size: side that they are brought to, in pixels.
-        limit: on memory; above it the pixels lie in a file.
-        distinct: of files that are byte for byte the same take the first: no other is further evidence.
+        folder: folder of the pictures.
+        size: side that pictures are brought to, in pixels.
+        limit: limit on memory; above it the pixels lie in a file.
+        distinct: whether to take only the first of files that are byte for byte the same, as copies are no evidence.
 
     Raises:
         BadInput: if there is no such folder, or no picture in it.
@@ -228,15 +228,15 @@ def of_arrays(
     *,
     distinct: bool = False,
 ) -> Sample:
-    """Pictures that are arrays already; of labelled copies, pixel for pixel, the first counts.
+    """Make a sample of arrays; of labelled pictures that are pixel for pixel the same only the first is taken.
 
     Args:
         pixels: uint8 ``(N, 3, size, size)``.
-        labels: ``(N,)`` or ``None``.
-        size: side that the model takes, in pixels.
-        classes: C.
-        limit: on memory; ``None`` is no limit.
-        distinct: take the first of copies without labels too.
+        labels: class of each picture ``(N,)``, or ``None``.
+        size: side of the images that the model takes, in pixels.
+        classes: number of classes C.
+        limit: memory limit; ``None`` is no limit.
+        distinct: whether to take the first of copies without labels too.
 
     Raises:
         BadInput: if shapes, types or labels do not fit.
@@ -265,7 +265,7 @@ def _sample_of(
 
 
 def _rows_of(pixels: Pixels, rows: NDArray[np.int64], limit: MemoryLimit) -> Pixels:
-    """These rows; the array itself where they are all of its rows in their order."""
+    """Return these rows; the array itself if they are all of its rows in their order."""
     return pixels if np.array_equal(rows, np.arange(len(pixels))) else limit.take(pixels, rows)
 
 

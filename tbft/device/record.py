@@ -1,4 +1,4 @@
-"""The record of an adaptation on a device: the fields of ``result.json``, as a run of the large tool writes them."""
+"""The record of an adaptation on a device: ``result.json``, with the same fields as a run's."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def make_record(
     metered: Mapping[str, Any],
     threads: int,
 ) -> dict[str, Any]:
-    """The record of an adaptation, see ``tbft.schema.RunRecord``.
+    """Return the record of an adaptation, see ``tbft.schema.RunRecord``.
 
     Args:
-        status: how it ended.
-        bundle: that was adapted.
-        sample: to what; ``None`` if it ended before it was read.
-        course: how.
-        made: what came of it.
-        metered: the energy meter's record.
-        threads: that computed.
+        status: how the adaptation ended.
+        bundle: the bundle that was adapted.
+        sample: pictures it was adapted to; ``None`` if it ended before they were listed.
+        course: options of the adaptation.
+        made: result of the adaptation.
+        metered: record of the energy meter; empty while it runs.
+        threads: number of threads that computed.
     """
     options: dict[str, Any] = {"level": course.level, "seed": course.seed, "base": bundle.fingerprint}
     options |= {"block": asdict(course.block), "alignment": asdict(course.alignment)}
@@ -102,7 +102,7 @@ def make_record(
 
 
 def peak_mib() -> float:
-    """Peak resident memory of this process, in MiB."""
+    """Return the peak resident memory of this process in MiB."""
     try:  # the kernel's other count includes the process that started this one
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
@@ -113,7 +113,7 @@ def peak_mib() -> float:
 
 
 def _seconds_since_start() -> float | None:
-    """Wall-clock seconds since this process began; ``None`` where the system does not tell."""
+    """Return the wall-clock seconds since this process began; ``None`` where the system does not tell."""
     try:
         ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
         return float(Path("/proc/uptime").read_text().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
@@ -122,7 +122,7 @@ def _seconds_since_start() -> float | None:
 
 
 def _processor() -> str:
-    """The processor's name, or a board's model where there is one (Raspberry Pi)."""
+    """Return the model of the board where the system names one (Raspberry Pi), else the processor's name."""
     model = Path("/proc/device-tree/model")
     try:
         if model.is_file():

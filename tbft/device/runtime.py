@@ -1,4 +1,4 @@
-"""onnxruntime as a small device needs it: a version that runs there, few threads, little memory."""
+"""onnxruntime for small devices: a release that runs there, few threads, little memory."""
 
 from __future__ import annotations
 
@@ -25,14 +25,17 @@ _MOST_THREADS = 3
 
 
 def default_threads() -> int:
-    """All cores but one, at most three: the last one is left to the meter and the board's own work."""
+    """Return the default number of threads: all cores but one, at most three.
+
+    One core is left to the energy meter and the system.
+    """
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(usable - 1, _MOST_THREADS))
 
 
 @cache
 def load_onnxruntime() -> Any:
-    """Import onnxruntime.
+    """Import and return onnxruntime.
 
     Raises:
         BadInput: if it is not installed, or its release is known to crash on this processor.
@@ -48,13 +51,13 @@ def load_onnxruntime() -> Any:
 
 
 def refuse_crashing_release(release: str | None) -> None:
-    """Refuse releases that would end this process on a processor without Armv8.1's atomics.
+    """Refuse a release that would crash on a processor without Armv8.1's atomics.
 
     Args:
-        release: such as ``1.24.1``; ``None`` if onnxruntime is not installed.
+        release: release of onnxruntime, such as ``1.24.1``; ``None`` if it is not installed.
 
     Raises:
-        BadInput: if it is outside of ``RUNS_ON_ARMV8_0``.
+        BadInput: if the release is outside of ``RUNS_ON_ARMV8_0``.
     """
     if release is None:
         return
@@ -70,10 +73,10 @@ def refuse_crashing_release(release: str | None) -> None:
 
 
 class Runtime:
-    """Opens graphs.
+    """Opens graphs in onnxruntime.
 
     Args:
-        threads: that compute; ``None`` is ``default_threads``.
+        threads: number of threads that compute; ``None`` is ``default_threads``.
     """
 
     def __init__(self, threads: int | None = None) -> None:
@@ -82,14 +85,14 @@ class Runtime:
     def open(
         self, graph: bytes, weights: Mapping[str, NDArray[Any]], names: Sequence[str], *, repeated: bool = False
     ) -> Session:
-        """A graph ready to run, its weights built into it.
+        """Open a graph with its weights.
 
         Args:
-            graph: as ``tbft.export`` writes it.
-            weights: by name.
-            names: of the weights that the graph reads.
-            repeated: whether it is a step that runs many times on batches of one size: memory is then kept from run
-                to run.
+            graph: ONNX bytes that ``tbft.export`` wrote.
+            weights: weights by name.
+            names: names of the weights that the graph reads.
+            repeated: whether it is a step that runs many times on batches of one size; its memory is then kept from
+                run to run.
 
         Raises:
             BadInput: if onnxruntime cannot be used.
@@ -114,19 +117,19 @@ class Runtime:
 
 
 class Session:
-    """A graph that runs on arrays by name."""
+    """An opened graph, which is called with arrays by input name."""
 
     def __init__(self, session: Any, weights: list[Any]) -> None:
         self._session, self._weights = session, weights  # the weights' memory is the arrays' as long as it runs
         self._outputs = [output.name for output in session.get_outputs()]
 
     def __call__(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Outputs by name."""
+        """Run the graph and return its outputs by name."""
         return dict(zip(self._outputs, self._session.run(None, inputs), strict=True))
 
 
 def _lacks_atomics() -> bool:
-    """Whether this is an Arm processor of the first generation with 64 bits (Armv8.0)."""
+    """Return whether this is a 64-bit Arm processor of the first generation (Armv8.0)."""
     if platform.machine() not in ("aarch64", "arm64") or platform.system() != "Linux":
         return False
     try:

@@ -1,4 +1,4 @@
-"""Parts of a sample: what trains, what validates, what statistics are estimated on."""
+"""Parts of a sample: pictures that train, pictures that validate, pictures for BatchNorm statistics."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from tbft.device.pictures import Sample
 from tbft.remedies.refresh import STATISTICS_IMAGES
 
 VALIDATION = 0.1
-"""Share of the labelled images that validates."""
+"""Share of the labelled images that validate."""
 
 Positions = NDArray[np.int64]
 
 
 def split_positions(sample: Sample, seed: int) -> tuple[Positions, Positions]:
-    """Positions that train and that validate; all train where there are no labels, or no class has two pictures."""
+    """Return the positions of the pictures that train and of those that validate.
+
+    All pictures train where there are no labels, or no class has two pictures.
+    """
     everything = np.arange(len(sample))
     spare = 0 if sample.labels is None else len(sample) - len(np.unique(sample.labels))
     if sample.labels is None or not spare:
@@ -27,13 +30,13 @@ def split_positions(sample: Sample, seed: int) -> tuple[Positions, Positions]:
 
 
 def split_sample(sample: Sample, seed: int) -> tuple[Sample, Sample | None]:
-    """Training and validation pictures; ``None`` where nothing can validate."""
+    """Return training and validation pictures; ``None`` for the latter where none can validate."""
     train, validation = split_positions(sample, seed)
     return (sample.take(train), sample.take(validation)) if len(validation) else (sample, None)
 
 
 def for_statistics(sample: Sample, seed: int) -> Sample:
-    """As many pictures as BatchNorm statistics and an alignment need, drawn at random."""
+    """Draw at random as many pictures as BatchNorm statistics and an alignment need."""
     if len(sample) <= STATISTICS_IMAGES:
         return sample
     chosen = np.random.default_rng(seed).permutation(len(sample))[:STATISTICS_IMAGES]

@@ -1,4 +1,4 @@
-"""Learning rates over a run, as torch's schedulers give them."""
+"""Learning-rate schedules, equal to those of torch's schedulers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ RISE = 0.3
 """Share of a one-cycle run in which the rate rises."""
 
 _START, _END = 25.0, 1e4
-"""The peak in units of the first rate, and the first rate in units of the last."""
+"""Ratio of the peak to the first rate, and ratio of the first rate to the last."""
 
 
 def cosine(rate: float, steps: int) -> list[float]:
-    """From ``rate`` down towards 0 (``torch.optim.lr_scheduler.CosineAnnealingLR`` over the whole run).
+    """Return rates that fall from ``rate`` towards 0, one for each step.
+
+    They are those of ``torch.optim.lr_scheduler.CosineAnnealingLR`` over the whole run.
 
     >>> [round(value, 3) for value in cosine(1.0, 4)]
     [1.0, 0.854, 0.5, 0.146]
@@ -21,7 +23,9 @@ def cosine(rate: float, steps: int) -> list[float]:
 
 
 def one_cycle(peak: float, steps: int) -> list[float]:
-    """Up to ``peak`` and down again (``torch.optim.lr_scheduler.OneCycleLR`` with its defaults; momentum stays).
+    """Return rates that rise to ``peak`` and fall again, one for each step.
+
+    They are those of ``torch.optim.lr_scheduler.OneCycleLR`` with its defaults; the momentum does not change.
 
     >>> [round(value, 4) for value in one_cycle(1.0, 10)]
     [0.04, 0.52, 1.0, 0.9505, 0.8117, 0.6113, 0.3887, 0.1883, 0.0495, 0.0]

@@ -1,7 +1,7 @@
-"""What a device has adapted, kept beside the bundle: one delta that counts, and the last few before it.
+"""The adaptations of a device, kept in a folder beside the bundle: the current one and the last few before it.
 
-A delta is written first, then the file that says which one counts. Each is written beside, flushed and renamed, so that
-whatever interrupts an adaptation, the state is the one before it or the one after it.
+A delta is written first, then the file that names the current one. Each file is written under another name, flushed and
+renamed. So whatever interrupts an adaptation, the state is the one before it or the one after it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tbft.device.tensors import Tensors, read_tensors, write_tensors
 from tbft.errors import BadInput
 
 KEPT = 5
-"""Adaptations that are kept, the one that counts among them."""
+"""Number of adaptations that are kept, the latest included."""
 
 _CURRENT, _LOCK, _DELTA, _RECORD = "current.json", "lock", ".delta", ".json"
 _KIND = "tbft delta"
@@ -38,15 +38,15 @@ _REMEDIES_OF_WRITING = {
     errno.EROFS: "copy the bundle to where it can be written",
     errno.ENOENT: "make its folder",
 }
-"""What to do about an error of the operating system."""
+"""What to do about an error of the operating system, by its number."""
 
 
 @dataclass(frozen=True)
 class Delta:
-    """What an adaptation changed.
+    """The weights that an adaptation changed.
 
     Attributes:
-        tensors: the weights that are others, by state-dict key.
+        tensors: changed weights by state-dict key.
         base: fingerprint of the base model that they belong to.
     """
 
@@ -54,7 +54,7 @@ class Delta:
     base: str
 
     def to_bytes(self) -> bytes:
-        """As a safetensors file, with a checksum of the tensors."""
+        """Return the delta as a safetensors file, with a checksum of the tensors."""
         content = write_tensors(self.tensors)
         return write_tensors(self.tensors, {"kind": _KIND, "base": self.base, "sha256": _digest(content)})
 
@@ -85,11 +85,11 @@ def read_delta(content: bytes, name: str, bundle: Bundle) -> Delta:
 
 
 class StateFolder:
-    """The folder beside a bundle.
+    """The folder that keeps a bundle's adaptations.
 
     Args:
-        bundle: whose adaptations it keeps.
-        folder: ``None`` is ``pet.state`` beside ``pet.pyz``.
+        bundle: the bundle.
+        folder: path of the folder; ``None`` is ``pet.state`` beside ``pet.pyz``.
     """
 
     def __init__(self, bundle: Bundle, folder: Path | None = None) -> None:
@@ -97,7 +97,7 @@ class StateFolder:
         self.folder = folder or bundle.path.with_suffix(".state")
 
     def current(self) -> Tensors:
-        """The weights that the adaptation that counts has changed; none for the base model.
+        """Return the weights that the current adaptation has changed; empty for the base model.
 
         Raises:
             BadInput: if the state cannot be read, was changed, or belongs to another base model.
@@ -113,7 +113,7 @@ class StateFolder:
         return read_delta(content, str(path), self.bundle).tensors
 
     def history(self) -> list[dict[str, Any]]:
-        """The adaptations that are kept, oldest first: their names, and what their records say of them."""
+        """Return the kept adaptations, oldest first: their names, and entries of their records."""
         state = self._read()
         found = []
         for name in state["history"]:
@@ -127,10 +127,10 @@ class StateFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for one process; what an interrupted one left half-written is removed.
+        """Hold the folder's lock, and remove what an interrupted process left half-written.
 
         Raises:
-            BadInput: if another process holds it, or it cannot be written.
+            BadInput: if another process holds the lock, or the folder cannot be written.
         """
         import fcntl
 
@@ -149,7 +149,7 @@ class StateFolder:
             os.close(handle)  # and with it the lock
 
     def keep(self, tensors: Mapping[str, NDArray[Any]], record: Mapping[str, Any]) -> str:
-        """Make an adaptation the one that counts; its name. The lock is held.
+        """Keep an adaptation, make it current, and return its name; the caller holds the lock.
 
         Raises:
             BadInput: if the file system is full or cannot be written.
@@ -174,7 +174,7 @@ class StateFolder:
         return name
 
     def revert(self, name: str | None = None) -> None:
-        """Go back to the base model, or to an adaptation of the history. The lock is held.
+        """Make the base model current, or an adaptation of the history by its name; the caller holds the lock.
 
         Raises:
             BadInput: if there is no such adaptation.
@@ -194,7 +194,7 @@ class StateFolder:
             self._write(name, state["history"], state["last"])
 
     def delta(self) -> bytes | None:
-        """The file of the adaptation that counts; ``None`` for the base model."""
+        """Return the file of the current adaptation; ``None`` for the base model."""
         name = self._read()["current"]
         return (self.folder / f"{name}{_DELTA}").read_bytes() if name else None
 
@@ -234,11 +234,11 @@ class StateFolder:
 
 @contextlib.contextmanager
 def translate_write_errors(where: Path, whole: str = "what was kept before is whole") -> Iterator[None]:
-    """Tell in one line what keeps a file from being written; the old one is whole.
+    """Translate errors of writing a file into one line that says why, and what to do.
 
     Args:
         where: the file or its folder.
-        whole: what is not lost.
+        whole: end of the line, which says what is not lost.
 
     Raises:
         BadInput: in place of ``OSError``.

@@ -1,4 +1,4 @@
-"""Tensors as bytes in the safetensors format, by numpy alone.
+"""Tensors in the safetensors format, read and written by numpy alone.
 
 The format (https://huggingface.co/docs/safetensors): the length of a JSON header as 8 bytes, the header with type,
 shape and place of each tensor, then their values one after the other.
@@ -21,7 +21,7 @@ _METADATA = "__metadata__"
 
 
 def read_tensors(content: bytes) -> tuple[Tensors, dict[str, str]]:
-    """Tensors by name, and the strings that stand beside them; the arrays are views of ``content``.
+    """Read tensors by name, and the file's metadata; the arrays are views of ``content``.
 
     Raises:
         ValueError: if the bytes are not of this format, or are cut short.
@@ -44,7 +44,7 @@ def read_tensors(content: bytes) -> tuple[Tensors, dict[str, str]]:
 
 
 def write_tensors(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None) -> bytes:
-    """The bytes that ``read_tensors`` reads."""
+    """Return tensors and metadata as bytes that ``read_tensors`` reads."""
     header: dict[str, Any] = {_METADATA: dict(metadata or {})}
     parts, place = [], 0
     for name, value in tensors.items():

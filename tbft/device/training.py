@@ -1,4 +1,4 @@
-"""What trains on a device: a block behind its cached prefix, and the front block's alignment with the source."""
+"""Training on a device: a block behind its cached prefix, and the alignment of the front block with the source."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ Phase = Callable[[str], AbstractContextManager[None]]
 MOMENTS = ("moment1", "moment2")
 
 _LEAST_TRAINED = 8
-"""Images in a step, as in the recipe for few images."""
+"""Fewest images in a step, as in the recipe for few images."""
 
 
 @dataclass(frozen=True)
 class BlockRecipe:
-    """How a block is trained: AdamW, cosine schedule (as ``configs/feature.yaml``).
+    """Recipe for training a block by AdamW with a cosine schedule (as ``configs/feature.yaml``).
 
     Attributes:
-        epochs: passes over the training images.
+        epochs: number of passes over the training images.
         rate: learning rate at the start.
         batch: images in a step; ``None`` is a power of two near a 32nd of the images, from 8 to 64.
     """
@@ -43,16 +43,16 @@ class BlockRecipe:
     batch: int | None = None
 
     def batch_of(self, images: int) -> int:
-        """Images in a step."""
+        """Return the number of images in a step, where so many images train."""
         return self.batch or int(np.clip(2 ** round(np.log2(max(images, 1) / 32)), 8, 64))
 
 
 @dataclass(frozen=True)
 class AlignmentRecipe:
-    """How the front block is aligned: AdamW, one cycle, as in torch.
+    """Recipe for aligning the front block by AdamW with a one-cycle schedule, as in ``tbft.adaptation.align``.
 
     Attributes:
-        steps: of the optimiser.
+        steps: number of optimiser steps.
         batch: images in a step.
         rate: learning rate at the peak.
     """
@@ -64,14 +64,14 @@ class AlignmentRecipe:
 
 @dataclass
 class Trained:
-    """What training a block left.
+    """Result of training a block.
 
     Attributes:
-        changed: weights of the best epoch by key; empty if no epoch had a finite loss.
-        best: what the best epoch makes of the validation images; ``None`` likewise.
-        curve: validations, oldest first, as a record's ``curve``.
-        epochs, steps: that ran.
-        stopped: whether the time was up.
+        changed: weights of the best epoch by state-dict key; empty if no epoch had a finite loss.
+        best: score of the best epoch on the validation images; ``None`` if no epoch had a finite loss.
+        curve: validations, oldest first, in the form of a record's ``curve``.
+        epochs, steps: numbers of whole epochs and of steps that ran.
+        stopped: whether the time budget ended training.
     """
 
     changed: Tensors = field(default_factory=dict)
@@ -99,15 +99,15 @@ def train_block(
     The last batch of an epoch is filled up with images from its beginning, so that BatchNorm never sees a small one.
 
     Args:
-        network: as prepared, its statistics refreshed.
-        block: to train.
-        train: features and labels.
-        validation: likewise.
-        recipe: how.
-        seed: of the order of the images.
+        network: the network to train, its statistics refreshed.
+        block: name of the block to train.
+        train: features that enter the block ``(N, ...)`` and labels ``(N,)`` of the training images.
+        validation: features and labels of the validation images.
+        recipe: epochs, learning rate and batch size.
+        seed: seed of the order of the images.
         deadline: moment of ``time.monotonic`` at which training stops.
-        phase: enters a phase of the energy meter.
-        spent: joules and seconds so far, for the curve.
+        phase: function that enters a phase of the energy meter.
+        spent: function that returns the joules and seconds so far, for the curve.
     """
     keys = network.bundle.manifest["blocks"][block]
     names = {"parameters": keys["parameters"], "statistics": keys["statistics"]}
@@ -157,11 +157,11 @@ def train_block(
 def align_front(
     network: Network, pixels: Pixels, recipe: AlignmentRecipe, *, seed: int, deadline: float
 ) -> tuple[Tensors, int]:
-    """Bring the front block's output back to the source's moments, without labels.
+    """Train the front block so that its output has the source's moments again, without labels.
 
     Returns:
-        The front block's new parameters by key, and how many steps ran. The BatchNorm statistics that fit them are
-        still to be estimated.
+        The front block's new parameters by state-dict key, and the number of steps that ran. The caller still has to
+        estimate the BatchNorm statistics that fit them.
     """
     keys = network.bundle.manifest["blocks"]["align"]["parameters"]
     source = network.bundle.source
@@ -185,7 +185,7 @@ def align_front(
 
 
 def score(logits: NDArray[np.floating], labels: Labels) -> Score:
-    """Mean cross-entropy of logits ``(N, C)``, and which images are right."""
+    """Score logits ``(N, C)``: mean cross-entropy, and which images are classified right."""
     exact = logits.astype(np.float64)
     loss = -float(log_softmax(exact)[np.arange(len(labels)), labels].mean())
     return Score(loss, correct(exact, labels))
