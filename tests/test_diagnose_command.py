@@ -34,6 +34,15 @@ def test_the_command_prints_a_table_or_json_and_leaves_nothing(run, capsys):
     assert not list(Path().iterdir())
 
 
+def test_a_base_model_may_lie_in_the_working_folder_under_the_name_of_a_runs_weights(run, capsys):
+    assert run("fit", "--config", "output.yaml", "--run.test", "false")[0] == 0
+    Path("model.safetensors").write_bytes(Path("runs/run/model.safetensors").read_bytes())
+    assert run("diagnose", "--config", "auto.yaml", *DRIFT, "--model.base", "model.safetensors")[0] == 0
+    capsys.readouterr()
+    assert run("diagnose", "--config", "runs/run/config.yaml")[0] == 2
+    assert "runs/run/config.yaml is of a run" in capsys.readouterr().err
+
+
 def test_the_command_draws_a_picture_where_it_is_asked_to(run, capsys):
     assert run("diagnose", "--config", "auto.yaml", *DRIFT, "--plot", "diagnosis.png")[0] == 0
     assert "picture   diagnosis.png" in capsys.readouterr().out

@@ -49,6 +49,8 @@ from tbft.training.trainer_options import check_trainer_options
 class PersonalizationCLI(ConfiguredCLI):
     """Command line of ``fit``, ``validate``, ``test`` and ``predict``."""
 
+    _shows_scores = False  # of test and validate
+
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Check the options and make the trainer; ``fit`` gets none here and makes one later if it trains by steps."""
         self.settings: RunSettings = self._get(self.config_init, "run")

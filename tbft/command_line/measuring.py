@@ -37,8 +37,8 @@ class MeasuringCLI(ConfiguredCLI):
     """
 
     def __init__(self, args: list[str], *, opens_data: bool = True, must_split: bool = True) -> None:
-        given = [value for _, name, value in split_options(args) if name == "config" and value]
-        if folder := fitted_folder(map(Path, given)):
+        given = [Path(value) for _, name, value in split_options(args) if name == "config" and value]
+        if folder := fitted_folder(path for path in given if path.name == CONFIG):  # not any preset beside a model
             raise BadInput(
                 f"{folder / CONFIG} is of a run, whose model and images are not known to be meant: give --model.base "
                 f"{folder / MODEL} or the base model, and the data's preset"
