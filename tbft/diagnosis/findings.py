@@ -17,7 +17,7 @@ from tbft.remedies.evidence import (
     clopper_pearson,
     counts_differ,
     fewer_than,
-    largest_gains,
+    likelihood_gain,
     paired_gain,
 )
 from tbft.remedies.label_free import MODEL_ERROR, claims_to_be_right
@@ -51,8 +51,6 @@ DOUBT = 0.1
 """Least amount by which the accuracy that the model's confidence claims must exceed its accuracy on the labels, for the
 labels to be in doubt. Half of the difference between the source's accuracy and the claimed one is added, because a
 claim is less reliable the more confidence is lost."""
-
-_DRAWS = 999
 
 _MAPS: tuple[tuple[str, ...], ...] = (("relabel",), ("merge",))
 
@@ -225,7 +223,7 @@ class _Evidence:
     def _likelier(self, names: tuple[str, ...], others: tuple[str, ...]) -> float:
         """P-value of the labels being more likely under one combination than under another one."""
         scores = [self.tried[each].scores(self.labels) for each in (names, others)]
-        return float(largest_gains((scores[0] - scores[1])[None], _DRAWS)[0])
+        return likelihood_gain(scores[0] - scores[1])
 
     def _accuracy(self, names: tuple[str, ...]) -> float:
         return float(self.hits[names].mean())

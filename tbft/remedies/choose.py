@@ -23,7 +23,7 @@ from tbft.remedies.evidence import (
     counts_differ,
     holm,
     labels_needed,
-    largest_gains,
+    likelihood_gain,
     paired_gain,
 )
 from tbft.remedies.label_free import choose_unlabelled
@@ -50,8 +50,6 @@ MORE_LABELS = 10
 _LEVELS = {"prior": DRIFT_LEVEL, "merge": DRIFT_LEVEL}
 """Stricter levels of single remedies: these two do harm where they are not needed, as they are fitted to few images of
 a class."""
-
-_STEP_DRAWS = 999
 
 
 def choose(
@@ -168,7 +166,7 @@ def climb(
         if i:
             gain = paired_gain(hits[standing], hits[i])
             differences = scores[i] - scores[standing]
-            p = float(largest_gains(differences[None], _STEP_DRAWS)[0])
+            p = likelihood_gain(differences)
             if candidate.remedies == (*tried[standing].names_without_keep, "prior"):
                 # The remedy is optimal if the prior changed, so the test is of that change; it must not lose either.
                 p = shares_differ(tried, tried[standing], labels) if differences.mean() > 0 else 1.0

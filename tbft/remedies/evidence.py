@@ -26,6 +26,7 @@ CONFIDENCE = 0.95
 POWER = 0.8
 """Power of the test for which ``labels_needed`` counts labels."""
 
+_LIKELIHOOD_DRAWS = 999
 _BISECTIONS = 60
 _AT_ONCE = 500  # samples held in memory: 4 MB for 1,000 images
 
@@ -211,6 +212,15 @@ def largest_gains(differences: Floats, draws: int = DRAWS) -> Floats:
     observed = d.sum(axis=1)
     extreme = (largest[:, None] >= observed - 1e-9).sum(axis=0)
     return np.asarray((1 + extreme) / (1 + draws), np.float64)
+
+
+def likelihood_gain(differences: Floats) -> float:
+    """Return the one-sided p-value that labels are no more likely under one combination than under another.
+
+    Args:
+        differences: log-likelihood of each image's label under the one minus that under the other ``(N,)``.
+    """
+    return float(largest_gains(differences[None], _LIKELIHOOD_DRAWS)[0])
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
